@@ -1,0 +1,105 @@
+// Builds everything that ships into dist/, and with --tests the test bundle into out/.
+// One flat output folder each, so that a bundle finds its worker and its data beside itself.
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { build } from "esbuild";
+
+const require = createRequire(import.meta.url);
+const OUT = process.env.OUT ?? "out";
+const KERNELS = "merge-core/compute/kernels";
+
+/** Compiles the AssemblyScript kernels to SIMD WebAssembly; never relaxed SIMD, whose results differ between machines. */
+function buildKernels() {
+  const target = "dist/kernels.wasm";
+  const sources = readdirSync(KERNELS).map((file) => join(KERNELS, file));
+  const newest = Math.max(...[...sources, "build.mjs"].map((file) => statSync(file).mtimeMs));
+  if (existsSync(target) && statSync(target).mtimeMs > newest) return;
+  const asc = require.resolve("assemblyscript/bin/asc.js");
+  execFileSync(
+    process.execPath,
+    [
+      asc,
+      `${KERNELS}/index.ts`,
+      "--outFile",
+      target,
+      "-O3",
+      "--noAssert",
+      "--runtime",
+      "stub",
+      "--importMemory",
+      "--sharedMemory",
+      "--initialMemory",
+      "1",
+      "--maximumMemory",
+      "65536",
+      "--memoryBase",
+      "1024",
+      "--enable",
+      "simd,threads,bulk-memory",
+    ],
+    { stdio: "inherit" },
+  );
+}
+
+const node = {
+  bundle: true,
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  splitting: true,
+  sourcemap: "linked",
+  chunkNames: "chunk-[hash]",
+  external: ["koffi", "webgpu", "@tensorflow/tfjs-node", "@tensorflow/tfjs-node-gpu", "@tensorflow/tfjs-backend-webgpu"],
+  loader: { ".wasm": "binary" },
+  logLevel: "warning",
+  // Some dependencies are CommonJS inside and call require() for node's own modules.
+  banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },
+};
+
+/** Programs and the library; the worker keeps its plain name because it is started by URL. */
+const programs = {
+  weightsmith: "merge-core/cli/main.ts",
+  index: "merge-core/index.ts",
+  "compute-worker": "merge-core/compute/worker.ts",
+};
+
+/** Scripts that run inside a web page. */
+const pages = { report: "webviews/report/main.ts" };
+
+function present(entries) {
+  return Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(file)));
+}
+
+function buildPages(outdir) {
+  return build({
+    bundle: true,
+    format: "iife",
+    platform: "browser",
+    target: "es2022",
+    minify: true,
+    entryPoints: present(pages),
+    outdir,
+    logLevel: "warning",
+    loader: { ".css": "text" },
+  });
+}
+
+function testFiles(folder) {
+  return readdirSync(folder, { recursive: true })
+    .map(String)
+    .filter((file) => file.endsWith(".test.ts"))
+    .map((file) => join(folder, file));
+}
+
+mkdirSync("dist", { recursive: true });
+buildKernels();
+if (process.argv.includes("--tests")) {
+  rmSync(OUT, { recursive: true, force: true });
+  const tests = Object.fromEntries(testFiles("test").map((file) => [file.slice(0, -3).replaceAll(/[\\/]/g, "-"), file]));
+  await Promise.all([build({ ...node, outdir: OUT, entryPoints: { ...present(programs), ...tests } }), buildPages(OUT)]);
+} else {
+  for (const file of readdirSync("dist")) if (file !== "kernels.wasm") rmSync(join("dist", file), { recursive: true });
+  await Promise.all([build({ ...node, outdir: "dist", entryPoints: present(programs) }), buildPages("dist")]);
+}

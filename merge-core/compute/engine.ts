@@ -1,0 +1,21 @@
+// What a merge method may ask of the machine while it merges one tensor.
+import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
+
+/**
+ * One output tensor being merged: its inputs are open, nothing is computed yet. Each call reads the inputs once
+ * (from memory when they fit the budget, else from disk again). Results do not depend on threads, tiles or memory.
+ */
+export interface TensorEngine {
+  /** Shape of the output and, unless a view says otherwise, of every input. */
+  readonly shape: readonly number[];
+  /** Element count. */
+  readonly size: number;
+  readonly inputCount: number;
+  /** One pass; results in the order asked, each a float64. */
+  reduce(reductions: readonly Reduction[]): Promise<number[]>;
+  /**
+   * For each item, the exact selection of the `keep` elements of largest magnitude (0 <= keep <= size);
+   * ties at the threshold go to the lowest index. Histogram passes, never a sort.
+   */
+  selectLargest(items: readonly { readonly x: Expr; readonly keep: number }[]): Promise<MagnitudeSelection[]>;
+}

@@ -1,0 +1,54 @@
+// Element-wise formulas as data. A method describes out[i] = f(in_0[i], ..., in_n[i]) once; the engine runs it with the
+// WASM kernels, the oracle with plain TypeScript, and a GPU can be given the same description.
+// Every operation is one IEEE float32 operation, rounded to nearest even, in the order written: that is what makes
+// bits independent of threads, tiles and machines.
+
+/** Exactly the k elements of largest magnitude: all with |x| > threshold, and those equal to it whose index < tieLimit. */
+export interface MagnitudeSelection {
+  readonly threshold: number;
+  /** Flat element index; ties at or beyond it are dropped. Infinity keeps all ties. */
+  readonly tieLimit: number;
+}
+
+/** Which stream of random numbers an element draws from: (seed, tensor name) come from the task, this is the rest of the key. */
+export interface RandomStream {
+  /** Position of the model among the recipe's models, so that a changed model list does not disturb the others. */
+  readonly model: number;
+  /** Separates independent draws for one model. */
+  readonly purpose: number;
+}
+
+export type Expr =
+  | { readonly op: "input"; readonly index: number }
+  | { readonly op: "const"; readonly value: number }
+  /** (((w0*x0) + w1*x1) + ...), each product and each sum rounded to f32; weights are rounded to f32 first. */
+  | { readonly op: "linear"; readonly terms: readonly { readonly weight: number; readonly x: Expr }[] }
+  | { readonly op: "add" | "sub" | "mul" | "div" | "min" | "max"; readonly a: Expr; readonly b: Expr }
+  | { readonly op: "neg" | "abs" | "sqrt"; readonly a: Expr }
+  /** 1 where true, else 0. */
+  | { readonly op: "lt" | "le" | "gt" | "ge" | "eq"; readonly a: Expr; readonly b: Expr }
+  /** b where a is non-zero, else c. */
+  | { readonly op: "select"; readonly a: Expr; readonly b: Expr; readonly c: Expr }
+  /** x where selected by magnitude, else +0. */
+  | { readonly op: "trim"; readonly a: Expr; readonly selection: MagnitudeSelection }
+  /** 1 with probability `keep`, else 0; Philox 4x32-10 keyed by seed, tensor name, stream and element index. */
+  | { readonly op: "bernoulli"; readonly keep: Expr; readonly stream: RandomStream };
+
+/** Whole-tensor reductions, accumulated in float64 over fixed blocks in index order. */
+export type Reduction =
+  | { readonly op: "sum" | "sumAbs" | "sumSquares" | "maxAbs" | "countNonZero"; readonly x: Expr }
+  | { readonly op: "dot"; readonly x: Expr; readonly y: Expr };
+
+export const input = (index: number): Expr => ({ op: "input", index });
+export const constant = (value: number): Expr => ({ op: "const", value });
+export const linear = (terms: readonly { weight: number; x: Expr }[]): Expr => ({ op: "linear", terms });
+export const add = (a: Expr, b: Expr): Expr => ({ op: "add", a, b });
+export const sub = (a: Expr, b: Expr): Expr => ({ op: "sub", a, b });
+export const mul = (a: Expr, b: Expr): Expr => ({ op: "mul", a, b });
+export const div = (a: Expr, b: Expr): Expr => ({ op: "div", a, b });
+export const scale = (a: Expr, factor: number): Expr => ({ op: "linear", terms: [{ weight: factor, x: a }] });
+export const abs = (a: Expr): Expr => ({ op: "abs", a });
+export const compare = (op: "lt" | "le" | "gt" | "ge" | "eq", a: Expr, b: Expr): Expr => ({ op, a, b });
+export const select = (a: Expr, b: Expr, c: Expr): Expr => ({ op: "select", a, b, c });
+export const trim = (a: Expr, selection: MagnitudeSelection): Expr => ({ op: "trim", a, selection });
+export const bernoulli = (keep: Expr, stream: RandomStream): Expr => ({ op: "bernoulli", keep, stream });

@@ -1,0 +1,2 @@
+// Every export of the WASM module, by file.
+export {};

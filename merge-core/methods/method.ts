@@ -1,0 +1,78 @@
+// What a merge method is: one file that says everything about it. Validation, JSON schema, hover text,
+// `weightsmith methods` and the README's table are generated from this description.
+
+import type { TensorEngine } from "../compute/engine.ts";
+import type { Expr } from "../compute/expr.ts";
+import type { Diagnostic } from "../diagnostics.ts";
+
+/** One recipe parameter. Flags accept true/false/0/1 and are held as 0 or 1. */
+export interface ParameterSpec {
+  readonly name: string;
+  /** `global` values are read from slice, module and recipe level; `model` values also from the model's own entry. */
+  readonly scope: "global" | "model";
+  readonly type: "number" | "integer" | "flag";
+  /** Absent: the recipe must give it. `null`: unset is a meaning of its own (passthrough's scale). */
+  readonly default?: number | null;
+  /** Legal range, as `(0, 1]` would be written: bounds and whether each belongs to it. */
+  readonly range?: { readonly min?: number; readonly max?: number; readonly minOpen?: boolean; readonly maxOpen?: boolean };
+  readonly doc: string;
+}
+
+export interface Paper {
+  readonly title: string;
+  readonly url: string;
+  readonly year: number;
+}
+
+/** One input of one output tensor, with its parameters resolved for this tensor. */
+export interface MergeInput {
+  /** Index for `expr.input`. */
+  readonly index: number;
+  /** Model reference as the recipe wrote it. */
+  readonly model: string;
+  /** Position of the model in the recipe, base included; the key of its random stream. */
+  readonly modelIndex: number;
+  readonly isBase: boolean;
+  readonly parameters: Readonly<Record<string, number | null>>;
+}
+
+/** Everything a method knows about the tensor it merges. */
+export interface MergeTask {
+  /** Output tensor name. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** All inputs in recipe order; the base, if any, is among them. */
+  readonly inputs: readonly MergeInput[];
+  readonly base: MergeInput | undefined;
+  /** The inputs that are not the base, in recipe order. */
+  readonly others: readonly MergeInput[];
+  readonly parameters: Readonly<Record<string, number | null>>;
+  /** Adds a finding about this tensor to the run's warnings. */
+  warn(diagnostic: Omit<Diagnostic, "severity">): void;
+}
+
+/**
+ * `element`: one pass, formula known without looking at the data. `tensor`: reductions over the tensor first.
+ * `matrix`: whole 2-D tensors in memory (GEMM, SVD). `model`: statistics over every tensor first.
+ */
+export type MethodKind = "element" | "tensor" | "matrix" | "model";
+
+export interface MergeMethod {
+  /** The name in recipes. */
+  readonly id: string;
+  readonly title: string;
+  readonly kind: MethodKind;
+  readonly summary: string;
+  /** The formula as text, for hover and help. */
+  readonly formula: string;
+  readonly paper: Paper | undefined;
+  readonly parameters: readonly ParameterSpec[];
+  /** `one-of`: required, and it is one of the listed models (slerp). */
+  readonly base: "none" | "optional" | "required" | "one-of";
+  /** How many models besides the base. */
+  readonly models: { readonly min: number; readonly max: number };
+  /** How many times the inputs are read, statistics passes included, for the plan's estimate. */
+  readonly passes: number;
+  /** Element-wise result in terms of `input(i)`; may consult the engine for reductions. */
+  merge(task: MergeTask, engine: TensorEngine): Expr | Promise<Expr>;
+}
