@@ -1,4 +1,4 @@
-// Builds everything that ships into dist/, and with --tests the test bundle into out/.
+// Builds everything that ships into dist/, and with --tests the tests, benchmarks and the zoo maker into out/.
 // One flat output folder each, so that a bundle finds its worker and its data beside itself.
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
@@ -97,7 +97,7 @@ mkdirSync("dist", { recursive: true });
 buildKernels();
 if (process.argv.includes("--tests")) {
   rmSync(OUT, { recursive: true, force: true });
-  const tests = Object.fromEntries(testFiles("test").map((file) => [file.slice(0, -3).replaceAll(/[\\/]/g, "-"), file]));
+  const tests = { ...entries("test", ".test.ts"), ...entries("test", ".bench.ts"), ...present({ bench: "test/bench/main.ts", zoo: "scripts/zoo/main.ts" }) };
   await Promise.all([build({ ...node, outdir: OUT, entryPoints: { ...present(programs), ...tests } }), buildPages(OUT)]);
 } else {
   for (const file of readdirSync("dist")) if (file !== "kernels.wasm") rmSync(join("dist", file), { recursive: true });
