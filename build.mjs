@@ -86,11 +86,13 @@ function buildPages(outdir) {
   });
 }
 
-function testFiles(folder) {
-  return readdirSync(folder, { recursive: true })
+/** Entries named after their path, so that the output stays one flat folder. */
+function entries(folder, suffix) {
+  const files = readdirSync(folder, { recursive: true })
     .map(String)
-    .filter((file) => file.endsWith(".test.ts"))
+    .filter((file) => file.endsWith(suffix))
     .map((file) => join(folder, file));
+  return Object.fromEntries(files.map((file) => [file.slice(0, -3).replaceAll(/[\\/]/g, "-"), file]));
 }
 
 mkdirSync("dist", { recursive: true });
