@@ -1,0 +1,208 @@
+// Hugging Face config.json -> what the forward pass needs to know, or a diagnostic that names what is not supported.
+import { inputError, nearestName, type WeightsmithError } from "../diagnostics.ts";
+
+/** Frequency correction of rotary embeddings for long contexts. */
+export type RopeScaling =
+  | { readonly type: "linear"; readonly factor: number }
+  | { readonly type: "llama3"; readonly factor: number; readonly lowFreqFactor: number; readonly highFreqFactor: number; readonly originalContext: number };
+
+/** A decoder-only transformer of the Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU. */
+export interface DecoderConfig {
+  readonly modelType: "llama" | "mistral" | "qwen2";
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly normEps: number;
+  readonly ropeTheta: number;
+  readonly ropeScaling: RopeScaling | undefined;
+  readonly maxPositions: number;
+  readonly tiedHead: boolean;
+  readonly qkvBias: boolean;
+  readonly outputBias: boolean;
+  readonly mlpBias: boolean;
+  /** A position attends to itself and the window - 1 positions before it. */
+  readonly slidingWindow: number | undefined;
+  readonly initializerRange: number;
+  readonly bosTokenId: number | undefined;
+  /** Generation stops at any of these. */
+  readonly eosTokenIds: readonly number[];
+  readonly padTokenId: number | undefined;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+const ARCHITECTURES: Readonly<Record<string, DecoderConfig["modelType"]>> = {
+  LlamaForCausalLM: "llama",
+  MistralForCausalLM: "mistral",
+  Qwen2ForCausalLM: "qwen2",
+};
+
+/**
+ * Reads the architecture facts of a config.json, with transformers' defaults for what is left out.
+ * @throws WeightsmithError `unsupported-architecture`, `unsupported-config`, `invalid-config`
+ */
+export function parseDecoderConfig(json: Json, file = "config.json"): DecoderConfig {
+  const modelType = architectureOf(json, file);
+  const read = new Reader(json, file);
+  const heads = read.count("num_attention_heads");
+  const hiddenSize = read.count("hidden_size");
+  const config: DecoderConfig = {
+    modelType,
+    vocabSize: read.count("vocab_size"),
+    hiddenSize,
+    intermediateSize: read.count("intermediate_size"),
+    layers: read.count("num_hidden_layers"),
+    heads,
+    kvHeads: read.count("num_key_value_heads", heads),
+    headDim: read.count("head_dim", hiddenSize / heads),
+    normEps: read.positive("rms_norm_eps", 1e-6),
+    ...ropeOf(read),
+    maxPositions: read.count("max_position_embeddings", 2048),
+    tiedHead: read.flag("tie_word_embeddings", false),
+    qkvBias: modelType === "qwen2" || read.flag("attention_bias", false),
+    outputBias: modelType !== "qwen2" && read.flag("attention_bias", false),
+    mlpBias: read.flag("mlp_bias", false),
+    slidingWindow: slidingWindowOf(read, modelType),
+    initializerRange: read.positive("initializer_range", 0.02),
+    bosTokenId: read.ids("bos_token_id")[0],
+    eosTokenIds: read.ids("eos_token_id"),
+    padTokenId: read.ids("pad_token_id")[0],
+  };
+  checkConsistency(config, read);
+  return config;
+}
+
+function architectureOf(json: Json, file: string): DecoderConfig["modelType"] {
+  const named = Array.isArray(json.architectures) ? json.architectures[0] : undefined;
+  const fromType = Object.values(ARCHITECTURES).find((type) => type === json.model_type);
+  const known = typeof named === "string" ? ARCHITECTURES[named] : fromType;
+  if (known !== undefined) return known;
+  const found = String(named ?? json.model_type ?? "no architecture");
+  const near = nearestName(found, Object.keys(ARCHITECTURES));
+  throw inputError("unsupported-architecture", "this model's architecture cannot be run or trained here", {
+    file,
+    found,
+    expected: Object.keys(ARCHITECTURES).join(", "),
+    remedy: near === undefined ? "merging does not need it: only training and evaluation do" : `did you mean ${near}?`,
+  });
+}
+
+function ropeOf(read: Reader): Pick<DecoderConfig, "ropeTheta" | "ropeScaling"> {
+  // transformers 5 writes rope_parameters (theta inside), earlier versions rope_theta beside rope_scaling.
+  const parameters = read.object("rope_parameters");
+  const ropeTheta = parameters?.number("rope_theta") ?? read.positive("rope_theta", 10000);
+  const scaling = parameters ?? read.object("rope_scaling");
+  const type = scaling?.text("rope_type") ?? scaling?.text("type") ?? "default";
+  if (scaling === undefined || type === "default") return { ropeTheta, ropeScaling: undefined };
+  if (type === "linear") return { ropeTheta, ropeScaling: { type, factor: scaling.positive("factor") } };
+  if (type === "llama3") {
+    return {
+      ropeTheta,
+      ropeScaling: {
+        type,
+        factor: scaling.positive("factor"),
+        lowFreqFactor: scaling.positive("low_freq_factor"),
+        highFreqFactor: scaling.positive("high_freq_factor"),
+        originalContext: scaling.positive("original_max_position_embeddings"),
+      },
+    };
+  }
+  throw read.unsupported("rope_scaling", type, "default, linear or llama3");
+}
+
+function slidingWindowOf(read: Reader, modelType: DecoderConfig["modelType"]): number | undefined {
+  if (modelType === "llama" || read.isNull("sliding_window")) return undefined;
+  if (modelType === "mistral") return read.count("sliding_window", 4096);
+  if (!read.flag("use_sliding_window", false)) return undefined;
+  // Qwen2 can use full attention in its first layers and a window in the rest.
+  throw read.unsupported("use_sliding_window", "true", "false");
+}
+
+function checkConsistency(config: DecoderConfig, read: Reader): void {
+  const activation = read.text("hidden_act") ?? "silu";
+  if (activation !== "silu" && activation !== "swish") throw read.unsupported("hidden_act", activation, "silu");
+  if (config.heads % config.kvHeads !== 0) throw read.invalid("num_key_value_heads", config.kvHeads, `a divisor of ${config.heads} heads`);
+  if (config.headDim % 2 !== 0) throw read.invalid("head_dim", config.headDim, "an even number, as rotary embeddings rotate pairs");
+}
+
+/** Typed access to one JSON object, every refusal naming the file and the key. */
+class Reader {
+  private readonly json: Json;
+  private readonly file: string;
+  private readonly prefix: string;
+
+  constructor(json: Json, file: string, prefix = "") {
+    this.json = json;
+    this.file = file;
+    this.prefix = prefix;
+  }
+
+  invalid(key: string, found: unknown, expected: string): WeightsmithError {
+    return inputError("invalid-config", `${this.prefix}${key} is not usable`, {
+      file: this.file,
+      found: JSON.stringify(found) ?? "nothing",
+      expected,
+      remedy: "correct the model's config.json",
+    });
+  }
+
+  unsupported(key: string, found: string, expected: string): WeightsmithError {
+    return inputError("unsupported-config", `${this.prefix}${key} is not supported`, { file: this.file, found, expected });
+  }
+
+  isNull(key: string): boolean {
+    return this.json[key] === null;
+  }
+
+  number(key: string): number | undefined {
+    const value = this.json[key] ?? undefined;
+    if (value === undefined) return undefined;
+    if (typeof value !== "number" || !Number.isFinite(value)) throw this.invalid(key, value, "a number");
+    return value;
+  }
+
+  positive(key: string, fallback?: number): number {
+    const value = this.number(key) ?? fallback;
+    if (value === undefined || value <= 0) throw this.invalid(key, value, "a number above 0");
+    return value;
+  }
+
+  count(key: string, fallback?: number): number {
+    const value = this.positive(key, fallback);
+    if (!Number.isSafeInteger(value)) throw this.invalid(key, value, "a whole number");
+    return value;
+  }
+
+  flag(key: string, fallback: boolean): boolean {
+    const value = this.json[key] ?? fallback;
+    if (typeof value !== "boolean") throw this.invalid(key, value, "true or false");
+    return value;
+  }
+
+  text(key: string): string | undefined {
+    const value = this.json[key] ?? undefined;
+    if (value !== undefined && typeof value !== "string") throw this.invalid(key, value, "a string");
+    return value;
+  }
+
+  object(key: string): Reader | undefined {
+    const value = this.json[key] ?? undefined;
+    if (value === undefined) return undefined;
+    if (typeof value !== "object" || Array.isArray(value)) throw this.invalid(key, value, "an object");
+    return new Reader(value as Json, this.file, `${key}.`);
+  }
+
+  /** One token id or a list of them; absent is the empty list. */
+  ids(key: string): number[] {
+    const value = this.json[key] ?? [];
+    const list: unknown[] = Array.isArray(value) ? value : [value];
+    return list.map((id) => {
+      if (typeof id !== "number" || !Number.isSafeInteger(id) || id < 0) throw this.invalid(key, value, "a token id or a list of them");
+      return id;
+    });
+  }
+}

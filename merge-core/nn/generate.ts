@@ -1,0 +1,93 @@
+// Greedy decoding of many prompts at once.
+import { setImmediate } from "node:timers/promises";
+import * as tf from "@tensorflow/tfjs-core";
+import { throwIfCancelled } from "../diagnostics.ts";
+import { createCache, decodeAttend, type KvCache, prefillAttend } from "./kv-cache.ts";
+import { type Decoder, headLogits, hiddenStates } from "./llama.ts";
+import { embed } from "./plain-ops.ts";
+import { ropeTable } from "./rope.ts";
+
+export interface GenerateOptions {
+  readonly maxNewTokens: number;
+  /** Sequences computed together. */
+  readonly batchSize?: number;
+  readonly signal?: AbortSignal;
+  /** Called after each batch with the number of prompts done. */
+  readonly onProgress?: (done: number) => void;
+}
+
+/**
+ * Continues each prompt with the likeliest token until an end token or `maxNewTokens`; ties go to the lowest id.
+ * The result of a prompt does not depend on the prompts beside it. Returns new ids only, the end token left out, in the order of the prompts.
+ */
+export async function generate(model: Decoder, prompts: readonly (readonly number[])[], options: GenerateOptions): Promise<number[][]> {
+  const batchSize = options.batchSize ?? 64;
+  // Prompts of like length together: less padding to compute.
+  const order = [...prompts.keys()].sort((a, b) => (prompts[a]?.length ?? 0) - (prompts[b]?.length ?? 0) || a - b);
+  const results: number[][] = prompts.map(() => []);
+  for (let start = 0; start < order.length; start += batchSize) {
+    const members = order.slice(start, start + batchSize);
+    const generated = await generateBatch(
+      model,
+      members.map((i) => prompts[i] ?? []),
+      options,
+    );
+    for (const [row, index] of members.entries()) results[index] = generated[row] ?? [];
+    options.onProgress?.(start + members.length);
+  }
+  return results;
+}
+
+async function generateBatch(model: Decoder, prompts: readonly (readonly number[])[], options: GenerateOptions): Promise<number[][]> {
+  const longest = Math.max(...prompts.map((prompt) => prompt.length));
+  const cache = createCache(model.config, ropeTable(model.config, longest + options.maxNewTokens), prompts.length);
+  const results: number[][] = prompts.map(() => []);
+  let active = [...prompts.keys()];
+  let next = options.maxNewTokens > 0 ? prefill(model, prompts, cache) : [];
+  for (let step = 1; active.length > 0 && options.maxNewTokens > 0; step++) {
+    await setImmediate();
+    throwIfCancelled(options.signal);
+    const going = active.map((slot, row) => ({ slot, token: next[row] ?? 0 })).filter(({ token }) => !model.config.eosTokenIds.includes(token));
+    for (const { slot, token } of going) results[slot]?.push(token);
+    if (step === options.maxNewTokens) break;
+    active = going.map(({ slot }) => slot);
+    const positions = active.map((slot) => (prompts[slot]?.length ?? 0) + step - 1);
+    if (active.length > 0)
+      next = decode(
+        model,
+        cache,
+        active,
+        Int32Array.from(going, ({ token }) => token),
+        positions,
+      );
+  }
+  return results;
+}
+
+/** The token after each prompt. */
+function prefill(model: Decoder, prompts: readonly (readonly number[])[], cache: KvCache): number[] {
+  const seq = Math.max(...prompts.map((prompt) => prompt.length));
+  const tokens = new Int32Array(prompts.length * seq);
+  for (const [row, prompt] of prompts.entries()) tokens.set(prompt, row * seq);
+  const last = Int32Array.from(prompts, (prompt, row) => row * seq + prompt.length - 1);
+  const logits = tf.tidy(() => headLogits(model, embed(hiddenStates(model, tokens, prefillAttend(cache, prompts.length, seq)), last)));
+  return takeArgmax(logits);
+}
+
+/** The token after each active sequence, given its latest one. */
+function decode(model: Decoder, cache: KvCache, slots: readonly number[], tokens: Int32Array, positions: readonly number[]): number[] {
+  return takeArgmax(tf.tidy(() => headLogits(model, hiddenStates(model, tokens, decodeAttend(cache, slots, positions)))));
+}
+
+/** Column of the largest value of each row; disposes `logits`. */
+function takeArgmax(logits: tf.Tensor2D): number[] {
+  const [rows, columns] = logits.shape;
+  const data = logits.dataSync<"float32">();
+  const best = Array.from({ length: rows }, (_, row) => {
+    let winner = 0;
+    for (let column = 1; column < columns; column++) if (data[row * columns + column]! > data[row * columns + winner]!) winner = column;
+    return winner;
+  });
+  logits.dispose();
+  return best;
+}

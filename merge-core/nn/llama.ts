@@ -1,0 +1,131 @@
+// Forward pass of the Llama family (Touvron et al. 2023, 2302.13971; Mistral's window, Qwen2's biases) on tfjs.
+// Activations are 2-D [batch * seq, features]; weights keep their Hugging Face names and [out, in] layout.
+import * as tf from "@tensorflow/tfjs-core";
+import type { DecoderConfig } from "./config.ts";
+import { causalAttention, crossEntropy, embed, rmsNorm, rope, swiGlu } from "./plain-ops.ts";
+import { type RopeTable, ropeTable } from "./rope.ts";
+
+/** The linear layers of a decoder block, where LoRA can attach. */
+export const PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
+export type Projection = (typeof PROJECTIONS)[number];
+
+/** A low-rank update of one projection: y += scale * (x A^T) B^T, A [r, in], B [out, r]. */
+export interface LowRank {
+  readonly a: tf.Tensor2D;
+  readonly b: tf.Tensor2D;
+  readonly scale: number;
+}
+
+/** A decoder ready to run. Whoever made the tensors disposes them. */
+export interface Decoder {
+  readonly config: DecoderConfig;
+  /** By Hugging Face name, such as `model.layers.0.self_attn.q_proj.weight`. */
+  readonly weights: ReadonlyMap<string, tf.Tensor>;
+  /** By module path, such as `model.layers.0.self_attn.q_proj`. */
+  readonly lora?: ReadonlyMap<string, LowRank>;
+  /** Applied to the input of each low-rank branch; set only while training. */
+  readonly dropout?: (module: string, x: tf.Tensor2D) => tf.Tensor2D;
+}
+
+/** Mixes positions: takes projected q, k, v of one layer (not yet rotated), returns [rows, heads * headDim]. */
+export type Attend = (layer: number, q: tf.Tensor2D, k: tf.Tensor2D, v: tf.Tensor2D) => tf.Tensor2D;
+
+export const modulePath = (layer: number, projection: Projection): string =>
+  `model.layers.${layer}.${projection.endsWith("_proj") && /^[qkvo]_/.test(projection) ? "self_attn" : "mlp"}.${projection}`;
+
+/** Name and shape of every tensor that a model of this configuration has, in the order transformers saves them. */
+export function weightShapes(config: DecoderConfig): Map<string, readonly number[]> {
+  const { hiddenSize: d, intermediateSize: m, vocabSize } = config;
+  const shapes = new Map<string, readonly number[]>([["model.embed_tokens.weight", [vocabSize, d]]]);
+  for (let layer = 0; layer < config.layers; layer++) {
+    for (const projection of PROJECTIONS) {
+      const [out, input, bias] = projectionShape(config, projection);
+      shapes.set(`${modulePath(layer, projection)}.weight`, [out, input]);
+      if (bias) shapes.set(`${modulePath(layer, projection)}.bias`, [out]);
+    }
+    shapes.set(`model.layers.${layer}.input_layernorm.weight`, [d]);
+    shapes.set(`model.layers.${layer}.post_attention_layernorm.weight`, [d]);
+  }
+  shapes.set("model.norm.weight", [d]);
+  if (!config.tiedHead) shapes.set("lm_head.weight", [vocabSize, d]);
+  return shapes;
+
+  function projectionShape(c: DecoderConfig, projection: Projection): [out: number, input: number, bias: boolean] {
+    if (projection === "q_proj") return [c.heads * c.headDim, d, c.qkvBias];
+    if (projection === "k_proj" || projection === "v_proj") return [c.kvHeads * c.headDim, d, c.qkvBias];
+    if (projection === "o_proj") return [d, c.heads * c.headDim, c.outputBias];
+    return projection === "down_proj" ? [d, m, c.mlpBias] : [m, d, c.mlpBias];
+  }
+}
+
+/** The residual stream after the last norm, [rows, hidden]. `tokens` holds one id per row. */
+export function hiddenStates(model: Decoder, tokens: Int32Array, attend: Attend): tf.Tensor2D {
+  const { config } = model;
+  let x = embed(weight<tf.Tensor2D>(model, "model.embed_tokens.weight"), tokens);
+  for (let layer = 0; layer < config.layers; layer++) {
+    const linear = (projection: Projection, input: tf.Tensor2D) => project(model, modulePath(layer, projection), input);
+    const norm = (name: string) => rmsNorm(x, weight<tf.Tensor1D>(model, `model.layers.${layer}.${name}.weight`), config.normEps);
+    const forAttention = norm("input_layernorm");
+    const mixed = attend(layer, linear("q_proj", forAttention), linear("k_proj", forAttention), linear("v_proj", forAttention));
+    x = tf.add(x, linear("o_proj", mixed));
+    const forMlp = norm("post_attention_layernorm");
+    x = tf.add(x, linear("down_proj", swiGlu(linear("gate_proj", forMlp), linear("up_proj", forMlp))));
+  }
+  return rmsNorm(x, weight<tf.Tensor1D>(model, "model.norm.weight"), config.normEps);
+}
+
+/** Scores over the vocabulary, [rows, vocab]. */
+export function headLogits(model: Decoder, hidden: tf.Tensor2D): tf.Tensor2D {
+  const name = model.config.tiedHead ? "model.embed_tokens.weight" : "lm_head.weight";
+  return tf.matMul(hidden, weight<tf.Tensor2D>(model, name), false, true);
+}
+
+/** Full causal attention over `batch` right-padded sequences of `seq` positions; padding cannot reach what comes before it. */
+export function causalAttend(config: DecoderConfig, table: RopeTable, batch: number, seq: number): Attend {
+  const { heads, kvHeads, headDim, slidingWindow } = config;
+  const layout = { batch, seq, heads, kvHeads, headDim, ...(slidingWindow === undefined ? {} : { window: slidingWindow }) };
+  return (_layer, q, k, v) => causalAttention(rope(q, table, batch, seq), rope(k, table, batch, seq), v, layout);
+}
+
+/** Next-token scores at every position of `batch` right-padded sequences, [batch * seq, vocab]. */
+export function forwardLogits(model: Decoder, tokens: Int32Array, batch: number): tf.Tensor2D {
+  const seq = tokens.length / batch;
+  return tf.tidy(() => headLogits(model, hiddenStates(model, tokens, causalAttend(model.config, ropeTable(model.config, seq), batch, seq))));
+}
+
+/** Right-padded token rows with what each position should predict. */
+export interface TokenBatch {
+  readonly batch: number;
+  readonly seq: number;
+  /** [batch * seq] */
+  readonly tokens: Int32Array;
+  /** [batch * seq]; the following token. */
+  readonly targets: Int32Array;
+  /** [batch * seq]; 0 where no loss is taken (prompt, padding). */
+  readonly weights: Float32Array;
+}
+
+/** Sum over positions of weight * cross-entropy, in nats. Only rows that carry weight go through the head. */
+export function weightedLoss(model: Decoder, batch: TokenBatch, table: RopeTable): tf.Scalar {
+  const hidden = hiddenStates(model, batch.tokens, causalAttend(model.config, table, batch.batch, batch.seq));
+  const rows = Int32Array.from(batch.weights.keys()).filter((row) => batch.weights[row] !== 0);
+  const targets = rows.map((row) => batch.targets[row] ?? 0);
+  const weights = Float32Array.from(rows, (row) => batch.weights[row] ?? 0);
+  return crossEntropy(headLogits(model, embed(hidden, rows)), targets, weights);
+}
+
+function project(model: Decoder, module: string, x: tf.Tensor2D): tf.Tensor2D {
+  const base: tf.Tensor2D = tf.matMul(x, weight<tf.Tensor2D>(model, `${module}.weight`), false, true);
+  const bias = model.weights.get(`${module}.bias`);
+  const y: tf.Tensor2D = bias === undefined ? base : tf.add(base, bias);
+  const lora = model.lora?.get(module);
+  if (lora === undefined) return y;
+  const input = model.dropout?.(module, x) ?? x;
+  return tf.add(y, tf.mul(tf.matMul(tf.matMul(input, lora.a, false, true), lora.b, false, true), lora.scale));
+}
+
+function weight<T extends tf.Tensor>(model: Decoder, name: string): T {
+  const tensor = model.weights.get(name);
+  if (tensor === undefined) throw new Error(`the model has no tensor ${name}`);
+  return tensor as T;
+}
