@@ -1,0 +1,93 @@
+// JSON from files nobody vouches for: bounded depth and size, no duplicate keys, UTF-8 or nothing.
+import { inputError } from "../diagnostics.ts";
+
+export interface JsonLimits {
+  readonly maxBytes: number;
+  readonly maxDepth: number;
+}
+
+/** Decodes and parses `bytes`. @throws WeightsmithError `json-too-large`, `json-not-utf8`, `json-too-deep`, `json-duplicate-key`, `json-syntax` */
+export function parseJsonBytes(bytes: Uint8Array, file: string, limits: JsonLimits): unknown {
+  if (bytes.byteLength > limits.maxBytes) {
+    throw inputError("json-too-large", "JSON is larger than any real file of its kind", {
+      file,
+      found: `${bytes.byteLength} bytes`,
+      expected: `at most ${limits.maxBytes}`,
+    });
+  }
+  return parseStrictJson(decodeUtf8(bytes, file), file, limits.maxDepth);
+}
+
+function decodeUtf8(bytes: Uint8Array, file: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw inputError("json-not-utf8", "JSON is not valid UTF-8", { file, notes: [String(cause)] });
+  }
+}
+
+/** Parses text; depth and duplicates are checked first, because JSON.parse hides the one and spends memory on the other. */
+function parseStrictJson(text: string, file: string, maxDepth: number): unknown {
+  scan(text, file, maxDepth);
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw inputError("json-syntax", "not valid JSON", { file, found: cause instanceof Error ? cause.message : String(cause) });
+  }
+}
+
+/** Walks brackets and strings only: in valid JSON a string followed by a colon is a key, and JSON.parse refuses the rest. */
+function scan(text: string, file: string, maxDepth: number): void {
+  const open: Set<string>[] = [];
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i];
+    if (c === "{" || c === "[") {
+      if (open.push(new Set()) > maxDepth) throw inputError("json-too-deep", "JSON is nested too deeply", { file, expected: `at most ${maxDepth} levels` });
+    } else if (c === "}" || c === "]") open.pop();
+    else if (c === '"') {
+      const end = stringEnd(text, i);
+      if (followedByColon(text, end)) addKey(open.at(-1), text.slice(i, end), file);
+      i = end - 1;
+    }
+  }
+}
+
+/** Index just after the closing quote of the string that opens at `start`. */
+function stringEnd(text: string, start: number): number {
+  let i = start + 1;
+  while (i < text.length && text[i] !== '"') i += text[i] === "\\" ? 2 : 1;
+  return Math.min(i + 1, text.length);
+}
+
+function followedByColon(text: string, from: number): boolean {
+  let i = from;
+  while (text[i] === " " || text[i] === "\n" || text[i] === "\r" || text[i] === "\t") i++;
+  return text[i] === ":";
+}
+
+function addKey(keys: Set<string> | undefined, literal: string, file: string): void {
+  const key = decodeKey(literal);
+  if (keys === undefined) return;
+  if (keys.has(key))
+    throw inputError("json-duplicate-key", "a name occurs twice in one JSON object", {
+      file,
+      found: key,
+      remedy: "the file is damaged or hostile; get it again",
+    });
+  keys.add(key);
+}
+
+/** Escapes are decoded so that `"\u0061"` and `"a"` count as the same name. */
+function decodeKey(literal: string): string {
+  if (!literal.includes("\\")) return literal.slice(1, -1);
+  try {
+    return String(JSON.parse(literal));
+  } catch {
+    return literal;
+  }
+}
+
+/** A JSON object, neither null nor an array. */
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
