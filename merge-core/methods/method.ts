@@ -73,6 +73,8 @@ export interface MergeMethod {
   readonly models: { readonly min: number; readonly max: number };
   /** How many times the inputs are read, statistics passes included, for the plan's estimate. */
   readonly passes: number;
+  /** Problems that the parameters alone show, without the data; found while planning, and a plan is refused for them. */
+  check?(task: Omit<MergeTask, "warn">): Omit<Diagnostic, "severity"> | undefined;
   /** Element-wise result in terms of `input(i)`; may consult the engine for reductions. */
   merge(task: MergeTask, engine: TensorEngine): Expr | Promise<Expr>;
 }
