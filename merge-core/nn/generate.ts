@@ -1,7 +1,7 @@
 // Greedy decoding of many prompts at once.
 import { setImmediate } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
-import { throwIfCancelled } from "../diagnostics.ts";
+import { inputError, throwIfCancelled } from "../diagnostics.ts";
 import { createCache, decodeAttend, type KvCache, prefillAttend } from "./kv-cache.ts";
 import { type Decoder, headLogits, hiddenStates } from "./llama.ts";
 import { embed } from "./plain-ops.ts";
@@ -19,9 +19,13 @@ export interface GenerateOptions {
 /**
  * Continues each prompt with the likeliest token until an end token or `maxNewTokens`; ties go to the lowest id.
  * The result of a prompt does not depend on the prompts beside it. Returns new ids only, the end token left out, in the order of the prompts.
+ * @throws WeightsmithError `prompt-empty`: there is no position to predict from; `cancelled`
  */
 export async function generate(model: Decoder, prompts: readonly (readonly number[])[], options: GenerateOptions): Promise<number[][]> {
   const batchSize = options.batchSize ?? 64;
+  const empty = prompts.findIndex((prompt) => prompt.length === 0);
+  if (empty >= 0)
+    throw inputError("prompt-empty", `prompt ${empty + 1} has no tokens`, { remedy: "use a tokenizer that starts sequences with a token, or write a prompt" });
   // Prompts of like length together: less padding to compute.
   const order = [...prompts.keys()].sort((a, b) => (prompts[a]?.length ?? 0) - (prompts[b]?.length ?? 0) || a - b);
   const results: number[][] = prompts.map(() => []);

@@ -1,0 +1,74 @@
+import assert from "node:assert/strict";
+import * as tf from "@tensorflow/tfjs-core";
+import { initBackend } from "../../merge-core/nn/backend.ts";
+import { generate } from "../../merge-core/nn/generate.ts";
+import { type Decoder, forwardLogits } from "../../merge-core/nn/llama.ts";
+import { createDecoder, disposeDecoder } from "../../merge-core/nn/load.ts";
+import { rejectsWith } from "../helpers/diagnostics.ts";
+import { tinyConfig, tinyTensors } from "../helpers/tiny-decoder.ts";
+
+const PROMPTS = [[1, 4, 5], [1], [1, 9, 9, 9, 3, 2, 7], [1, 16, 8, 11], [6, 1, 3]];
+
+describe("greedy generation", () => {
+  before(() => initBackend({ threads: 1 }));
+
+  for (const changes of [{}, { architectures: ["MistralForCausalLM"], sliding_window: 3 }, { architectures: ["Qwen2ForCausalLM"] }]) {
+    it(`with a cache gives what the whole sequence run again gives, ${JSON.stringify(changes)}`, async () => {
+      const config = tinyConfig({ ...changes, eos_token_id: [12, 13] });
+      for (const seed of [1, 2, 3]) {
+        const model = createDecoder(config, tinyTensors(config, seed), "test");
+        const tensors = tf.memory().numTensors;
+        const results = await generate(model, PROMPTS, { maxNewTokens: 9, batchSize: 3 });
+        assert.deepEqual(
+          results,
+          PROMPTS.map((prompt) => rerun(model, prompt, 9)),
+        );
+        assert.equal(tf.memory().numTensors, tensors);
+        disposeDecoder(model);
+      }
+    });
+  }
+
+  it("stops at an end token and leaves it out", async () => {
+    const config = tinyConfig();
+    const free = await withModel({ ...config, eosTokenIds: [] }, (model) => generate(model, PROMPTS, { maxNewTokens: 6 }));
+    const end = free[0]?.[3] ?? 0;
+    const stopped = await withModel({ ...config, eosTokenIds: [end] }, (model) => generate(model, PROMPTS, { maxNewTokens: 6 }));
+    assert.deepEqual(
+      stopped,
+      free.map((ids) => (ids.includes(end) ? ids.slice(0, ids.indexOf(end)) : ids)),
+    );
+  });
+
+  it("gives nothing when asked for nothing", async () => {
+    assert.deepEqual(await withModel(tinyConfig(), (model) => generate(model, [[1, 2]], { maxNewTokens: 0 })), [[]]);
+  });
+
+  it("refuses an empty prompt", () => withModel(tinyConfig(), (model) => rejectsWith("prompt-empty", () => generate(model, [[1], []], { maxNewTokens: 1 }))));
+
+  it("can be cancelled", () =>
+    withModel(tinyConfig(), (model) => rejectsWith("cancelled", () => generate(model, PROMPTS, { maxNewTokens: 5, signal: AbortSignal.abort() }))));
+});
+
+async function withModel<T>(config: ReturnType<typeof tinyConfig>, use: (model: Decoder) => Promise<T>): Promise<T> {
+  const model = createDecoder(config, tinyTensors(config, 5), "test");
+  try {
+    return await use(model);
+  } finally {
+    disposeDecoder(model);
+  }
+}
+
+/** Greedy decoding without a cache: every token from a full forward pass of one unpadded sequence. */
+function rerun(model: Decoder, prompt: readonly number[], maxNewTokens: number): number[] {
+  const ids = [...prompt];
+  while (ids.length < prompt.length + maxNewTokens) {
+    const logits = forwardLogits(model, Int32Array.from(ids), 1);
+    const last = Array.from(logits.dataSync<"float32">().slice(-model.config.vocabSize));
+    logits.dispose();
+    const best = last.indexOf(Math.max(...last));
+    if (model.config.eosTokenIds.includes(best)) break;
+    ids.push(best);
+  }
+  return ids.slice(prompt.length);
+}
