@@ -1,2 +1,2 @@
 // Every export of the WASM module, by file.
-export {};
+export * from "./memory";

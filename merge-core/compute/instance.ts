@@ -1,0 +1,52 @@
+// One thread's view of the kernels: its own instance (module globals are per thread) on the memory all threads share.
+import bytes from "../../dist/kernels.wasm";
+
+export type Kernel = (...args: number[]) => number;
+
+/** What a job or a kernel call runs on. Never keep a typed array over `memory.buffer`: another thread may grow it. */
+export interface ComputeContext {
+  readonly memory: WebAssembly.Memory;
+  /** Looks up an export of the WASM module. @throws TypeError for a name that is none. */
+  readonly kernel: (name: string) => Kernel;
+  /** Export names in module order, the same in every thread. */
+  readonly names: readonly string[];
+}
+
+export const PAGE_BYTES = 65536;
+/** WASM addresses are 32 bits wide. */
+export const MAX_PAGES = 65536;
+
+let compiled: WebAssembly.Module | undefined;
+
+/** Compiled once per process; workers are handed the module. */
+export function kernelModule(): WebAssembly.Module {
+  compiled ??= new WebAssembly.Module(bytes);
+  return compiled;
+}
+
+export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): ComputeContext {
+  const { exports } = new WebAssembly.Instance(module, { env: { memory, abort: trap } });
+  const names = WebAssembly.Module.exports(module)
+    .filter((e) => e.kind === "function")
+    .map((e) => e.name);
+  const kernel = (name: string): Kernel => {
+    const found = exports[name];
+    if (typeof found !== "function") throw new TypeError(`no kernel is called ${name}`);
+    return found as Kernel;
+  };
+  return { memory, kernel, names };
+}
+
+/** AssemblyScript's own checks end here; without assertions only its library's allocation failures do. */
+function trap(): never {
+  throw new RangeError("a kernel stopped itself");
+}
+
+/**
+ * The memory's bytes, at least up to `end`. Growth by another thread shows late in this one's `buffer` unless asked for:
+ * growing by nothing asks.
+ */
+export function bytesOf(memory: WebAssembly.Memory, end = 0): Uint8Array {
+  if (memory.buffer.byteLength < end) memory.grow(0);
+  return new Uint8Array(memory.buffer);
+}

@@ -1,0 +1,33 @@
+// The program of a compute worker thread.
+import { parentPort, workerData } from "node:worker_threads";
+import { instantiate } from "./instance.ts";
+import { STOP, startJob } from "./jobs.ts";
+import { type FromWorker, type ToWorker, toFailure, type WorkerStart } from "./messages.ts";
+import { boardOf, park } from "./parts.ts";
+
+const start = workerData as WorkerStart;
+const context = instantiate(start.module, start.memory);
+const board = boardOf(start.board);
+
+function callKernel(index: number, args: readonly number[]): void {
+  context.kernel(context.names[index] ?? "")(...args);
+}
+
+function answer(message: Extract<ToWorker, { kind: "job" }>): FromWorker {
+  try {
+    const steps = startJob(context, message.job, message.part);
+    for (;;) {
+      const step = steps.next();
+      if (step.done) return { id: message.id, result: step.value };
+    }
+  } catch (error) {
+    // The others need not finish what will be thrown away.
+    Atomics.store(message.job.control, STOP, 1);
+    return { id: message.id, failure: toFailure(error) };
+  }
+}
+
+parentPort?.on("message", (message: ToWorker) => {
+  if (message.kind === "park") park(board, start.index, callKernel);
+  else parentPort?.postMessage(answer(message));
+});
