@@ -1,9 +1,9 @@
 // model.safetensors.index.json: which shard holds which tensor.
 import { inputError } from "../diagnostics.ts";
-import { isRecord, parseJsonBytes } from "./json.ts";
+import { isRecord, type JsonLimits, parseJsonBytes } from "./json.ts";
 
 /** One line per tensor, like a header; the same bound. */
-const INDEX_LIMITS = { maxBytes: 100_000_000, maxDepth: 16 };
+export const INDEX_LIMITS: JsonLimits = { maxBytes: 100_000_000, maxDepth: 16 };
 
 export interface ShardIndex {
   /** Tensor name to file name, which is a plain name in the folder of the index. */
