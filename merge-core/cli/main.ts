@@ -15,7 +15,7 @@ export async function main(
 ): Promise<number> {
   const [name, ...rest] = argv;
   const wants = (long: string) => argv.includes(long);
-  const output = new Output(streams, { json: wants("--json"), quiet: wants("--quiet") || wants("-q") });
+  const output = new Output(streams, { json: wants("--json"), quiet: wants("--quiet") || wants("-q"), records: wants("--progress-json") });
   const controller = new AbortController();
   const onInterrupt = () => {
     if (controller.signal.aborted) process.exit(130);

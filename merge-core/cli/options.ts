@@ -21,6 +21,7 @@ export interface Arguments {
 /** Options that every command takes. */
 export const COMMON_OPTIONS: readonly OptionSpec[] = [
   { name: "json", type: "flag", doc: "print one JSON document on stdout and nothing else there" },
+  { name: "progress-json", type: "flag", doc: "print progress on stderr as JSON, one record a line" },
   { name: "quiet", type: "flag", short: "q", doc: "no progress on stderr" },
   { name: "debug", type: "flag", doc: "print stack traces" },
   { name: "help", type: "flag", short: "h", doc: "show this help" },

@@ -1,5 +1,8 @@
 // Everything a command says: results on stdout, progress and problems on stderr.
 import { type Diagnostic, formatDiagnostic } from "../diagnostics.ts";
+import { formatBytes, formatDuration } from "../units.ts";
+
+export { formatBytes, formatDuration };
 
 export interface Progress {
   /** What is being done, e.g. `merge` or `train`. */
@@ -19,22 +22,26 @@ export interface Streams {
 
 const LINE_INTERVAL_MS = 5000;
 const BAR_INTERVAL_MS = 100;
+/** Programs that follow a run, such as the editor, get a line this often. */
+const RECORD_INTERVAL_MS = 200;
 
 /** One output layer for text, JSON and quiet. */
 export class Output {
   readonly #streams: Streams;
   readonly #json: boolean;
   readonly #quiet: boolean;
+  readonly #records: boolean;
   #stage = "";
   #startedMs = 0;
   #firstDone = 0;
   #drawnMs = 0;
   #barShown = false;
 
-  constructor(streams: Streams, options: { json: boolean; quiet: boolean }) {
+  constructor(streams: Streams, options: { json: boolean; quiet: boolean; records?: boolean }) {
     this.#streams = streams;
     this.#json = options.json;
     this.#quiet = options.quiet;
+    this.#records = options.records ?? false;
   }
 
   /** The command's result: `document` under --json, else the lines. */
@@ -55,7 +62,7 @@ export class Output {
     this.#streams.err.write(`${line}\n`);
   }
 
-  /** A bar on a terminal, a line every few seconds elsewhere; with rate and time left. */
+  /** A bar on a terminal, a line every few seconds elsewhere; with rate and time left. As records: one line `{"progress":{...}}` at a time. */
   progress(p: Progress): void {
     if (this.#quiet) return;
     const now = performance.now();
@@ -63,12 +70,16 @@ export class Output {
       this.#stage = p.stage;
       this.#startedMs = now;
       this.#firstDone = p.done;
-      this.#drawnMs = this.#streams.err.isTTY ? 0 : now;
+      this.#drawnMs = this.#streams.err.isTTY || this.#records ? 0 : now;
     }
-    const terminal = this.#streams.err.isTTY === true;
+    const terminal = this.#streams.err.isTTY === true && !this.#records;
     const last = p.done >= p.total;
-    if (!last && now - this.#drawnMs < (terminal ? BAR_INTERVAL_MS : LINE_INTERVAL_MS)) return;
+    if (!last && now - this.#drawnMs < (this.#records ? RECORD_INTERVAL_MS : terminal ? BAR_INTERVAL_MS : LINE_INTERVAL_MS)) return;
     this.#drawnMs = now;
+    if (this.#records) {
+      this.#streams.err.write(`${JSON.stringify({ progress: p })}\n`);
+      return;
+    }
     const line = progressLine(p, (now - this.#startedMs) / 1000, p.done - this.#firstDone);
     if (terminal) {
       this.#streams.err.write(`\r\x1b[2K${line.slice(0, (this.#streams.err.columns ?? 80) - 1)}`);
@@ -96,22 +107,6 @@ export function progressLine(p: Progress, seconds: number, doneSinceStart: numbe
   const speed = rate > 0 ? `  ${p.unit === "bytes" ? formatBytes(rate) : `${rate.toPrecision(3)} ${p.unit}`}/s` : "";
   const percent = `${Math.floor(fraction * 100)}`.padStart(3);
   return `${p.stage} [${"#".repeat(filled)}${".".repeat(BAR_CELLS - filled)}] ${percent} %  ${count}${speed}${left}${p.detail ? `  ${p.detail}` : ""}`;
-}
-
-/** Bytes with a binary unit and three significant digits. */
-export function formatBytes(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
-  const value = bytes / 2 ** (10 * power);
-  return `${power === 0 ? Math.round(value) : value >= 100 ? value.toFixed(0) : value.toPrecision(3)} ${units[power]}`;
-}
-
-/** Seconds as `12 s`, `3 min 20 s` or `2 h 5 min`. */
-export function formatDuration(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds));
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
 /** Rows as aligned columns; numbers given as strings are aligned right when `right` says so. */

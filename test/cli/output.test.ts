@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { formatBytes, formatDuration, formatTable, progressLine } from "../../merge-core/cli/output.ts";
+import { PassThrough } from "node:stream";
+import { formatBytes, formatDuration, formatTable, Output, progressLine } from "../../merge-core/cli/output.ts";
 
 describe("output", () => {
   it("formats bytes and durations with their units", () => {
@@ -10,6 +11,18 @@ describe("output", () => {
   it("shows bar, percentage, rate and time left", () => {
     const line = progressLine({ stage: "merge", done: 2 ** 30, total: 4 * 2 ** 30, unit: "bytes", detail: "lm_head.weight" }, 1, 2 ** 30);
     assert.equal(line, "merge [#####...............]  25 %  1.00 GiB of 4.00 GiB  1.00 GiB/s  3 s left  lm_head.weight");
+  });
+
+  it("writes progress as records for programs that follow a run, first and last always", () => {
+    const err = new PassThrough();
+    const output = new Output({ out: new PassThrough(), err }, { json: true, quiet: false, records: true });
+    const at = (done: number) => ({ stage: "merge", done, total: 8, unit: "bytes" as const });
+    for (const done of [1, 2, 3, 8]) output.progress(at(done));
+    const lines = String(err.read()).trim().split("\n");
+    assert.deepEqual(
+      lines.map((line) => JSON.parse(line)),
+      [{ progress: at(1) }, { progress: at(8) }],
+    );
   });
 
   it("aligns tables", () => {
