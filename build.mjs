@@ -90,7 +90,7 @@ function buildPages(outdir) {
 function entries(folder, suffix) {
   const files = readdirSync(folder, { recursive: true })
     .map(String)
-    .filter((file) => file.endsWith(suffix))
+    .filter((file) => file.endsWith(suffix) && !file.includes("node_modules"))
     .map((file) => join(folder, file));
   return Object.fromEntries(files.map((file) => [file.slice(0, -3).replaceAll(/[\\/]/g, "-"), file]));
 }
