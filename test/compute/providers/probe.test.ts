@@ -1,0 +1,94 @@
+// Fake packages that fail in each of the ways the real ones do, and one that works.
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { OPTIONAL_ENGINES } from "../../../merge-core/compute/providers/engines.ts";
+import { type EngineReport, probeEngine } from "../../../merge-core/compute/providers/probe.ts";
+
+const TFJS = OPTIONAL_ENGINES.find((engine) => engine.id === "tfjs-node-gpu");
+
+/** A package with tfjs's interface whose product is what `matMul` says. */
+const fakeTfjs = (matMul: string) => `
+  export const version = { "tfjs-node": "4.22.0" };
+  export const getBackend = () => "tensorflow";
+  export const tensor2d = (values, [rows]) => ({ values, n: rows });
+  export const fill = ([n], value) => ({ values: new Array(n * n).fill(value), n });
+  export const matMul = ${matMul};`;
+
+const PRODUCT = "(a) => ({ dataSync: () => a.n === 2 ? [7, 10, 15, 22] : a.values, dispose() {} })";
+
+describe("probeEngine", () => {
+  let folder = "";
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "weightsmith-probe-"));
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  async function probeWith(source: string | undefined, timeLimitMs?: number): Promise<EngineReport> {
+    if (source !== undefined) {
+      const target = join(folder, "node_modules/@tensorflow/tfjs-node-gpu");
+      mkdirSync(target, { recursive: true });
+      writeFileSync(join(target, "package.json"), '{ "name": "@tensorflow/tfjs-node-gpu", "type": "module", "main": "index.js" }');
+      writeFileSync(join(target, "index.js"), source);
+    }
+    assert.ok(TFJS);
+    return probeEngine(TFJS, { from: folder, ...(timeLimitMs === undefined ? {} : { timeLimitMs }) });
+  }
+
+  it("says a missing package is absent and how to install it", async () => {
+    const report = await probeWith(undefined);
+    assert.equal(report.status, "absent");
+    assert.equal(report.install, "npm install @tensorflow/tfjs-node-gpu");
+  });
+
+  it("reports version, device and a measured figure of one that works", async () => {
+    const report = await probeWith(fakeTfjs(PRODUCT));
+    assert.equal(report.status, "works");
+    assert.equal(report.version, "4.22.0");
+    assert.equal(report.device, "tensorflow");
+    assert.ok(report.figure !== undefined && report.figure > 0);
+  });
+
+  it("survives a package whose native part is missing", async () => {
+    const report = await probeWith('throw new Error("The Node.js native addon module (tfjs_binding.node) can not be found at path: x");');
+    assert.equal(report.status, "broken");
+    assert.match(report.reason ?? "", /^The Node.js native addon module/);
+  });
+
+  it("survives one that loads and throws on the first operation", async () => {
+    const report = await probeWith(fakeTfjs('() => { throw new TypeError("(0 , util_1.isNullOrUndefined) is not a function"); }'));
+    assert.equal(report.status, "broken");
+    assert.match(report.reason ?? "", /isNullOrUndefined/);
+  });
+
+  it("does not believe one whose numbers are wrong", async () => {
+    const report = await probeWith(fakeTfjs("() => ({ dataSync: () => [0, 0, 0, 0], dispose() {} })"));
+    assert.equal(report.status, "broken");
+    assert.match(report.reason ?? "", /wrong product: 0, 0, 0, 0/);
+  });
+
+  it("survives a crash and a hang", async () => {
+    const crash = await probeWith("process.abort();");
+    assert.equal(crash.status, "broken");
+    assert.match(crash.reason ?? "", /crashed with SIGABRT/);
+    const hang = await probeWith("setInterval(() => {}, 1000); await new Promise(() => {});", 1500);
+    assert.equal(hang.status, "broken");
+    assert.match(hang.reason ?? "", /no answer within 1.5 s/);
+  });
+
+  it("restores what newer Node versions removed", async () => {
+    const report = await probeWith(
+      `import util from "node:util"; if (typeof util.isNullOrUndefined !== "function") throw new Error("gone");${fakeTfjs(PRODUCT)}`,
+    );
+    assert.equal(report.status, "works");
+  });
+
+  it("gives a parseable script for every engine, all of which are absent from an empty folder", async () => {
+    const reports = await Promise.all(OPTIONAL_ENGINES.map((engine) => probeEngine(engine, { from: folder })));
+    assert.deepEqual(
+      reports.map((r) => r.status),
+      OPTIONAL_ENGINES.map(() => "absent"),
+    );
+  });
+});
