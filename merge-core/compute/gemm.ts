@@ -1,0 +1,105 @@
+// C = A B in float32 on all threads. Work is cut over rows, columns or batch entries, never over the summed dimension:
+// every element is the same sum in the same order whatever the number of threads.
+import type { ComputePool } from "./pool.ts";
+
+/** A matrix in the shared memory: address in bytes, strides in elements. Swap the strides to transpose. */
+export interface MatrixView {
+  readonly address: number;
+  readonly rowStride: number;
+  readonly columnStride: number;
+  /** Elements from one batch entry to the next; 0 repeats the matrix. */
+  readonly batchStride?: number;
+}
+
+export interface Product {
+  readonly rows: number;
+  readonly columns: number;
+  /** Length of the sums; 0 gives zeros. */
+  readonly depth: number;
+  readonly batch?: number;
+  readonly a: MatrixView;
+  readonly b: MatrixView;
+  /** `columnStride` must be 1. */
+  readonly c: MatrixView;
+  /** C += A B instead of C = A B. */
+  readonly accumulate?: boolean;
+}
+
+/** Below this many multiplications a part is not worth a thread's waking. */
+const MIN_PART_WORK = 1 << 19;
+/** More parts than threads, so that a thread that is late does not hold up the rest. */
+const PARTS_PER_THREAD = 2;
+
+/** Strides of a row-major rows x columns matrix, or of its transpose. */
+export function matrix(address: number, rows: number, columns: number, transposed = false): MatrixView {
+  const batchStride = rows * columns;
+  return transposed ? { address, rowStride: 1, columnStride: columns, batchStride } : { address, rowStride: columns, columnStride: 1, batchStride };
+}
+
+/** Computes the product; blocks until done. @throws WeightsmithError `out-of-memory` if scratch memory cannot be had. */
+export function gemm(pool: ComputePool, product: Product): void {
+  const { rows, columns, batch = 1 } = product;
+  if (rows === 0 || columns === 0 || batch === 0) return;
+  const work = rows * columns * product.depth * batch;
+  const parts = pool.threads === 1 ? 1 : Math.max(1, Math.min(pool.threads * PARTS_PER_THREAD, Math.floor(work / MIN_PART_WORK)));
+  if (batch === 1) splitOne(pool, product, parts);
+  else splitBatch(pool, product, Math.min(parts, batch));
+}
+
+function splitOne(pool: ComputePool, product: Product, parts: number): void {
+  const { rows, columns, depth, a, b, c } = product;
+  const alongRows = rows >= columns;
+  const ranges = cut(alongRows ? rows : columns, parts, alongRows ? 4 : 8);
+  withScratch(pool, ranges.length, alongRows ? columns : widest(ranges), (scratch) =>
+    pool.runSync(
+      "gemm",
+      ranges.map(([from, to], i) => {
+        const area = alongRows ? [from, to, 0, columns] : [0, rows, from, to];
+        return [...area, depth, ...operands(a, b), c.address, c.rowStride, product.accumulate ? 1 : 0, scratch(i)];
+      }),
+    ),
+  );
+}
+
+function splitBatch(pool: ComputePool, product: Product, parts: number): void {
+  const { rows, columns, depth, batch = 1, a, b, c } = product;
+  const strides = [a, b, c].map((view) => view.batchStride ?? 0);
+  const [strideA = 0, strideB = 0, strideC = 0] = strides;
+  const shifted = (view: MatrixView, stride: number, by: number): MatrixView => ({ ...view, address: view.address + stride * by * 4 });
+  withScratch(pool, parts, columns, (scratch) =>
+    pool.runSync(
+      "gemmBatch",
+      cut(batch, parts, 1).map(([from, to], i) => {
+        const views = operands(shifted(a, strideA, from), shifted(b, strideB, from));
+        return [to - from, ...strides, rows, columns, depth, ...views, c.address + strideC * from * 4, c.rowStride, product.accumulate ? 1 : 0, scratch(i)];
+      }),
+    ),
+  );
+}
+
+const operands = (a: MatrixView, b: MatrixView): number[] => [a.address, a.rowStride, a.columnStride, b.address, b.rowStride, b.columnStride];
+
+const widest = (ranges: readonly (readonly [number, number])[]): number => Math.max(...ranges.map(([from, to]) => to - from));
+
+/** Bytes of scratch one call of the `gemm` kernel needs for a given number of columns. */
+export function gemmScratchBytes(pool: ComputePool, columns: number): number {
+  return pool.context.kernel("gemmScratchBytes")(columns);
+}
+
+function withScratch(pool: ComputePool, parts: number, columns: number, use: (scratch: (part: number) => number) => void): void {
+  const bytes = gemmScratchBytes(pool, columns);
+  const start = pool.arena.alloc(parts * bytes);
+  try {
+    use((part) => start + part * bytes);
+  } finally {
+    pool.arena.free(start);
+  }
+}
+
+/** [0, size) in about `parts` ranges whose borders are multiples of `multiple`. */
+export function cut(size: number, parts: number, multiple: number): [number, number][] {
+  const step = Math.max(multiple, Math.ceil(size / parts / multiple) * multiple);
+  const ranges: [number, number][] = [];
+  for (let from = 0; from < size; from += step) ranges.push([from, Math.min(size, from + step)]);
+  return ranges;
+}
