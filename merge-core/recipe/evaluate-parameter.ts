@@ -1,0 +1,28 @@
+// The value of a parameter for one tensor: conditions pick a gradient by name, the gradient is read at the layer's place.
+import type { ParameterSetting } from "./recipe.ts";
+
+/**
+ * @param tensorName decides between conditions: a filter fits a name that contains it (case-sensitive), `*` fits all
+ * @param position place of the tensor's layer among the layers of its slice, 0 the first and 1 the last
+ * @returns undefined if no condition fits; the parameter then counts as unset at this level
+ */
+export function evaluateParameter(setting: ParameterSetting, tensorName: string, position: number): number | undefined {
+  const fitting = setting.conditions.find(({ filter }) => filter === undefined || filter === "*" || tensorName.includes(filter));
+  return fitting === undefined ? undefined : valueAt(fitting.values, position);
+}
+
+/** Linear interpolation in a list of values spread evenly over [0, 1]. */
+function valueAt(values: readonly number[], position: number): number | undefined {
+  const place = position * (values.length - 1);
+  const i = Math.floor(place);
+  const left = values[i];
+  const right = values[Math.min(values.length - 1, i + 1)];
+  if (left === undefined || right === undefined) return left;
+  const fraction = place - i;
+  return (1 - fraction) * left + fraction * right;
+}
+
+/** Position of layer `index` among `count` layers; a single layer is at 1. */
+export function layerPosition(index: number, count: number): number {
+  return count === 1 ? 1 : index / (count - 1);
+}

@@ -1,0 +1,139 @@
+// Recipe text -> Recipe. Reads the YAML that mergekit reads, and says what mergekit passes over in silence.
+import { isScalar } from "yaml";
+import type { Diagnostic, SourceRange } from "../diagnostics.ts";
+import type { FloatDType } from "../formats/dtypes.ts";
+import type { MergeMethod } from "../methods/method.ts";
+import { findMethod, methods } from "../methods/registry.ts";
+import { checkRecipe } from "./check-recipe.ts";
+import { exactlyOne, type InputContext, LAYOUTS, readInputs, readReference } from "./read-models.ts";
+import { readParameters } from "./read-parameters.ts";
+import { type Field, type Fields, type KnownKeys, numberIn, Reader, suggestion } from "./reader.ts";
+import type { Recipe, TokenizerRequest } from "./recipe.ts";
+import { parseYaml } from "./yaml-source.ts";
+
+const RECIPE_KEYS: KnownKeys = {
+  keys: ["merge_method", ...LAYOUTS, "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source", "tokenizer", "chat_template"],
+  ignored: { name: "names are for files of several recipes" },
+};
+
+/** Names of dtypes in recipes, each also with the prefix `torch.`. */
+export const RECIPE_DTYPES: Readonly<Record<string, FloatDType>> = {
+  float64: "F64",
+  float32: "F32",
+  float16: "F16",
+  bfloat16: "BF16",
+  float8_e4m3fn: "F8_E4M3",
+  float8_e5m2: "F8_E5M2",
+};
+
+export interface ParsedRecipe {
+  /** Absent if any diagnostic is an error. */
+  readonly recipe?: Recipe;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/**
+ * Reads and checks a recipe. Never throws on bad input: all problems are collected, each with its place.
+ * @param file what diagnostics call the recipe; nothing is read from it
+ */
+export function parseRecipe(text: string, file: string): ParsedRecipe {
+  const { source, diagnostics } = parseYaml(text, file);
+  if (source === undefined) return { diagnostics };
+  const reader = new Reader(file, source);
+  const start: SourceRange = { line: 0, column: 0, endLine: 0, endColumn: 0, offset: 0, end: 0 };
+  const fields = reader.fields(source.root ?? undefined, "a recipe", start, RECIPE_KEYS);
+  const recipe = fields === undefined ? undefined : readRecipe(reader, fields, { text, file, start });
+  const sorted = [...reader.diagnostics].sort((a, b) => (a.range?.offset ?? 0) - (b.range?.offset ?? 0));
+  return recipe === undefined || reader.failed ? { diagnostics: sorted } : { recipe, diagnostics: sorted };
+}
+
+function readRecipe(reader: Reader, fields: Fields, { text, file, start }: { text: string; file: string; start: SourceRange }): Recipe | undefined {
+  const methodField = fields.get("merge_method");
+  const method = readMethod(reader, methodField, start);
+  const baseField = fields.get("base_model");
+  const base = baseField?.value === undefined ? undefined : readReference(reader, baseField.value, "base_model", baseField.keyRange);
+  const context: InputContext = { reader, method, base };
+  const modules = exactlyOne(reader, fields, LAYOUTS, "a recipe", start) ? readInputs(context, fields, fields.get("models")?.keyRange ?? start) : [];
+  const rest = {
+    parameters: readParameters(reader, fields.get("parameters"), method, "above"),
+    dtype: readDType(reader, fields.get("dtype")),
+    outDtype: readDType(reader, fields.get("out_dtype")),
+    tokenizer: readTokenizer(reader, fields),
+    chatTemplate: readChatTemplate(reader, fields.get("chat_template")),
+  };
+  if (method === undefined || methodField?.value === undefined) return undefined;
+  const recipe: Recipe = { file, text, method, methodRange: reader.rangeOf(methodField.value), base, modules, ...rest };
+  // With a mention that could not be read, counts and missing values would only repeat its error.
+  if (!reader.failed) checkRecipe(reader, recipe);
+  return recipe;
+}
+
+function readMethod(reader: Reader, field: Field | undefined, start: SourceRange): MergeMethod | undefined {
+  const names = methods.map(({ id }) => id);
+  if (field === undefined) {
+    reader.report("missing-key", "the recipe has no merge_method", start, { expected: names.join(", ") });
+    return undefined;
+  }
+  const name = reader.text(field.value, "merge_method", field.keyRange);
+  if (name === undefined || field.value === undefined) return undefined;
+  const method = findMethod(name);
+  const range = reader.rangeOf(field.value);
+  if (method === undefined)
+    reader.report("unknown-method", "there is no such merge method", range, { found: name, expected: names.join(", "), ...suggestion(name, names, range) });
+  return method;
+}
+
+function readDType(reader: Reader, field: Field | undefined): FloatDType | undefined {
+  if (field?.value === undefined) return undefined;
+  const name = reader.text(field.value, field.key, field.keyRange);
+  if (name === undefined) return undefined;
+  const plain = name.replace(/^torch\./, "");
+  if (Object.hasOwn(RECIPE_DTYPES, plain)) return RECIPE_DTYPES[plain];
+  const names = Object.keys(RECIPE_DTYPES);
+  const range = reader.rangeOf(field.value);
+  reader.report("unknown-dtype", `${field.key} is not a dtype that models are saved in`, range, {
+    found: name,
+    expected: names.join(", "),
+    ...suggestion(plain, names, range),
+  });
+  return undefined;
+}
+
+function readTokenizer(reader: Reader, fields: Fields): TokenizerRequest | undefined {
+  const short = fields.get("tokenizer_source");
+  const full = fields.get("tokenizer");
+  if (short !== undefined && full !== undefined)
+    reader.report("tokenizer-conflict", "tokenizer and tokenizer_source cannot both be given", short.keyRange, {
+      remedy: "move the source into tokenizer: {source: ...}",
+    });
+  else if (short?.value !== undefined) {
+    const source = reader.text(short.value, "tokenizer_source", short.keyRange);
+    return source === undefined ? undefined : { source, perToken: false, padToMultipleOf: undefined, range: short.keyRange };
+  } else if (full?.value !== undefined) return readTokenizerMap(reader, full);
+  return undefined;
+}
+
+function readTokenizerMap(reader: Reader, field: Field): TokenizerRequest | undefined {
+  const fields = reader.fields(field.value, "tokenizer", field.keyRange, { keys: ["source", "tokens", "pad_to_multiple_of"] });
+  if (fields === undefined) return undefined;
+  const source = fields.get("source");
+  const pad = fields.get("pad_to_multiple_of");
+  const padToMultipleOf = pad?.value === undefined ? undefined : numberIn(pad.value);
+  if (pad?.value !== undefined && !(padToMultipleOf !== undefined && Number.isInteger(padToMultipleOf) && padToMultipleOf > 0))
+    reader.wrongType(pad.value, "pad_to_multiple_of", "a positive whole number", pad.keyRange);
+  const sourceText =
+    source?.value === undefined
+      ? "union"
+      : isScalar(source.value)
+        ? reader.text(source.value, "source", source.keyRange)
+        : readReference(reader, source.value, "source", source.keyRange)?.text;
+  return sourceText === undefined
+    ? undefined
+    : { source: sourceText, perToken: fields.get("tokens")?.value !== undefined, padToMultipleOf, range: field.keyRange };
+}
+
+function readChatTemplate(reader: Reader, field: Field | undefined): Recipe["chatTemplate"] {
+  if (field?.value === undefined) return undefined;
+  const text = reader.text(field.value, "chat_template", field.keyRange);
+  return text === undefined ? undefined : { text, range: field.keyRange };
+}

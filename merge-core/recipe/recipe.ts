@@ -1,0 +1,76 @@
+// A recipe in the one form the planner works with, whichever layout the user wrote: modules -> slices -> sources.
+import type { SourceRange } from "../diagnostics.ts";
+import type { FloatDType } from "../formats/dtypes.ts";
+import type { MergeMethod } from "../methods/method.ts";
+
+/** A model as the recipe names it: `path[@revision][+adapter[@revision]]`. */
+export interface ModelReference {
+  /** The reference as one string; equal strings mean the same model. */
+  readonly text: string;
+  readonly path: string;
+  readonly revision?: string;
+  readonly lora?: { readonly path: string; readonly revision?: string };
+  readonly range: SourceRange;
+}
+
+/** Values for the tensors whose names contain `filter` (all tensors without one); several values are a gradient over the layers. */
+export interface Condition {
+  readonly filter: string | undefined;
+  readonly values: readonly number[];
+}
+
+/** The value of one parameter at one level of the recipe. The first condition that fits a tensor decides. */
+export interface ParameterSetting {
+  readonly conditions: readonly Condition[];
+  readonly range: SourceRange;
+}
+
+export type ParameterSettings = ReadonlyMap<string, ParameterSetting>;
+
+/** One input of a slice. */
+export interface RecipeSource {
+  readonly model: ModelReference;
+  readonly isBase: boolean;
+  /** Half-open; absent for all layers of a whole model. */
+  readonly layers: readonly [number, number] | undefined;
+  readonly parameters: ParameterSettings;
+  readonly range: SourceRange;
+}
+
+/** Consecutive output layers made from one range of layers of each source. */
+export interface RecipeSlice {
+  readonly sources: readonly RecipeSource[];
+  readonly parameters: ParameterSettings;
+  readonly range: SourceRange;
+}
+
+/** A part of a model; models of one part have the single module `default`. */
+export interface RecipeModule {
+  readonly name: string;
+  readonly slices: readonly RecipeSlice[];
+  readonly parameters: ParameterSettings;
+  readonly range: SourceRange;
+}
+
+/** What the recipe asks of the vocabulary; absent: the donor's tokenizer files are taken as they are. */
+export interface TokenizerRequest {
+  readonly source: string;
+  readonly perToken: boolean;
+  readonly padToMultipleOf: number | undefined;
+  readonly range: SourceRange;
+}
+
+export interface Recipe {
+  /** The path as the user gave it. */
+  readonly file: string;
+  readonly text: string;
+  readonly method: MergeMethod;
+  readonly methodRange: SourceRange;
+  readonly base: ModelReference | undefined;
+  readonly modules: readonly RecipeModule[];
+  readonly parameters: ParameterSettings;
+  readonly dtype: FloatDType | undefined;
+  readonly outDtype: FloatDType | undefined;
+  readonly tokenizer: TokenizerRequest | undefined;
+  readonly chatTemplate: { readonly text: string; readonly range: SourceRange } | undefined;
+}

@@ -1,0 +1,85 @@
+// YAML text -> syntax tree with places, within limits. Recipes follow YAML 1.1, in which `yes` and `on` are true too.
+import { isAlias, isNode, LineCounter, type Node, parseDocument, visit } from "yaml";
+import type { Diagnostic, SourceRange } from "../diagnostics.ts";
+
+/** A recipe is a page of text; anything beyond this is some other file. */
+export const MAX_RECIPE_CHARACTERS = 1 << 20;
+
+/** One parsed document: its root, and where things are. */
+export interface YamlSource {
+  readonly root: Node | null;
+  rangeOf(node: Node): SourceRange;
+  /** The node itself, or what an alias stands for (undefined for an alias of nothing). */
+  follow(node: unknown): Node | undefined;
+}
+
+/** Parses one document. Never throws; without a source there is at least one diagnostic. */
+export function parseYaml(text: string, file: string): { source?: YamlSource; diagnostics: Diagnostic[] } {
+  const fail = (code: string, message: string, more: Partial<Diagnostic> = {}) => ({
+    diagnostics: [{ code, severity: "error" as const, message, file, ...more }],
+  });
+  if (text.length > MAX_RECIPE_CHARACTERS)
+    return fail("recipe-too-large", "this file is too large for a recipe", {
+      found: `${text.length} characters`,
+      expected: `at most ${MAX_RECIPE_CHARACTERS}`,
+    });
+  const places = lineIndex(text);
+  try {
+    const document = parseDocument(text, { version: "1.1", prettyErrors: false, logLevel: "silent", lineCounter: new LineCounter() });
+    const [problem] = [...document.errors, ...document.warnings];
+    if (problem !== undefined) {
+      const { code, message } = syntaxProblem(problem.code, problem.message);
+      return fail(code, message, { range: places(...problem.pos), remedy: SYNTAX_REMEDIES[code] });
+    }
+    const anchored = aliasTargets(document.contents);
+    const rangeOf = (node: Node) => places(node.range?.[0] ?? 0, node.range?.[1] ?? 0);
+    const follow = (node: unknown) => (isAlias(node) ? anchored.get(node) : isNode(node) ? node : undefined);
+    return { source: { root: document.contents, rangeOf, follow }, diagnostics: [] };
+  } catch (error) {
+    // The YAML parser recurses, so that text nested thousands deep ends here.
+    if (error instanceof RangeError) return fail("yaml-syntax", "the YAML is nested too deeply", { range: places(0, 0) });
+    throw error;
+  }
+}
+
+const SYNTAX_REMEDIES: Readonly<Record<string, string>> = {
+  "duplicate-key": "remove or rename one of the two",
+  "multiple-documents": "keep one document per file, without a second ---",
+};
+
+function syntaxProblem(code: string, message: string): { code: string; message: string } {
+  if (code === "DUPLICATE_KEY") return { code: "duplicate-key", message: "this key appears twice in one map" };
+  if (code === "MULTIPLE_DOCS") return { code: "multiple-documents", message: "the file holds more than one YAML document" };
+  return { code: "yaml-syntax", message: message.charAt(0).toLowerCase() + message.slice(1) };
+}
+
+/** What each alias stands for: the latest node before it that carries its anchor. One pass, since resolving each one alone is quadratic. */
+function aliasTargets(root: Node | null): Map<unknown, Node> {
+  const anchors = new Map<string, Node>();
+  const targets = new Map<unknown, Node>();
+  visit(root, {
+    Alias: (_, alias) => void (anchors.has(alias.source) && targets.set(alias, anchors.get(alias.source) as Node)),
+    Value: (_, node) => void (node.anchor !== undefined && anchors.set(node.anchor, node)),
+  });
+  return targets;
+}
+
+/** Offsets to lines and columns, both from zero. */
+function lineIndex(text: string): (offset: number, end: number) => SourceRange {
+  const starts = [0];
+  for (let i = text.indexOf("\n"); i >= 0; i = text.indexOf("\n", i + 1)) starts.push(i + 1);
+  const place = (offset: number): [number, number] => {
+    let [low, high] = [0, starts.length];
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if ((starts[middle] ?? 0) <= offset) low = middle;
+      else high = middle;
+    }
+    return [low, offset - (starts[low] ?? 0)];
+  };
+  return (offset, end) => {
+    const [line, column] = place(offset);
+    const [endLine, endColumn] = place(Math.max(offset, end));
+    return { line, column, endLine, endColumn, offset, end: Math.max(offset, end) };
+  };
+}
