@@ -1,6 +1,7 @@
 // Float dtypes to and from float32 in plain TypeScript: the specification that the fast kernels are tested against,
 // and the way in and out for small tensors. Narrowing rounds once, to nearest even; NaN stays NaN.
-// Beyond the largest value F16, BF16 and F8_E5M2 give infinity; F8_E4M3 (the "fn" variant) has none and gives NaN, as torch does.
+// Beyond the largest value F16, BF16 and F8_E5M2 give infinity; F8_E4M3 (the "fn" variant) has none and gives NaN, as ml_dtypes
+// does and torch did until it began to saturate in 2026: an overflow should show.
 import type { FloatDType } from "./dtypes.ts";
 
 /** A sign bit, then exponent and mantissa bits, IEEE-like. */
