@@ -95,7 +95,7 @@ export class Reader {
   }
 
   private reportKey({ key, keyRange }: Field, what: string, known: KnownKeys): void {
-    const reason = known.ignored?.[key];
+    const reason = known.ignored !== undefined && Object.hasOwn(known.ignored, key) ? known.ignored[key] : undefined;
     if (reason !== undefined) {
       this.report("ignored-key", `${key} has no effect`, keyRange, { severity: "warning", notes: [reason] });
       return;

@@ -1,5 +1,5 @@
 // YAML text -> syntax tree with places, within limits. Recipes follow YAML 1.1, in which `yes` and `on` are true too.
-import { isAlias, isNode, LineCounter, type Node, parseDocument, visit } from "yaml";
+import { isAlias, isNode, type Node, parseDocument, visit } from "yaml";
 import type { Diagnostic, SourceRange } from "../diagnostics.ts";
 
 /** A recipe is a page of text; anything beyond this is some other file. */
@@ -25,22 +25,25 @@ export function parseYaml(text: string, file: string): { source?: YamlSource; di
     });
   const places = lineIndex(text);
   try {
-    const document = parseDocument(text, { version: "1.1", prettyErrors: false, logLevel: "silent", lineCounter: new LineCounter() });
+    const document = parseDocument(text, { version: "1.1", prettyErrors: false });
     const [problem] = [...document.errors, ...document.warnings];
     if (problem !== undefined) {
       const { code, message } = syntaxProblem(problem.code, problem.message);
       return fail(code, message, { range: places(...problem.pos), remedy: SYNTAX_REMEDIES[code] });
     }
-    const anchored = aliasTargets(document.contents);
+    const { targets, orphan } = aliasTargets(document.contents);
+    if (orphan !== undefined) return fail("yaml-syntax", "this alias has no anchor before it", { range: places(...orphan) });
     const rangeOf = (node: Node) => places(node.range?.[0] ?? 0, node.range?.[1] ?? 0);
-    const follow = (node: unknown) => (isAlias(node) ? anchored.get(node) : isNode(node) ? node : undefined);
+    const follow = (node: unknown) => (isAlias(node) ? targets.get(node) : isNode(node) ? node : undefined);
     return { source: { root: document.contents, rangeOf, follow }, diagnostics: [] };
   } catch (error) {
-    // The YAML parser recurses, so that text nested thousands deep ends here.
-    if (error instanceof RangeError) return fail("yaml-syntax", "the YAML is nested too deeply", { range: places(0, 0) });
+    // Walking the tree recurses, as parsing it does; the parser reports its own overflow.
+    if (error instanceof RangeError) return fail("yaml-syntax", TOO_DEEP, { range: places(0, 0) });
     throw error;
   }
 }
+
+const TOO_DEEP = "the YAML is nested too deeply";
 
 const SYNTAX_REMEDIES: Readonly<Record<string, string>> = {
   "duplicate-key": "remove or rename one of the two",
@@ -50,18 +53,30 @@ const SYNTAX_REMEDIES: Readonly<Record<string, string>> = {
 function syntaxProblem(code: string, message: string): { code: string; message: string } {
   if (code === "DUPLICATE_KEY") return { code: "duplicate-key", message: "this key appears twice in one map" };
   if (code === "MULTIPLE_DOCS") return { code: "multiple-documents", message: "the file holds more than one YAML document" };
+  if (code === "RESOURCE_EXHAUSTION") return { code: "yaml-syntax", message: TOO_DEEP };
   return { code: "yaml-syntax", message: message.charAt(0).toLowerCase() + message.slice(1) };
 }
 
+interface Aliases {
+  readonly targets: ReadonlyMap<unknown, Node>;
+  /** Where the first alias without an anchor stands. */
+  readonly orphan: readonly [number, number] | undefined;
+}
+
 /** What each alias stands for: the latest node before it that carries its anchor. One pass, since resolving each one alone is quadratic. */
-function aliasTargets(root: Node | null): Map<unknown, Node> {
+function aliasTargets(root: Node | null): Aliases {
   const anchors = new Map<string, Node>();
   const targets = new Map<unknown, Node>();
+  let orphan: [number, number] | undefined;
   visit(root, {
-    Alias: (_, alias) => void (anchors.has(alias.source) && targets.set(alias, anchors.get(alias.source) as Node)),
+    Alias: (_, alias) => {
+      const target = anchors.get(alias.source);
+      if (target !== undefined) targets.set(alias, target);
+      else orphan ??= [alias.range?.[0] ?? 0, alias.range?.[1] ?? 0];
+    },
     Value: (_, node) => void (node.anchor !== undefined && anchors.set(node.anchor, node)),
   });
-  return targets;
+  return { targets, orphan };
 }
 
 /** Offsets to lines and columns, both from zero. */
