@@ -31,7 +31,7 @@ describe("Files written by Python's safetensors", () => {
 
   it("come out byte for byte the same when written again", async () => {
     const path = `${FOLDER}/all-dtypes.safetensors`;
-    const tensors = [...(await readTensors(path))].map(([name, { dtype, shape, bytes }]) => ({ name, dtype, shape, data: bytes }));
+    const tensors = [...(await readTensors(path))].map(([name, tensor]) => ({ name, ...tensor }));
     const again = encodeSafetensors(tensors, { format: "pt", note: "héllo" });
     assert.deepEqual(tensorBytes(again), tensorBytes(readFileSync(path)));
   });
@@ -68,10 +68,10 @@ describe("Conversions made by torch", () => {
 /** Values of any dtype; integers past 2^53 as decimal strings, as in the golden file. */
 function numbersOf(tensor: StoredTensor | undefined): (number | string)[] {
   assert.ok(tensor);
-  const { dtype, bytes } = tensor;
+  const { dtype, data } = tensor;
   if (isFloat(dtype) && dtype !== "F64") return [...valuesOf(tensor)];
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Array.from({ length: bytes.byteLength / DTYPE_BYTES[dtype] }, (_, i) => readNumber(view, dtype, i * DTYPE_BYTES[dtype]));
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  return Array.from({ length: data.byteLength / DTYPE_BYTES[dtype] }, (_, i) => readNumber(view, dtype, i * DTYPE_BYTES[dtype]));
 }
 
 function readNumber(view: DataView, dtype: DType, at: number): number | string {
@@ -87,9 +87,9 @@ const plain = (value: number | string | boolean): number | string => (typeof val
 
 function codesOf(tensor: StoredTensor | undefined): number[] {
   assert.ok(tensor);
-  const view = new DataView(tensor.bytes.buffer, tensor.bytes.byteOffset, tensor.bytes.byteLength);
+  const view = new DataView(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength);
   const width = DTYPE_BYTES[tensor.dtype];
-  return Array.from({ length: tensor.bytes.byteLength / width }, (_, i) => (width === 1 ? view.getUint8(i) : view.getUint16(i * 2, true)));
+  return Array.from({ length: tensor.data.byteLength / width }, (_, i) => (width === 1 ? view.getUint8(i) : view.getUint16(i * 2, true)));
 }
 
 /** Everything behind the header, whose key order and padding are the writer's own. */

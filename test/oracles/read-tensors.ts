@@ -7,7 +7,7 @@ import { readHeader } from "../../merge-core/formats/safetensors.ts";
 export interface StoredTensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
-  readonly bytes: Uint8Array;
+  readonly data: Uint8Array;
 }
 
 /** Every tensor of a file by name. */
@@ -15,7 +15,7 @@ export async function readTensors(path: string): Promise<Map<string, StoredTenso
   const source = await openFile(path);
   try {
     const { tensors } = await readHeader(source);
-    const read = tensors.map(async ({ name, dtype, shape, begin, end }) => [name, { dtype, shape, bytes: await source.read(begin, end - begin) }] as const);
+    const read = tensors.map(async ({ name, dtype, shape, begin, end }) => [name, { dtype, shape, data: await source.read(begin, end - begin) }] as const);
     return new Map(await Promise.all(read));
   } finally {
     await source.close();
@@ -25,5 +25,5 @@ export async function readTensors(path: string): Promise<Map<string, StoredTenso
 /** The values of a float tensor. */
 export function valuesOf(tensor: StoredTensor | undefined): Float32Array {
   if (tensor === undefined) throw new Error("no such tensor");
-  return widenToFloat32(tensor.dtype as FloatDType, tensor.bytes);
+  return widenToFloat32(tensor.dtype as FloatDType, tensor.data);
 }
