@@ -1,9 +1,12 @@
 // YAML text -> syntax tree with places, within limits. Recipes follow YAML 1.1, in which `yes` and `on` are true too.
-import { isAlias, isNode, type Node, parseDocument, visit } from "yaml";
+import { isAlias, isNode, Lexer, type Node, parseDocument, visit } from "yaml";
 import type { Diagnostic, SourceRange } from "../diagnostics.ts";
 
 /** A recipe is a page of text; anything beyond this is some other file. */
 export const MAX_RECIPE_CHARACTERS = 1 << 20;
+
+/** Recipes need eight or so. */
+const MAX_DEPTH = 100;
 
 /** One parsed document: its root, and where things are. */
 export interface YamlSource {
@@ -24,26 +27,21 @@ export function parseYaml(text: string, file: string): { source?: YamlSource; di
       expected: `at most ${MAX_RECIPE_CHARACTERS}`,
     });
   const places = lineIndex(text);
-  try {
-    const document = parseDocument(text, { version: "1.1", prettyErrors: false });
-    const [problem] = [...document.errors, ...document.warnings];
-    if (problem !== undefined) {
-      const { code, message } = syntaxProblem(problem.code, problem.message);
-      return fail(code, message, { range: places(...problem.pos), remedy: SYNTAX_REMEDIES[code] });
-    }
-    const { targets, orphan } = aliasTargets(document.contents);
-    if (orphan !== undefined) return fail("yaml-syntax", "this alias has no anchor before it", { range: places(...orphan) });
-    const rangeOf = (node: Node) => places(node.range?.[0] ?? 0, node.range?.[1] ?? 0);
-    const follow = (node: unknown) => (isAlias(node) ? targets.get(node) : isNode(node) ? node : undefined);
-    return { source: { root: document.contents, rangeOf, follow }, diagnostics: [] };
-  } catch (error) {
-    // Walking the tree recurses, as parsing it does; the parser reports its own overflow.
-    if (error instanceof RangeError) return fail("yaml-syntax", TOO_DEEP, { range: places(0, 0) });
-    throw error;
+  const deep = deepPlace(text);
+  if (deep !== undefined)
+    return fail("yaml-syntax", "the YAML is nested too deeply", { range: places(deep, deep + 1), expected: `at most ${MAX_DEPTH} levels` });
+  const document = parseDocument(text, { version: "1.1", prettyErrors: false });
+  const [problem] = [...document.errors, ...document.warnings];
+  if (problem !== undefined) {
+    const { code, message } = syntaxProblem(problem.code, problem.message);
+    return fail(code, message, { range: places(...problem.pos), remedy: SYNTAX_REMEDIES[code] });
   }
+  const { targets, orphan } = aliasTargets(document.contents);
+  if (orphan !== undefined) return fail("yaml-syntax", "this alias has no anchor before it", { range: places(...orphan) });
+  const rangeOf = (node: Node) => places(node.range?.[0] ?? 0, node.range?.[1] ?? 0);
+  const follow = (node: unknown) => (isAlias(node) ? targets.get(node) : isNode(node) ? node : undefined);
+  return { source: { root: document.contents, rangeOf, follow }, diagnostics: [] };
 }
-
-const TOO_DEEP = "the YAML is nested too deeply";
 
 const SYNTAX_REMEDIES: Readonly<Record<string, string>> = {
   "duplicate-key": "remove or rename one of the two",
@@ -53,9 +51,29 @@ const SYNTAX_REMEDIES: Readonly<Record<string, string>> = {
 function syntaxProblem(code: string, message: string): { code: string; message: string } {
   if (code === "DUPLICATE_KEY") return { code: "duplicate-key", message: "this key appears twice in one map" };
   if (code === "MULTIPLE_DOCS") return { code: "multiple-documents", message: "the file holds more than one YAML document" };
-  if (code === "RESOURCE_EXHAUSTION") return { code: "yaml-syntax", message: TOO_DEEP };
   return { code: "yaml-syntax", message: message.charAt(0).toLowerCase() + message.slice(1) };
 }
+
+/**
+ * Where the text is nested deeper than any recipe, judged by its tokens: the parser recurses, and a stack overflow in the
+ * middle of it can end the process. Each open bracket counts, and on each line its indentation, dashes and colons.
+ */
+function deepPlace(text: string): number | undefined {
+  let [offset, brackets, line] = [0, 0, 0];
+  for (const token of new Lexer().lex(text)) {
+    if (CONTROL_TOKENS.has(token)) continue;
+    if (token === "[" || token === "{") brackets++;
+    else if (token === "]" || token === "}") brackets = Math.max(0, brackets - 1);
+    else if (token.startsWith("\n") || token.startsWith("\r")) line = 0;
+    else if (brackets === 0 && (/^[-?:]$/.test(token) || (line === 0 && /^ +$/.test(token)))) line += token.length;
+    if (brackets + line > MAX_DEPTH) return offset;
+    offset += token.length;
+  }
+  return undefined;
+}
+
+/** What the lexer puts between tokens without a counterpart in the text: marks of a document, of a scalar, of a flow error. */
+const CONTROL_TOKENS = new Set(["\u0002", "\u0018", "\u001f"]);
 
 interface Aliases {
   readonly targets: ReadonlyMap<unknown, Node>;

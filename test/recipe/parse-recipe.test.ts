@@ -86,7 +86,7 @@ const BAD: readonly (readonly [what: string, text: string, problem: string])[] =
   ["both tokenizer forms", `${LINEAR}tokenizer_source: base\ntokenizer: {source: base}\n`, "error tokenizer-conflict 7:1"],
   ["odd padding", `${LINEAR}tokenizer: {pad_to_multiple_of: 0}\n`, "error wrong-type 7:33"],
   ["alias of nothing", LINEAR.replace("0.4", "*w"), "error yaml-syntax 6:26"],
-  ["deep nesting", `a: ${"[".repeat(200)}`, "error yaml-syntax 1:204"],
+  ["deep nesting", `a: ${"[".repeat(200)}`, "error yaml-syntax 1:103"],
 ];
 
 describe("a recipe with one mistake", () => {
@@ -243,7 +243,7 @@ describe("hostile recipes", () => {
   });
 
   it("end in a diagnostic when nested too deeply for the stack", () => {
-    for (const text of ["[".repeat(10_000), "- ".repeat(10_000), "{a: ".repeat(10_000)])
+    for (const text of ["[".repeat(200_000), "- ".repeat(200_000), "{a: ".repeat(200_000)])
       assert.deepEqual(
         problems(text).map((p) => p.split(" ")[1]),
         ["yaml-syntax"],
