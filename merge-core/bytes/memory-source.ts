@@ -10,7 +10,7 @@ export function memorySource(bytes: Uint8Array, name = "memory"): ByteSource {
     async read(offset, length, options) {
       throwIfCancelled(options?.signal);
       checkRange(name, bytes.byteLength, offset, length);
-      return bytes.slice(offset, offset + length);
+      return new Uint8Array(bytes.subarray(offset, offset + length));
     },
     async close() {},
   };

@@ -72,7 +72,8 @@ function decodeTable(dtype: keyof typeof SMALL_FLOATS): Float32Array {
 export function widenToFloat32(dtype: FloatDType, bytes: Uint8Array): Float32Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (dtype === "F64") return Float32Array.from({ length: bytes.byteLength / 8 }, (_, i) => view.getFloat64(i * 8, true));
-  if (dtype === "F32") return new Float32Array(bytes.slice().buffer);
+  // Not slice(): on a Buffer that would share memory.
+  if (dtype === "F32") return new Float32Array(new Uint8Array(bytes).buffer);
   const table = decodeTable(dtype);
   const out = new Float32Array(bytes.byteLength / SMALL_FLOATS[dtype].bytes);
   if (SMALL_FLOATS[dtype].bytes === 1) for (let i = 0; i < out.length; i++) out[i] = table[bytes[i] ?? 0] ?? 0;

@@ -36,7 +36,7 @@ export function causalAttention(q: tf.Tensor2D, k: tf.Tensor2D, v: tf.Tensor2D, 
   const { batch, seq, heads, kvHeads, headDim } = layout;
   const repeat = (x: tf.Tensor2D) => {
     const grouped = tf.reshape(x, [batch, seq, kvHeads, 1, headDim]);
-    const tiled = tf.tile(grouped, [1, 1, 1, heads / kvHeads, 1]);
+    const tiled = tf.mul(grouped, tf.ones([1, 1, 1, heads / kvHeads, 1]));
     return tf.transpose(tf.reshape(tiled, [batch, seq, heads, headDim]), [0, 2, 1, 3]);
   };
   const query = tf.transpose(tf.reshape(q, [batch, seq, heads, headDim]), [0, 2, 1, 3]);

@@ -1,6 +1,9 @@
 // Small decoders with seeded random weights, for tests of everything that runs or trains a model.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { narrowFromFloat32 } from "../../merge-core/formats/dtype-codecs.ts";
 import { elementCount } from "../../merge-core/formats/dtypes.ts";
+import { encodeSafetensors } from "../../merge-core/formats/safetensors-write.ts";
 import { type DecoderConfig, parseDecoderConfig } from "../../merge-core/nn/config.ts";
 import { weightShapes } from "../../merge-core/nn/llama.ts";
 import type { TensorData } from "../../merge-core/nn/load.ts";
@@ -49,4 +52,51 @@ export function tinyTensors(config: DecoderConfig, seed = 1): Map<string, Tensor
       return [name, { dtype: "F32", shape, data: narrowFromFloat32("F32", values) } satisfies TensorData];
     }),
   );
+}
+
+/** tokenizer.json with one token per character: ids 0 pad, 1 begin (put in front of text), 2 end, then a, b, c, ... */
+export function tinyTokenizerJson(characters = "abcdefghijklmn"): Record<string, unknown> {
+  const specials = ["<pad>", "<s>", "</s>"];
+  const vocab = Object.fromEntries([...specials, ...characters].map((token, id) => [token, id]));
+  const added = specials.map((content, id) => ({ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }));
+  return {
+    version: "1.0",
+    truncation: null,
+    padding: null,
+    added_tokens: added,
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: {
+      type: "TemplateProcessing",
+      single: [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
+      pair: [{ Sequence: { id: "A", type_id: 0 } }, { Sequence: { id: "B", type_id: 1 } }],
+      special_tokens: { "<s>": { id: "<s>", ids: [1], tokens: ["<s>"] } },
+    },
+    decoder: { type: "Fuse" },
+    model: {
+      type: "BPE",
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      vocab,
+      merges: [],
+    },
+  };
+}
+
+/** A model folder with config, tokenizer and seeded weights in F32. */
+export function writeTinyModel(folder: string, changes: Readonly<Record<string, unknown>> = {}, seed = 1): string {
+  mkdirSync(folder, { recursive: true });
+  const tensors = [...tinyTensors(tinyConfig(changes), seed)].map(([name, tensor]) => ({ name, ...tensor }));
+  writeFileSync(join(folder, "config.json"), JSON.stringify(tinyConfigJson(changes)));
+  writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(tinyTokenizerJson()));
+  writeFileSync(
+    join(folder, "tokenizer_config.json"),
+    JSON.stringify({ bos_token: "<s>", eos_token: "</s>", pad_token: "<pad>", clean_up_tokenization_spaces: false }),
+  );
+  writeFileSync(join(folder, "model.safetensors"), encodeSafetensors(tensors));
+  return folder;
 }

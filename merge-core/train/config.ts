@@ -1,0 +1,169 @@
+// What a training run is to do, and reading it from YAML. Node only.
+import { readFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { openError } from "../bytes/file-source.ts";
+import { PROJECTIONS, type Projection } from "../nn/llama.ts";
+import { YamlMap } from "./yaml-map.ts";
+
+export interface LoraSettings {
+  readonly r: number;
+  readonly alpha: number;
+  /** Probability that an input of the low-rank branch is zeroed during training. */
+  readonly dropout: number;
+  readonly targetModules: readonly Projection[];
+}
+
+export interface OptimizerSettings {
+  readonly lr: number;
+  readonly betas: readonly [number, number];
+  readonly eps: number;
+  readonly weightDecay: number;
+}
+
+export interface ScheduleSettings {
+  readonly warmupSteps: number;
+  /** Last learning rate as a fraction of the highest. */
+  readonly floor: number;
+}
+
+export interface TrainConfig {
+  /** Folder of the model to start from. */
+  readonly model: string;
+  /** `random` takes only the architecture and the tokenizer from the folder. */
+  readonly init: "pretrained" | "random";
+  /** JSONL files. */
+  readonly data: { readonly train: readonly string[]; readonly validation: readonly string[] };
+  /** All weights, or low-rank factors beside frozen weights. */
+  readonly method: { readonly kind: "full" } | ({ readonly kind: "lora" } & LoraSettings);
+  readonly optimizer: OptimizerSettings;
+  readonly schedule: ScheduleSettings;
+  readonly length: { readonly epochs: number } | { readonly steps: number };
+  /** Sequences computed together. */
+  readonly batchSize: number;
+  /** Batches whose gradients make up one step. */
+  readonly gradientAccumulation: number;
+  /** Gradients are scaled down to this global norm; 0 leaves them. */
+  readonly maxGradNorm: number;
+  readonly seed: number;
+  /** Steps between saved states a killed run resumes from; 0 saves none. */
+  readonly saveEvery: number;
+  /** Steps between measurements of the validation loss; 0 measures at the end only. */
+  readonly evalEvery: number;
+  /** Of the saved weights. Training itself is in float32. */
+  readonly dtype: "F32" | "BF16" | "F16";
+  /** Tokens of one sequence; 0 means the model's own limit. */
+  readonly maxLength: number;
+}
+
+export const TRAIN_DEFAULTS: Omit<TrainConfig, "model" | "data"> = {
+  init: "pretrained",
+  method: { kind: "full" },
+  optimizer: { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 },
+  schedule: { warmupSteps: 0, floor: 0 },
+  length: { epochs: 1 },
+  batchSize: 16,
+  gradientAccumulation: 1,
+  maxGradNorm: 1,
+  seed: 0,
+  saveEvery: 0,
+  evalEvery: 0,
+  dtype: "BF16",
+  maxLength: 0,
+};
+
+const KEYS = ["model", "init", "data", "method", "lora", "optimizer", "schedule", "epochs", "steps", "batch_size", "gradient_accumulation"];
+const MORE_KEYS = ["max_grad_norm", "seed", "save_every", "eval_every", "dtype", "max_length"];
+const DTYPES = { float32: "F32", bfloat16: "BF16", float16: "F16" } as const;
+
+/** Reads a training file; paths in it are relative to it. @throws WeightsmithError, every diagnostic with its place */
+export async function readTrainConfig(file: string): Promise<TrainConfig> {
+  const text = await readFile(file, "utf8").catch((error: unknown) => {
+    throw openError(file, error);
+  });
+  return parseTrainConfig(text, file);
+}
+
+/** @throws WeightsmithError `yaml-syntax`, `config-not-a-map`, `config-unknown-key`, `config-invalid-value` */
+export function parseTrainConfig(text: string, file: string): TrainConfig {
+  const map = YamlMap.parse(text, file).allow([...KEYS, ...MORE_KEYS]);
+  const defaults = TRAIN_DEFAULTS;
+  const place = (path: string) => resolve(dirname(file), path);
+  return {
+    model: place(map.text("model")),
+    init: map.choice("init", defaults.init, ["pretrained", "random"]),
+    data: readData(map, place),
+    method: readMethod(map),
+    optimizer: readOptimizer(map.child("optimizer")),
+    schedule: readSchedule(map.child("schedule")),
+    length: readLength(map),
+    batchSize: map.count("batch_size", defaults.batchSize, 1),
+    gradientAccumulation: map.count("gradient_accumulation", defaults.gradientAccumulation, 1),
+    maxGradNorm: map.number("max_grad_norm", defaults.maxGradNorm, { min: 0 }),
+    seed: map.count("seed", defaults.seed, 0),
+    saveEvery: map.count("save_every", defaults.saveEvery, 0),
+    evalEvery: map.count("eval_every", defaults.evalEvery, 0),
+    dtype: DTYPES[map.choice("dtype", "bfloat16", ["float32", "bfloat16", "float16"])],
+    maxLength: map.has("max_length") ? map.count("max_length", undefined, 2) : defaults.maxLength,
+  };
+}
+
+function readData(map: YamlMap, place: (path: string) => string): TrainConfig["data"] {
+  const data = map.child("data")?.allow(["train", "validation"]);
+  if (data === undefined) throw map.refuse("data", "a mapping with train and, if you like, validation");
+  const files = (key: string) =>
+    data.list(key, "a JSONL file or a list of them").map((path) => {
+      if (typeof path !== "string") throw data.refuse(key, "paths of JSONL files");
+      return place(path);
+    });
+  return { train: files("train"), validation: data.has("validation") ? files("validation") : [] };
+}
+
+function readMethod(map: YamlMap): TrainConfig["method"] {
+  const kind = map.choice("method", "full", ["full", "lora"]);
+  const lora = map.child("lora")?.allow(["r", "alpha", "dropout", "target_modules"]);
+  if (kind === "full") {
+    if (lora !== undefined) throw map.refuse("lora", "method: lora beside it, or no lora block");
+    return { kind };
+  }
+  if (lora === undefined) throw map.refuse("lora", "a mapping with r, alpha and target_modules");
+  const r = lora.count("r", undefined, 1);
+  const expected = `names out of ${PROJECTIONS.join(", ")}`;
+  const targetModules = lora.list("target_modules", expected).map((name) => {
+    const target = PROJECTIONS.find((projection) => projection === name);
+    if (target === undefined) throw lora.refuse("target_modules", expected);
+    return target;
+  });
+  const dropout = lora.number("dropout", 0, { min: 0, max: 0.99 });
+  return { kind, r, alpha: lora.number("alpha", r, { min: 0, minOpen: true }), dropout, targetModules };
+}
+
+function readOptimizer(map: YamlMap | undefined): OptimizerSettings {
+  const defaults = TRAIN_DEFAULTS.optimizer;
+  map?.allow(["lr", "betas", "eps", "weight_decay"]);
+  if (map === undefined) return defaults;
+  const betas = map.has("betas") ? map.list("betas", "two numbers") : defaults.betas;
+  const [first, second] = betas;
+  const fits = (beta: unknown): beta is number => typeof beta === "number" && beta >= 0 && beta < 1;
+  if (betas.length !== 2 || !fits(first) || !fits(second)) throw map.refuse("betas", "two numbers of at least 0 and below 1");
+  return {
+    lr: map.number("lr", defaults.lr, { min: 0, minOpen: true }),
+    betas: [first, second],
+    eps: map.number("eps", defaults.eps, { min: 0, minOpen: true }),
+    weightDecay: map.number("weight_decay", defaults.weightDecay, { min: 0 }),
+  };
+}
+
+function readSchedule(map: YamlMap | undefined): ScheduleSettings {
+  const defaults = TRAIN_DEFAULTS.schedule;
+  map?.allow(["warmup_steps", "floor"]);
+  return {
+    warmupSteps: map?.count("warmup_steps", defaults.warmupSteps, 0) ?? defaults.warmupSteps,
+    floor: map?.number("floor", defaults.floor, { min: 0, max: 1 }) ?? defaults.floor,
+  };
+}
+
+function readLength(map: YamlMap): TrainConfig["length"] {
+  if (map.has("steps") && map.has("epochs")) throw map.refuse("epochs", "either steps or epochs, not both");
+  if (map.has("steps")) return { steps: map.count("steps", undefined, 1) };
+  return { epochs: map.number("epochs", 1, { min: 0, minOpen: true }) };
+}

@@ -1,0 +1,59 @@
+// What a killed run needs to go on as if nothing had happened: parameters, optimiser moments, step. Node only.
+// Shuffles and dropout need no state: they are functions of seed and step.
+import { open, readFile, rename } from "node:fs/promises";
+import type * as tf from "@tensorflow/tfjs-core";
+import { memorySource } from "../bytes/memory-source.ts";
+import { inputError } from "../diagnostics.ts";
+import { narrowFromFloat32, widenToFloat32 } from "../formats/dtype-codecs.ts";
+import { readHeader } from "../formats/safetensors.ts";
+import { encodeSafetensors } from "../formats/safetensors-write.ts";
+import type { AdamState } from "./optimizer.ts";
+
+interface RunState {
+  readonly parameters: ReadonlyMap<string, tf.Tensor>;
+  readonly adam: AdamState;
+}
+
+/** Every array of the state under a name of its own; the arrays are the live ones. */
+function arraysOf({ parameters, adam }: RunState): Map<string, Float32Array> {
+  const named = (kind: string, entries: Iterable<readonly [string, Float32Array]>) => [...entries].map(([name, array]) => [`${kind}/${name}`, array] as const);
+  const values = [...parameters].map(([name, tensor]) => [name, tensor.dataSync<"float32">()] as const);
+  return new Map([...named("parameter", values), ...named("adam.m", adam.m), ...named("adam.v", adam.v)]);
+}
+
+/** One file, written beside and renamed, so that a kill at any moment leaves the old state or the new one. */
+export async function saveState(file: string, state: RunState, step: number, fingerprint: string): Promise<void> {
+  const tensors = [...arraysOf(state)].map(([name, values]) => ({
+    name,
+    dtype: "F32" as const,
+    shape: [values.length],
+    data: narrowFromFloat32("F32", values),
+  }));
+  const handle = await open(`${file}.new`, "w");
+  try {
+    await handle.writeFile(encodeSafetensors(tensors, { step: String(step), fingerprint }));
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(`${file}.new`, file);
+}
+
+/**
+ * Puts a saved state into the live arrays and returns its step; 0 if there is none.
+ * @throws WeightsmithError `resume-other-run` if the state was saved with another config, model or data
+ */
+export async function restoreState(file: string, state: RunState, fingerprint: string): Promise<number> {
+  const bytes = await readFile(file).catch(() => undefined);
+  if (bytes === undefined) return 0;
+  const header = await readHeader(memorySource(bytes, file));
+  if (header.metadata.fingerprint !== fingerprint) {
+    throw inputError("resume-other-run", "an unfinished run with another config, model or data lies in the output's place", {
+      file,
+      remedy: "remove it, or start with --overwrite",
+    });
+  }
+  const arrays = arraysOf(state);
+  for (const { name, begin, end } of header.tensors) arrays.get(name)?.set(widenToFloat32("F32", bytes.subarray(begin, end)));
+  return Number(header.metadata.step);
+}

@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as tf from "@tensorflow/tfjs-core";
+import { initBackend } from "../../merge-core/nn/backend.ts";
+import { disposeDecoder } from "../../merge-core/nn/load.ts";
+import { loadModel } from "../../merge-core/nn/model.ts";
+import { TRAIN_DEFAULTS, type TrainConfig } from "../../merge-core/train/config.ts";
+import { train } from "../../merge-core/train/train.ts";
+import { rejectsWith } from "../helpers/diagnostics.ts";
+import { temporaryFolder } from "../helpers/folders.ts";
+import { writeTinyModel } from "../helpers/tiny-decoder.ts";
+
+const METHODS = {
+  full: { kind: "full" },
+  lora: { kind: "lora", r: 2, alpha: 4, dropout: 0.1, targetModules: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] },
+} as const;
+
+/** A folder with a model and the task "say the letter again", and a config that trains on it. */
+function setUp(changes: Partial<TrainConfig> = {}): { folder: string; config: TrainConfig } {
+  const folder = temporaryFolder();
+  const letters = [..."abcdefgh"];
+  const lines = letters.flatMap((a) => letters.map((b) => JSON.stringify({ prompt: `${a}${b}`, completion: b })));
+  writeFileSync(join(folder, "train.jsonl"), lines.join("\n"));
+  const model = writeTinyModel(join(folder, "model"));
+  const data = { train: [join(folder, "train.jsonl")], validation: [join(folder, "train.jsonl")] };
+  const config = {
+    ...TRAIN_DEFAULTS,
+    model,
+    data,
+    length: { steps: 6 },
+    batchSize: 8,
+    dtype: "F32",
+    optimizer: { ...TRAIN_DEFAULTS.optimizer, lr: 0.02 },
+    ...changes,
+  } as const;
+  return { folder, config };
+}
+
+const logOf = (folder: string) =>
+  readFileSync(join(folder, "training-log.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { step: number; loss: number; lr: number; gradNorm: number; tokensPerSecond: number });
+
+describe("training", () => {
+  before(() => initBackend({ threads: 1 }));
+
+  it("learns a task and writes a model that loads", async () => {
+    const { folder, config } = setUp({ length: { steps: 60 }, schedule: { warmupSteps: 5, floor: 0.1 } });
+    const out = join(folder, "out");
+    const result = await train(config, out, { threads: 1 });
+    assert.deepEqual(readdirSync(out).sort(), [
+      "config.json",
+      "generation_config.json",
+      "model.safetensors",
+      "tokenizer.json",
+      "tokenizer_config.json",
+      "training-log.jsonl",
+      "training.json",
+    ]);
+    const log = logOf(out);
+    assert.equal(log.length, 60);
+    assert.ok((log[0]?.loss ?? 0) > 1.5 && result.trainLoss < 0.5, `loss went from ${log[0]?.loss} to ${result.trainLoss}`);
+    assert.ok(result.validationLoss !== undefined && result.validationLoss < 0.5);
+    assert.equal(existsSync(`${out}.partial`), false);
+    disposeDecoder((await loadModel(out)).decoder);
+  });
+
+  for (const [name, method] of Object.entries(METHODS)) {
+    it(`killed and taken up again gives the bytes of an unbroken run, ${name}`, async () => {
+      const { folder, config } = setUp({ method, saveEvery: 2, gradientAccumulation: 2, batchSize: 4 });
+      const file = name === "full" ? "model.safetensors" : "adapter_model.safetensors";
+      await train(config, join(folder, "whole"));
+      const abort = new AbortController();
+      await rejectsWith("cancelled", () =>
+        train(config, join(folder, "broken"), { signal: abort.signal, onProgress: ({ step }) => step === 5 && abort.abort() }),
+      );
+      assert.equal(existsSync(join(folder, "broken")), false);
+      const resumed = await train(config, join(folder, "broken"));
+      assert.equal(resumed.resumedFrom, 4);
+      assert.ok(readFileSync(join(folder, "whole", file)).equals(readFileSync(join(folder, "broken", file))));
+      const losses = (out: string) => logOf(join(folder, out)).map(({ step, loss, lr, gradNorm }) => ({ step, loss, lr, gradNorm }));
+      assert.deepEqual(losses("broken"), losses("whole"));
+    });
+
+    it(`holds no more tensors from step to step, ${name}`, async () => {
+      const { folder, config } = setUp({ method, evalEvery: 2, gradientAccumulation: 2, batchSize: 4 });
+      const before = tf.memory().numTensors;
+      const counts: number[] = [];
+      await train(config, join(folder, "out"), { onProgress: () => counts.push(tf.memory().numTensors) });
+      assert.equal(new Set(counts).size, 1, counts.join());
+      assert.equal(tf.memory().numTensors, before);
+    });
+  }
+
+  it("gives the same step however the rows are divided into micro-batches", async () => {
+    const { folder, config } = setUp({ length: { steps: 1 } });
+    writeFileSync(join(folder, "train.jsonl"), ["abc", "a", "abcdefgh", "ab", "hg", "gfedc", "b", "cc"].map((text) => JSON.stringify({ text })).join("\n"));
+    await train(config, join(folder, "one"));
+    await train({ ...config, batchSize: 2, gradientAccumulation: 4 }, join(folder, "four"));
+    const [one, four] = [logOf(join(folder, "one"))[0], logOf(join(folder, "four"))[0]];
+    assert.ok(Math.abs((one?.loss ?? 0) - (four?.loss ?? 1)) < 1e-6, `${one?.loss} and ${four?.loss}`);
+    assert.ok(Math.abs((one?.gradNorm ?? 0) - (four?.gradNorm ?? 1)) < 1e-5, `${one?.gradNorm} and ${four?.gradNorm}`);
+  });
+
+  it("cancelled without saved states leaves nothing behind", async () => {
+    const { folder, config } = setUp();
+    await rejectsWith("cancelled", () => train(config, join(folder, "out"), { signal: AbortSignal.abort() }));
+    assert.deepEqual(readdirSync(folder).sort(), ["model", "train.jsonl"]);
+  });
+
+  it("refuses an output that exists", async () => {
+    const { folder, config } = setUp();
+    await rejectsWith("output-exists", () => train(config, folder));
+  });
+
+  it("refuses to take up a run with another config", async () => {
+    const { folder, config } = setUp({ saveEvery: 2 });
+    const abort = new AbortController();
+    await rejectsWith("cancelled", () => train(config, join(folder, "out"), { signal: abort.signal, onProgress: ({ step }) => step === 3 && abort.abort() }));
+    await rejectsWith("resume-other-run", () => train({ ...config, seed: 9 }, join(folder, "out")));
+    await train({ ...config, seed: 9 }, join(folder, "out"), { overwrite: true });
+  });
+
+  it("says so when the numbers blow up", async () => {
+    const { folder, config } = setUp({ optimizer: { lr: 1e30, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 } });
+    await rejectsWith("training-diverged", () => train(config, join(folder, "out")));
+  });
+});
