@@ -1,0 +1,33 @@
+// The files beside the tensors: a merged folder must load where its parents load.
+import { copyFile, readFile, writeFile } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import { elementCount } from "../formats/dtypes.ts";
+import { setJsonValue } from "../formats/json-edit.ts";
+import { formatShardIndex } from "../formats/shard-index.ts";
+import type { MergePlan } from "../plan/plan.ts";
+import { modelCard } from "./model-card.ts";
+
+export const RECIPE_FILE = "mergekit_config.yml";
+const INDEX_FILE = "model.safetensors.index.json";
+
+/** Writes config, index, tokenizer files, model card and recipe into `folder`; `out` is the name it will have. */
+export async function writeSideFiles(plan: MergePlan, folder: string, out: string): Promise<void> {
+  for (const name of plan.donor.files) await copyFile(join(plan.donor.folder, name), join(folder, name));
+  if (plan.donor.hasConfig) await writeFile(join(folder, "config.json"), await outputConfig(plan));
+  if (plan.shards.length > 1) await writeFile(join(folder, INDEX_FILE), shardIndexText(plan));
+  await writeFile(join(folder, "README.md"), modelCard(plan, basename(resolve(out))));
+  await writeFile(join(folder, RECIPE_FILE), plan.recipe.text);
+}
+
+/** The donor's config as it was written, but for the values that the merge changed. */
+async function outputConfig(plan: MergePlan): Promise<string> {
+  const text = await readFile(join(plan.donor.folder, "config.json"), "utf8");
+  return plan.config.reduce((config, { path, value }) => setJsonValue(config, path, value), text);
+}
+
+function shardIndexText(plan: MergePlan): string {
+  const all = plan.shards.flatMap((shard) => shard.tensors.map((tensor) => ({ ...tensor, file: shard.file })));
+  const bytes = all.reduce((sum, tensor) => sum + tensor.byteLength, 0);
+  const parameters = all.reduce((sum, tensor) => sum + elementCount(tensor.shape), 0);
+  return formatShardIndex(new Map(all.map((tensor) => [tensor.name, tensor.file])), bytes, parameters);
+}
