@@ -1,19 +1,43 @@
 // The tfjs backend "weightsmith": tfjs-core differentiates, our kernels compute. Every kernel of the stock cpu backend
 // is registered as a fallback, so a new operation works before it is fast.
-import { MathBackendCPU } from "@tensorflow/tfjs-backend-cpu";
 import * as tf from "@tensorflow/tfjs-core";
+import { createPool } from "../compute/pool.ts";
+import { registerElementwise } from "./kernels/elementwise.ts";
+import { registerFused } from "./kernels/fused.ts";
+import { registerMatMul } from "./kernels/matmul.ts";
+import { registerMovement } from "./kernels/movement.ts";
+import { registerReductions } from "./kernels/reduce.ts";
+import { BACKEND_NAME, SharedBackend } from "./storage.ts";
 
 export interface BackendOptions {
-  /** Threads to compute with; results do not depend on it. */
+  /** Threads to compute with; results do not depend on it. Default: the cores this process may use. */
   readonly threads?: number;
 }
 
-/** Registers the backend under the name "weightsmith" (once) and makes it the active one. */
-export async function initBackend(_options: BackendOptions = {}): Promise<void> {
+let kernelsRegistered = false;
+
+/**
+ * Makes "weightsmith" the active tfjs backend. A second call with other options replaces the backend:
+ * tensors of the first are then gone.
+ */
+export async function initBackend({ threads }: BackendOptions = {}): Promise<void> {
   tf.enableProdMode();
-  if (tf.findBackend("weightsmith") === null) {
-    tf.registerBackend("weightsmith", () => new MathBackendCPU());
-    tf.copyRegisteredKernels("cpu", "weightsmith");
+  if (!kernelsRegistered) registerKernels();
+  const present = tf.findBackend(BACKEND_NAME) as SharedBackend | null;
+  if (present !== null && threads !== undefined && present.pool.threads !== threads) tf.removeBackend(BACKEND_NAME);
+  if (tf.findBackend(BACKEND_NAME) === null) {
+    const pool = createPool(threads === undefined ? {} : { threads });
+    tf.registerBackend(BACKEND_NAME, () => new SharedBackend(pool));
   }
-  await tf.setBackend("weightsmith");
+  await tf.setBackend(BACKEND_NAME);
+}
+
+function registerKernels(): void {
+  tf.copyRegisteredKernels("cpu", BACKEND_NAME);
+  registerElementwise();
+  registerReductions();
+  registerMovement();
+  registerMatMul();
+  registerFused();
+  kernelsRegistered = true;
 }

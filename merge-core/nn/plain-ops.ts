@@ -49,11 +49,15 @@ export function causalAttention(q: tf.Tensor2D, k: tf.Tensor2D, v: tf.Tensor2D, 
   return tf.reshape(tf.transpose(tf.matMul(weights, repeat(v)), [0, 2, 1, 3]), [batch * seq, heads * headDim]);
 }
 
+/** -log softmax(logits_i)[target_i] of every row */
+export function tokenLosses(logits: tf.Tensor2D, targets: Int32Array): tf.Tensor1D {
+  const hot = tf.oneHot(tf.tensor1d(targets, "int32"), logits.shape[1], 1, 0, "float32");
+  return tf.neg(tf.sum(tf.mul(tf.logSoftmax(logits), hot), 1));
+}
+
 /** sum of weight_i * -log softmax(logits_i)[target_i] */
 export function crossEntropy(logits: tf.Tensor2D, targets: Int32Array, weights: Float32Array): tf.Scalar {
-  const hot = tf.oneHot(tf.tensor1d(targets, "int32"), logits.shape[1], 1, 0, "float32");
-  const losses = tf.neg(tf.sum(tf.mul(tf.logSoftmax(logits), hot), 1));
-  return tf.sum(tf.mul(losses, tf.tensor1d(weights)));
+  return tf.sum(tf.mul(tokenLosses(logits, targets), tf.tensor1d(weights)));
 }
 
 export function embed(table: tf.Tensor2D, ids: Int32Array): tf.Tensor2D {

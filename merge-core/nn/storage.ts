@@ -1,0 +1,122 @@
+// Tensor data of the backend "weightsmith": blocks of the shared WASM memory, freed when tfjs disposes the last tensor on them.
+import { MathBackendCPU } from "@tensorflow/tfjs-backend-cpu";
+import * as tf from "@tensorflow/tfjs-core";
+import type { ComputePool } from "../compute/pool.ts";
+import { inputError } from "../diagnostics.ts";
+
+export const BACKEND_NAME = "weightsmith";
+
+type Numeric = "float32" | "int32" | "bool";
+type NumericArray = Float32Array | Int32Array | Uint8Array;
+
+/** A block of the shared memory in the shape tfjs's cpu kernels expect of tensor data. */
+class SharedData {
+  refCount = 1;
+  #view: NumericArray | undefined;
+
+  constructor(
+    readonly memory: WebAssembly.Memory,
+    readonly address: number,
+    readonly size: number,
+    readonly dtype: Numeric,
+  ) {}
+
+  /** A view of the block, made when first asked for: most tensors are only ever seen by WASM kernels. Read-only by contract. */
+  get values(): NumericArray {
+    if (this.#view === undefined) {
+      const Type = this.dtype === "float32" ? Float32Array : this.dtype === "int32" ? Int32Array : Uint8Array;
+      this.#view = new Type(this.memory.buffer, this.address, this.size);
+    }
+    return this.#view;
+  }
+}
+
+export class SharedBackend extends MathBackendCPU {
+  readonly pool: ComputePool;
+
+  constructor(pool: ComputePool) {
+    super();
+    this.pool = pool;
+  }
+
+  override write(values: tf.backend_util.BackendValues, shape: number[], dtype: tf.DataType): object {
+    if (!isNumeric(dtype) || values === undefined || values === null) return super.write(values, shape, dtype);
+    const dataId = {};
+    this.#place(dataId, values as NumericArray, dtype, 1);
+    return dataId;
+  }
+
+  override move(dataId: object, values: tf.backend_util.BackendValues, shape: number[], dtype: tf.DataType, refCount: number): void {
+    if (isNumeric(dtype)) this.#place(dataId, values as NumericArray, dtype, refCount);
+    else super.move(dataId, values, shape, dtype, refCount);
+  }
+
+  #place(dataId: object, values: NumericArray, dtype: Numeric, refCount: number): void {
+    const data = this.#allocate(values.length, dtype);
+    data.refCount = refCount;
+    data.values.set(values);
+    this.data.set(dataId, data);
+  }
+
+  #allocate(size: number, dtype: Numeric): SharedData {
+    const bytes = size * (dtype === "bool" ? 1 : 4);
+    return new SharedData(this.pool.memory, this.pool.arena.alloc(bytes), size, dtype);
+  }
+
+  /** A new tensor whose content the caller writes at once. @throws WeightsmithError `out-of-memory` */
+  output(shape: number[], dtype: Numeric = "float32"): tf.TensorInfo {
+    const dataId = {};
+    this.data.set(dataId, this.#allocate(tf.util.sizeFromShape(shape), dtype));
+    return { dataId, shape, dtype };
+  }
+
+  /** Where the tensor's data lies in the shared memory. */
+  address(tensor: tf.TensorInfo): number {
+    const data: unknown = this.data.get(tensor.dataId);
+    if (!(data instanceof SharedData)) throw new TypeError(`a ${tensor.dtype} tensor has no place in the shared memory`);
+    return data.address;
+  }
+
+  /** The tensor's values in place; valid until the tensor is disposed. */
+  view(tensor: tf.TensorInfo): NumericArray {
+    return (this.data.get(tensor.dataId) as SharedData).values;
+  }
+
+  /** A copy: the memory behind a disposed tensor is used again, and what a caller read must not change under him. */
+  override readSync(dataId: object): tf.backend_util.BackendValues {
+    const data: unknown = this.data.get(dataId);
+    return data instanceof SharedData ? data.values.slice() : super.readSync(dataId);
+  }
+
+  override disposeData(dataId: object, force = false): boolean {
+    const data: unknown = this.data.has(dataId) ? this.data.get(dataId) : undefined;
+    const gone = super.disposeData(dataId, force);
+    if (gone && data instanceof SharedData) this.pool.arena.free(data.address);
+    return gone;
+  }
+
+  override dispose(): void {
+    void this.pool.close();
+  }
+}
+
+function isNumeric(dtype: tf.DataType): dtype is Numeric {
+  return dtype === "float32" || dtype === "int32" || dtype === "bool";
+}
+
+/** The active backend, if it is ours. */
+export function activeBackend(): SharedBackend | undefined {
+  const backend = tf.backend();
+  return backend instanceof SharedBackend ? backend : undefined;
+}
+
+/** The active backend. @throws WeightsmithError `wrong-backend` if another is active. */
+export function requireBackend(): SharedBackend {
+  const backend = activeBackend();
+  if (backend !== undefined) return backend;
+  throw inputError("wrong-backend", "this operation works on the shared memory", {
+    found: `tfjs backend "${tf.getBackend()}"`,
+    expected: `"${BACKEND_NAME}"`,
+    remedy: "call initBackend first",
+  });
+}
