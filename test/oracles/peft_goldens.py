@@ -85,9 +85,9 @@ def token_loss(model, ids, ignore):
 
 
 def warm_cosine(step, warmup, total):
-    """Factor of the rate at a step counted from zero: linear up to 1, then half a cosine to 0 at the end."""
-    if step < warmup:
-        return (step + 1) / warmup
+    """Factor of the rate at a step counted from one: linear up to 1, then half a cosine that is 0 at the last step."""
+    if step <= warmup:
+        return step / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 
@@ -96,7 +96,7 @@ def train(model, data, settings):
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings["lr"], betas=(0.9, 0.999), eps=1e-8, weight_decay=settings["weight_decay"])
     losses, norms, rates = [], [], []
-    for step, batch in enumerate(data):
+    for step, batch in enumerate(data, start=1):
         rate = settings["lr"] * (warm_cosine(step, settings["warmup"], len(data)) if settings["schedule"] == "cosine" else 1)
         for group in optimizer.param_groups:
             group["lr"] = rate
