@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { inputError, throwIfCancelled } from "../diagnostics.ts";
 import { createCache, decodeAttend, type KvCache, prefillAttend } from "./kv-cache.ts";
 import { type Decoder, headLogits, hiddenStates } from "./llama.ts";
-import { embed } from "./plain-ops.ts";
+import { embed } from "./ops.ts";
 import { ropeTable } from "./rope.ts";
 
 export interface GenerateOptions {

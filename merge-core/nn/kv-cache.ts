@@ -3,7 +3,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { DecoderConfig } from "./config.ts";
 import { type Attend, causalAttend } from "./llama.ts";
-import { rope } from "./plain-ops.ts";
+import { rope } from "./ops.ts";
 import type { RopeTable } from "./rope.ts";
 
 export interface KvCache {

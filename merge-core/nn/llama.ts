@@ -2,7 +2,7 @@
 // Activations are 2-D [batch * seq, features]; weights keep their Hugging Face names and [out, in] layout.
 import * as tf from "@tensorflow/tfjs-core";
 import type { DecoderConfig } from "./config.ts";
-import { causalAttention, crossEntropy, embed, rmsNorm, rope, swiGlu } from "./plain-ops.ts";
+import { causalAttention, crossEntropy, embed, rmsNorm, rope, swiGlu } from "./ops.ts";
 import { type RopeTable, ropeTable } from "./rope.ts";
 
 /** The linear layers of a decoder block, where LoRA can attach. */

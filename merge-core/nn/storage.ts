@@ -120,3 +120,10 @@ export function requireBackend(): SharedBackend {
     remedy: "call initBackend first",
   });
 }
+
+/** The float values of a tensor in place: what is written here is what the next operation sees. Valid until the tensor is disposed. */
+export function liveValues(tensor: tf.Tensor): Float32Array {
+  const values = activeBackend()?.view(tensor) ?? tensor.dataSync<"float32">();
+  if (values instanceof Float32Array) return values;
+  throw new TypeError(`a ${tensor.dtype} tensor has no float values`);
+}

@@ -1,5 +1,6 @@
 // AdamW (Loshchilov & Hutter 2019, 1711.05101), outside the graph and in place.
 import type * as tf from "@tensorflow/tfjs-core";
+import { liveValues } from "../nn/storage.ts";
 import type { OptimizerSettings } from "./config.ts";
 
 /** Running means of gradients and squared gradients, by parameter name. */
@@ -18,7 +19,7 @@ export function createAdamState(parameters: Parameters): AdamState {
 /** Euclidean norm of all gradients together, summed in float64. */
 export function globalNorm(gradients: Parameters): number {
   let sum = 0;
-  for (const tensor of gradients.values()) for (const g of tensor.dataSync<"float32">()) sum += g * g;
+  for (const tensor of gradients.values()) for (const g of liveValues(tensor)) sum += g * g;
   return Math.sqrt(sum);
 }
 
@@ -37,15 +38,17 @@ export function adamW(
   const meanCorrection = 1 - beta1 ** step;
   const squareCorrection = Math.sqrt(1 - beta2 ** step);
   for (const [name, parameter] of parameters) {
-    const p = parameter.dataSync<"float32">();
-    const g = gradients.get(name)?.dataSync<"float32">() ?? new Float32Array(p.length);
+    const p = liveValues(parameter);
+    const gradient = gradients.get(name);
+    if (gradient === undefined) continue;
+    const g = liveValues(gradient);
     const m = state.m.get(name) ?? new Float32Array(p.length);
     const v = state.v.get(name) ?? new Float32Array(p.length);
     const decay = parameter.rank > 1 ? 1 - lr * weightDecay : 1;
     for (let i = 0; i < p.length; i++) {
-      const gradient = g[i]! * gradientScale;
-      m[i] = beta1 * m[i]! + (1 - beta1) * gradient;
-      v[i] = beta2 * v[i]! + (1 - beta2) * gradient * gradient;
+      const slope = g[i]! * gradientScale;
+      m[i] = beta1 * m[i]! + (1 - beta1) * slope;
+      v[i] = beta2 * v[i]! + (1 - beta2) * slope * slope;
       p[i] = p[i]! * decay - (lr / meanCorrection) * (m[i]! / (Math.sqrt(v[i]!) / squareCorrection + eps));
     }
   }

@@ -7,6 +7,7 @@ import { inputError } from "../diagnostics.ts";
 import { narrowFromFloat32, widenToFloat32 } from "../formats/dtype-codecs.ts";
 import { readHeader } from "../formats/safetensors.ts";
 import { encodeSafetensors } from "../formats/safetensors-write.ts";
+import { liveValues } from "../nn/storage.ts";
 import type { AdamState } from "./optimizer.ts";
 
 interface RunState {
@@ -17,7 +18,7 @@ interface RunState {
 /** Every array of the state under a name of its own; the arrays are the live ones. */
 function arraysOf({ parameters, adam }: RunState): Map<string, Float32Array> {
   const named = (kind: string, entries: Iterable<readonly [string, Float32Array]>) => [...entries].map(([name, array]) => [`${kind}/${name}`, array] as const);
-  const values = [...parameters].map(([name, tensor]) => [name, tensor.dataSync<"float32">()] as const);
+  const values = [...parameters].map(([name, tensor]) => [name, liveValues(tensor)] as const);
   return new Map([...named("parameter", values), ...named("adam.m", adam.m), ...named("adam.v", adam.v)]);
 }
 
