@@ -1,0 +1,46 @@
+// weightsmith train CONFIG OUT: full fine-tuning or LoRA of a decoder model.
+import { readTrainConfig } from "../train/config.ts";
+import { train as runTraining, type TrainResult } from "../train/train.ts";
+import type { Command } from "./command.ts";
+import { flag, number, OVERWRITE, positionals, SEED, THREADS, threads } from "./options.ts";
+import { formatDuration } from "./output.ts";
+
+export const train: Command = {
+  name: "train",
+  summary: "fine-tune a model, or train a LoRA adapter",
+  usage: "CONFIG OUT",
+  help: `
+Trains as the YAML file CONFIG says and writes OUT: a model folder, or for method: lora an adapter as PEFT writes it.
+The loss of every step goes to OUT's loss log. With save_every a killed run is taken up where it was by the same
+command, and ends with the same weights as one that was not interrupted.
+
+  model: ./base
+  data: { train: train.jsonl, validation: validation.jsonl }   # lines {"prompt": ..., "completion": ...} or {"text": ...}
+  method: lora
+  lora: { r: 8, alpha: 16, target_modules: [q_proj, v_proj] }
+  optimizer: { lr: 1e-3 }
+  schedule: { warmup_steps: 20 }
+  epochs: 3
+  batch_size: 16
+
+  weightsmith train lora.yml ./adapter`,
+  options: [THREADS, SEED, OVERWRITE],
+  async run(args, { output, signal }) {
+    const [file = "", out = ""] = positionals(args, ["CONFIG", "OUT"]);
+    const config = await readTrainConfig(file);
+    const seed = number(args, "seed");
+    const result = await runTraining(seed === undefined ? config : { ...config, seed }, out, {
+      threads: threads(args),
+      overwrite: flag(args, "overwrite"),
+      signal,
+      onProgress: (p) => output.progress({ stage: "train", done: p.step, total: p.totalSteps, unit: "steps", detail: `loss ${p.loss.toFixed(4)}` }),
+    });
+    output.result(result, report(result));
+  },
+};
+
+function report(r: TrainResult): string {
+  const resumed = r.resumedFrom > 0 ? `, resumed from step ${r.resumedFrom}` : "";
+  const validation = r.validationLoss === undefined ? "" : `, validation loss ${r.validationLoss.toFixed(4)}`;
+  return `${r.out}: ${r.steps} steps${resumed} in ${formatDuration(r.seconds)}, ${r.parameters.toLocaleString("en")} trained parameters, loss ${r.trainLoss.toFixed(4)}${validation}`;
+}
