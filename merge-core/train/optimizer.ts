@@ -1,31 +1,37 @@
-// AdamW (Loshchilov & Hutter 2019, 1711.05101), outside the graph and in place.
-import type * as tf from "@tensorflow/tfjs-core";
-import { liveValues } from "../nn/storage.ts";
+// AdamW (Loshchilov & Hutter 2019, 1711.05101) on a model's tensors, outside the graph and in place.
+import * as tf from "@tensorflow/tfjs-core";
+import { adamwStep, sumSquares } from "../compute/adamw.ts";
+import { requireBackend } from "../nn/storage.ts";
 import type { OptimizerSettings } from "./config.ts";
-
-/** Running means of gradients and squared gradients, by parameter name. */
-export interface AdamState {
-  readonly m: ReadonlyMap<string, Float32Array>;
-  readonly v: ReadonlyMap<string, Float32Array>;
-}
 
 type Parameters = ReadonlyMap<string, tf.Tensor>;
 
+/** Running means of gradients and squared gradients, by parameter name. */
+export interface AdamState {
+  readonly m: Parameters;
+  readonly v: Parameters;
+}
+
 export function createAdamState(parameters: Parameters): AdamState {
-  const zeros = () => new Map([...parameters].map(([name, tensor]) => [name, new Float32Array(tensor.size)]));
+  const zeros = () => new Map([...parameters].map(([name, tensor]) => [name, tf.zerosLike(tensor)]));
   return { m: zeros(), v: zeros() };
+}
+
+export function disposeAdamState({ m, v }: AdamState): void {
+  tf.dispose([...m.values(), ...v.values()]);
 }
 
 /** Euclidean norm of all gradients together, summed in float64. */
 export function globalNorm(gradients: Parameters): number {
+  const backend = requireBackend();
   let sum = 0;
-  for (const tensor of gradients.values()) for (const g of liveValues(tensor)) sum += g * g;
+  for (const tensor of gradients.values()) sum += sumSquares(backend.pool, backend.address(tensor), tensor.size);
   return Math.sqrt(sum);
 }
 
 /**
  * Step number `step` (from 1). Gradients are multiplied by `gradientScale` first. Weight decay applies to matrices only:
- * decaying norms and biases towards zero regularises nothing.
+ * decaying norms and biases towards zero regularises nothing. A parameter without gradient stays.
  */
 export function adamW(
   parameters: Parameters,
@@ -33,23 +39,14 @@ export function adamW(
   state: AdamState,
   settings: OptimizerSettings & { readonly step: number; readonly gradientScale: number },
 ): void {
-  const { lr, betas, eps, weightDecay, step, gradientScale } = settings;
+  const { lr, betas, eps, step, gradientScale: gradScale } = settings;
   const [beta1, beta2] = betas;
-  const meanCorrection = 1 - beta1 ** step;
-  const squareCorrection = Math.sqrt(1 - beta2 ** step);
+  const backend = requireBackend();
   for (const [name, parameter] of parameters) {
-    const p = liveValues(parameter);
-    const gradient = gradients.get(name);
-    if (gradient === undefined) continue;
-    const g = liveValues(gradient);
-    const m = state.m.get(name) ?? new Float32Array(p.length);
-    const v = state.v.get(name) ?? new Float32Array(p.length);
-    const decay = parameter.rank > 1 ? 1 - lr * weightDecay : 1;
-    for (let i = 0; i < p.length; i++) {
-      const slope = g[i]! * gradientScale;
-      m[i] = beta1 * m[i]! + (1 - beta1) * slope;
-      v[i] = beta2 * v[i]! + (1 - beta2) * slope * slope;
-      p[i] = p[i]! * decay - (lr / meanCorrection) * (m[i]! / (Math.sqrt(v[i]!) / squareCorrection + eps));
-    }
+    const tensors = [parameter, gradients.get(name), state.m.get(name), state.v.get(name)];
+    if (!tensors.every((tensor) => tensor !== undefined)) continue;
+    const [param = 0, grad = 0, m = 0, v = 0] = tensors.map((tensor) => backend.address(tensor));
+    const weightDecay = parameter.rank > 1 ? settings.weightDecay : 0;
+    adamwStep(backend.pool, { param, grad, m, v, size: parameter.size }, { lr, beta1, beta2, eps, weightDecay, step, gradScale });
   }
 }

@@ -17,9 +17,9 @@ interface RunState {
 
 /** Every array of the state under a name of its own; the arrays are the live ones. */
 function arraysOf({ parameters, adam }: RunState): Map<string, Float32Array> {
-  const named = (kind: string, entries: Iterable<readonly [string, Float32Array]>) => [...entries].map(([name, array]) => [`${kind}/${name}`, array] as const);
-  const values = [...parameters].map(([name, tensor]) => [name, liveValues(tensor)] as const);
-  return new Map([...named("parameter", values), ...named("adam.m", adam.m), ...named("adam.v", adam.v)]);
+  const named = (kind: string, tensors: ReadonlyMap<string, tf.Tensor>) =>
+    [...tensors].map(([name, tensor]) => [`${kind}/${name}`, liveValues(tensor)] as const);
+  return new Map([...named("parameter", parameters), ...named("adam.m", adam.m), ...named("adam.v", adam.v)]);
 }
 
 /** One file, written beside and renamed, so that a kill at any moment leaves the old state or the new one. */

@@ -17,7 +17,7 @@ import { type BatchPlan, planBatches } from "./batches.ts";
 import type { TrainConfig } from "./config.ts";
 import { stepGradients } from "./gradients.ts";
 import { type LogRecord, openLog } from "./log.ts";
-import { type AdamState, adamW, createAdamState, globalNorm } from "./optimizer.ts";
+import { type AdamState, adamW, createAdamState, disposeAdamState, globalNorm } from "./optimizer.ts";
 import { restoreState, saveState } from "./run-state.ts";
 import { learningRate } from "./schedule.ts";
 import { makeTrainable, type Trainable, withDropout } from "./trainable.ts";
@@ -80,7 +80,7 @@ export async function train(config: TrainConfig, out: string, options: TrainOpti
     const table = ropeTable(model.decoder.config, Math.max(...[...rows, ...validation.rows].map((row) => row.tokens.length)));
     const batches = planBatches(config, rows);
     const run: Run = { config, trainable, adam: createAdamState(trainable.parameters), batches, validation: validation.rows, table };
-    const outcome = await runInPartialFolder(run, out, options);
+    const outcome = await runInPartialFolder(run, out, options).finally(() => disposeAdamState(run.adam));
     const parameters = [...trainable.parameters.values()].reduce((sum, tensor) => sum + tensor.size, 0);
     const seconds = (performance.now() - started) / 1000;
     return { out, method: config.method.kind, parameters, examples: rows.length, skippedTooLong: skipped, ...outcome, seconds };
