@@ -277,10 +277,3 @@ export function copyRows(from: usize, fromPitch: i32, to: usize, toPitch: i32, r
     to += <usize>toPitch;
   }
 }
-
-export function fill(out: usize, value: f32, n: i32): void {
-  const v = f32x4.splat(value);
-  let i = 0;
-  for (; i + 4 <= n; i += 4) v128.store(at(out, i), v);
-  for (; i < n; i++) store<f32>(at(out, i), value);
-}
