@@ -88,7 +88,7 @@ export interface PlannedModel {
 /** A value to set in the donor's config.json, so that the config is true to the tensors. */
 export interface ConfigChange {
   readonly path: readonly string[];
-  readonly value: string | number | boolean;
+  readonly value: string | number | boolean | readonly string[];
 }
 
 export interface MergePlan {

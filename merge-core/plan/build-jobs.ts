@@ -1,0 +1,97 @@
+// Matched tensors -> jobs without places: dtype of the result, inputs with their parameters, what is only copied.
+import type { TensorEntry } from "../checkpoints/checkpoint.ts";
+import type { Diagnostic } from "../diagnostics.ts";
+import { DTYPE_BYTES, type DType, elementCount, type FloatDType, isFloat } from "../formats/dtypes.ts";
+import type { MergeInput } from "../methods/method.ts";
+import type { ParameterSettings, Recipe } from "../recipe/recipe.ts";
+import { legalValues, type ParameterProblem, resolveParameters } from "../recipe/resolve-parameters.ts";
+import type { FoundPart, MatchedTensor } from "./match-inputs.ts";
+import { primaryOf } from "./parts.ts";
+import type { CopyJob, InputRef, MergeJob, TensorRef } from "./plan.ts";
+
+type Unplaced<T> = Omit<T, "shard" | "offset">;
+export type UnplacedJob = Unplaced<MergeJob> | Unplaced<CopyJob>;
+
+/** Jobs in the order of the tensors. Parameters that cannot be used are told once each. */
+export function buildJobs(recipe: Recipe, matched: readonly MatchedTensor[], report: (d: Diagnostic) => void): UnplacedJob[] {
+  const told = new Set<string>();
+  const once = (key: string, d: Diagnostic) => {
+    if (!told.has(key)) report(d);
+    told.add(key);
+  };
+  return matched.map((tensor) => buildJob(recipe, tensor, once));
+}
+
+type ReportOnce = (key: string, d: Diagnostic) => void;
+
+function buildJob(recipe: Recipe, tensor: MatchedTensor, report: ReportOnce): UnplacedJob {
+  const { parts, output, shape } = tensor;
+  const primary = primaryOf(parts);
+  if (primary === undefined) throw new TypeError(`tensor ${output.name} has no inputs`);
+  const dtype = outputDType(recipe, primary.entry.dtype);
+  const place = { name: output.name, shape, byteLength: elementCount(shape) * DTYPE_BYTES[dtype] };
+  if (tensor.copy) return { kind: "copy", ...place, dtype: primary.entry.dtype, byteLength: primary.entry.byteLength, source: reference(primary.entry, shape) };
+  const inputs = parts.map((part) => inputOf(recipe, tensor, part, report));
+  const parameters = resolve(recipe, tensor, undefined, report);
+  checkTask(recipe, tensor, inputs, parameters, report);
+  if (!isFloat(dtype)) throw new TypeError(`tensor ${output.name} is not floating point`);
+  const [input] = inputs;
+  const untouched = recipe.method.id === "passthrough" && (input?.parameters.scale ?? null) === null && input?.dtype === dtype;
+  if (untouched) return { kind: "copy", ...place, dtype, source: reference(primary.entry, shape) };
+  return { kind: "merge", ...place, dtype, method: recipe.method.id, inputs, parameters };
+}
+
+/** Only floats are converted; unset, the base's dtype stays. */
+function outputDType({ outDtype, dtype }: Recipe, stored: DType): DType {
+  return isFloat(stored) ? (outDtype ?? dtype ?? stored) : stored;
+}
+
+/** The leading rows of a tensor that make up `shape`: all of it unless it is cropped. */
+function reference({ name, file, offset, dtype }: TensorEntry, shape: readonly number[]): TensorRef {
+  return { name, file, offset, byteLength: elementCount(shape) * DTYPE_BYTES[dtype], dtype, shape };
+}
+
+function inputOf(recipe: Recipe, tensor: MatchedTensor, part: FoundPart, report: ReportOnce): InputRef {
+  const dtype = part.entry.dtype as FloatDType;
+  const parameters = resolve(recipe, tensor, part, report);
+  const { source, modelIndex } = part;
+  return { ...reference(part.entry, tensor.shape), dtype, model: source.model.text, modelIndex, isBase: source.isBase, parameters };
+}
+
+/** Parameters of one input, or without a part those of the whole merge. */
+function resolve(recipe: Recipe, { output }: MatchedTensor, part: FoundPart | undefined, report: ReportOnce): Readonly<Record<string, number | null>> {
+  const { method } = recipe;
+  const specs = method.parameters.filter(({ scope }) => scope === (part === undefined ? "global" : "model"));
+  const above: ParameterSettings[] = [output.slice.parameters, output.module.parameters, recipe.parameters];
+  const levels = part === undefined ? above : [part.source.parameters, ...above];
+  const optional = part?.source.isBase === true && method.base !== "none";
+  const { values, problems } = resolveParameters(specs, levels, part?.name ?? output.name, output.position, optional);
+  for (const problem of problems) report(`${problem.spec.name} ${part?.modelIndex}`, parameterDiagnostic(recipe, output.name, part, problem));
+  return values;
+}
+
+function parameterDiagnostic(recipe: Recipe, tensor: string, part: FoundPart | undefined, { spec, value }: ParameterProblem): Diagnostic {
+  const place = { severity: "error", file: recipe.file, range: part?.source.range ?? recipe.methodRange } as const;
+  const whose = part === undefined ? "" : ` of ${part.source.model.text}`;
+  const legal = legalValues(spec);
+  if (value !== undefined)
+    return {
+      code: "parameter-range",
+      ...place,
+      message: `${spec.name}${whose} is out of its range at tensor ${tensor}`,
+      found: String(value),
+      expected: legal,
+    };
+  const message = `no condition gives ${spec.name}${whose} a value at tensor ${tensor}`;
+  return { code: "missing-parameter", ...place, message, expected: legal, remedy: "add a condition without a filter" };
+}
+
+function checkTask(recipe: Recipe, { output, shape }: MatchedTensor, refs: readonly InputRef[], parameters: MergeJob["parameters"], report: ReportOnce): void {
+  const needed = recipe.method.parameters.filter((p) => p.default === undefined && p.scope === "model");
+  if (recipe.method.check === undefined || refs.some((ref) => needed.some((p) => !(p.name in ref.parameters)) && !ref.isBase)) return;
+  const inputs: MergeInput[] = refs.map(({ model, modelIndex, isBase, parameters }, index) => ({ index, model, modelIndex, isBase, parameters }));
+  const task = { name: output.name, shape, inputs, base: inputs.find((i) => i.isBase), others: inputs.filter((i) => !i.isBase), parameters };
+  const problem = recipe.method.check(task);
+  if (problem !== undefined)
+    report(problem.code, { severity: "error", file: recipe.file, range: recipe.methodRange, notes: [`at tensor ${output.name}`], ...problem });
+}

@@ -1,0 +1,32 @@
+// What a plan will cost, from sizes alone.
+import { findMethod } from "../methods/registry.ts";
+import type { TensorJob } from "./plan.ts";
+
+/** Program, kernels and buffers that do not depend on the models: what an empty run takes, rounded up. */
+const FIXED_BYTES = 160e6;
+/** Index, config, model card, manifest and journal beside the weights. */
+const SMALL_FILES_BYTES = 16e6;
+
+export interface Estimate {
+  readonly bytesToRead: number;
+  readonly peakMemoryBytes: number;
+  readonly diskBytes: number;
+}
+
+/** @param memoryBytes the run's budget: inputs of a tensor that fit are kept between passes, others are read again */
+export function estimate(jobs: readonly TensorJob[], bytesToWrite: number, memoryBytes: number): Estimate {
+  const largest = jobs.reduce((most, job) => Math.max(most, workingBytes(job)), 0);
+  return {
+    bytesToRead: jobs.reduce((sum, job) => sum + bytesRead(job), 0),
+    peakMemoryBytes: Math.min(memoryBytes, largest) + FIXED_BYTES,
+    diskBytes: bytesToWrite + SMALL_FILES_BYTES,
+  };
+}
+
+const inputBytes = (job: TensorJob): number => (job.kind === "copy" ? job.source.byteLength : job.inputs.reduce((sum, input) => sum + input.byteLength, 0));
+
+const workingBytes = (job: TensorJob): number => inputBytes(job) + job.byteLength;
+
+function bytesRead(job: TensorJob): number {
+  return inputBytes(job) * (job.kind === "copy" ? 1 : (findMethod(job.method)?.passes ?? 1));
+}

@@ -1,0 +1,174 @@
+// For each output tensor, the input tensors that it is made from: what models lack is found elsewhere or reported, and
+// shapes must agree. Embeddings of different vocabularies are cropped to the rows they share.
+import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
+import { layerStacks, placeOf, type TensorRole } from "../checkpoints/tensor-roles.ts";
+import type { Diagnostic } from "../diagnostics.ts";
+import { isFloat } from "../formats/dtypes.ts";
+import type { Recipe } from "../recipe/recipe.ts";
+import { type OutputTensor, type Part, primaryOf } from "./parts.ts";
+
+export type FoundPart = Part & { readonly entry: TensorEntry };
+
+export interface MatchedTensor {
+  readonly output: OutputTensor;
+  /** The inputs to merge, or the one to copy. */
+  readonly parts: readonly FoundPart[];
+  readonly copy: boolean;
+  /** Shape of the output; inputs may have more rows. */
+  readonly shape: readonly number[];
+}
+
+/** Buffers that old checkpoints hold and new ones compute: not weights, so one model's copy serves all. */
+const BUFFER = /(rotary_emb\.inv_freq|\.attn\.(masked_)?bias|\.attention\.(masked_)?bias|position_ids)$/;
+
+export interface Matching {
+  readonly matched: readonly MatchedTensor[];
+  /** The output has a head of its own although some inputs use their embedding as one. */
+  readonly untied: boolean;
+}
+
+/** Matches all tensors; problems are told once per model, not once per tensor. */
+export function matchInputs(recipe: Recipe, tensors: readonly OutputTensor[], report: (d: Diagnostic) => void): Matching {
+  const complaints = new Complaints(recipe, report);
+  const matched: MatchedTensor[] = [];
+  let untied = false;
+  for (const output of tensors) {
+    if (isRedundantHead(output)) continue;
+    const parts = output.parts.map((part) => findPart(part, output.parts));
+    untied ||= parts.some((part) => part.entry !== undefined && part.entry.name !== part.name);
+    const match = matchOne(output, parts, complaints);
+    if (match !== undefined) matched.push(match);
+  }
+  complaints.tell();
+  return { matched, untied };
+}
+
+const isTied = ({ config }: Checkpoint): boolean => config?.tie_word_embeddings === true;
+
+/** A head that only some models store, all of which say that it is their embedding: leaving it out loses nothing. */
+function isRedundantHead({ name, parts }: OutputTensor): boolean {
+  if (placeOf(name).role !== "head" || parts.every(({ entry }) => entry !== undefined)) return false;
+  return parts.every(({ checkpoint }) => isTied(checkpoint));
+}
+
+/** A head that a model lacks is its embedding, if one of that shape is there and the model does not say otherwise. */
+function findPart(part: Part, parts: readonly Part[]): Part {
+  if (part.entry !== undefined || placeOf(part.name).role !== "head" || part.checkpoint.config?.tie_word_embeddings === false) return part;
+  const width = parts.find(({ entry }) => entry !== undefined)?.entry?.shape[1];
+  const embedding = [...part.checkpoint.tensors.values()].find(({ name, shape }) => isTokenEmbedding(name) && shape.length === 2 && shape[1] === width);
+  return embedding === undefined ? part : { ...part, entry: embedding };
+}
+
+/** Whether a name is that of the input embedding of tokens, not of positions or token types. */
+export function isTokenEmbedding(name: string): boolean {
+  return /(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|embed_in|embeddings)\.weight$/.test(name);
+}
+
+function matchOne(output: OutputTensor, parts: readonly Part[], complaints: Complaints): MatchedTensor | undefined {
+  const found = parts.filter((part): part is FoundPart => part.entry !== undefined);
+  const primary = primaryOf(found);
+  if (primary === undefined) return undefined;
+  const copied = { output, parts: [primary], copy: true, shape: primary.entry.shape };
+  if (found.length < parts.length) {
+    if (BUFFER.test(output.name)) return copied;
+    for (const part of parts) if (part.entry === undefined) complaints.missing(part, primary);
+    return undefined;
+  }
+  if (found.every(({ entry }) => !isFloat(entry.dtype))) return copied;
+  const odd = found.find(({ entry }) => !isFloat(entry.dtype));
+  if (odd !== undefined) {
+    complaints.notFloat(odd);
+    return undefined;
+  }
+  const shape = commonShape(found, placeOf(output.name).role);
+  for (const part of found) if (shape === undefined && !sameShape(part.entry.shape, primary.entry.shape)) complaints.shapes(part, primary);
+  if (shape !== undefined && found.some(({ entry }) => !sameShape(entry.shape, shape))) complaints.cropped(output, found, shape);
+  return shape === undefined ? undefined : { output, parts: found, copy: false, shape };
+}
+
+const sameShape = (a: readonly number[], b: readonly number[]): boolean => a.length === b.length && a.every((dim, i) => dim === b[i]);
+
+/** The shape all parts have, or for embeddings and heads of one width the rows that all have. */
+function commonShape(parts: readonly FoundPart[], role: TensorRole): readonly number[] | undefined {
+  const [first, ...others] = parts.map(({ entry }) => entry.shape);
+  if (first === undefined || others.every((shape) => sameShape(shape, first))) return first;
+  if (role !== "embedding" && role !== "head") return undefined;
+  const [, width] = first;
+  if (width === undefined || [first, ...others].some((shape) => shape.length !== 2 || shape[1] !== width)) return undefined;
+  return [Math.min(...[first, ...others].map(([rows = 0]) => rows)), width];
+}
+
+/** Gathers what is wrong per model, so that a thousand tensors give one message. */
+class Complaints {
+  private readonly groups = new Map<string, { first: Diagnostic; tensors: string[] }>();
+
+  constructor(
+    private readonly recipe: Recipe,
+    private readonly report: (d: Diagnostic) => void,
+  ) {}
+
+  tell(): void {
+    for (const { first, tensors } of this.groups.values()) {
+      const more = tensors.length === 1 ? [] : [`${tensors.length} tensors in all: ${tensors.slice(0, 5).join(", ")}${tensors.length > 5 ? ", ..." : ""}`];
+      this.report({ ...first, notes: [...(first.notes ?? []), ...more] });
+    }
+  }
+
+  missing(part: Part, primary: Part): void {
+    const [a, b] = [part, primary].map(({ checkpoint, name }) => layerStacks(checkpoint.tensors.keys()).get(placeOf(name).prefix) ?? 0);
+    const { text } = part.source.model;
+    if (placeOf(part.name).layer !== undefined && part.source.layers === undefined && a !== b)
+      this.add("layer-count-differs", part, part.name, {
+        message: "the models have different numbers of layers",
+        found: `${a} in ${text}`,
+        expected: `${b}, as in ${primary.source.model.text}`,
+        remedy: "merge models of one architecture, or pick layers with slices",
+      });
+    else
+      this.add("tensor-missing", part, part.name, {
+        message: `${text} lacks a tensor that ${primary.source.model.text} has`,
+        found: `no ${part.name}`,
+        expected: `${part.name} of shape [${primary.entry?.shape.join(", ")}]`,
+      });
+  }
+
+  notFloat(part: FoundPart): void {
+    this.add("dtype-differs", part, part.name, {
+      message: `${part.source.model.text} stores as integers what other models store as floats`,
+      found: `${part.name} in ${part.entry.dtype}`,
+      expected: "a floating-point dtype",
+    });
+  }
+
+  shapes(part: FoundPart, primary: FoundPart): void {
+    const write = ({ entry, source }: FoundPart) => `[${entry.shape.join(", ")}] in ${source.model.text}`;
+    this.add("shapes-differ", part, part.name, {
+      message: `tensor ${part.name} has different shapes in the models`,
+      found: write(part),
+      expected: write(primary),
+      remedy: "merge models of one architecture and size",
+    });
+  }
+
+  cropped(output: OutputTensor, parts: readonly FoundPart[], shape: readonly number[]): void {
+    const rows = parts.map(({ entry, source }) => `${entry.shape[0]} in ${source.model.text}`).join(", ");
+    const notes = ["rows are matched by number, which is right only if the vocabularies agree on the rows that are left"];
+    this.add("embedding-cropped", undefined, output.name, {
+      severity: "warning",
+      message: `${output.name} is cropped to ${shape[0]} rows, the fewest of any model`,
+      found: rows,
+      notes,
+    });
+  }
+
+  private add(code: string, part: Part | undefined, tensor: string, details: Partial<Diagnostic> & { readonly message: string }): void {
+    const key = `${code}\n${part === undefined ? tensor : part.modelIndex}`;
+    const group = this.groups.get(key);
+    if (group !== undefined) group.tensors.push(tensor);
+    else
+      this.groups.set(key, {
+        first: { code, severity: "error", file: this.recipe.file, ...(part && { range: part.source.range }), ...details },
+        tensors: [tensor],
+      });
+  }
+}

@@ -1,0 +1,106 @@
+// Recipe + headers -> plan. Everything that can fail for a reason visible in headers fails here, before any tensor is read.
+import { resolve } from "node:path";
+import type { Diagnostic } from "../diagnostics.ts";
+import { isFloat } from "../formats/dtypes.ts";
+import type { Recipe } from "../recipe/recipe.ts";
+import { buildJobs } from "./build-jobs.ts";
+import { configChanges } from "./config-changes.ts";
+import { estimate } from "./estimate.ts";
+import { type InputModels, openModels } from "./input-models.ts";
+import { matchInputs } from "./match-inputs.ts";
+import type { OpenModel } from "./open-model.ts";
+import { placeJobs } from "./output-shards.ts";
+import { outputTensors } from "./output-tensors.ts";
+import type { MergePlan, TensorJob } from "./plan.ts";
+import { planHash, sha256 } from "./plan-hash.ts";
+import { travellingFiles } from "./side-files.ts";
+import { checkTokenizer } from "./tokenizer-request.ts";
+
+export interface PlanOptions {
+  /** Key of all random numbers of the merge. */
+  readonly seed?: number;
+  /** Budget of the run; decides the estimates, never the result. */
+  readonly memoryBytes?: number;
+  /** Most bytes of tensor data per output shard. */
+  readonly shardBytes?: number;
+}
+
+export interface PlanResult {
+  /** Absent if any diagnostic is an error. */
+  readonly plan?: MergePlan;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/**
+ * Plans a merge. Bad input becomes diagnostics; only failures of another kind (cancellation, bugs) are thrown.
+ * @param open opens the model of a reference; see `modelOpener`
+ */
+export async function planMerge(
+  recipe: Recipe,
+  open: OpenModel,
+  { seed = 0, memoryBytes = 4 * 2 ** 30, shardBytes = 5e9 }: PlanOptions = {},
+): Promise<PlanResult> {
+  const diagnostics: Diagnostic[] = [];
+  const report = (d: Diagnostic) => void diagnostics.push(d);
+  const failed = () => diagnostics.some(({ severity }) => severity === "error");
+  const models = await openModels(recipe, open, report);
+  if (models === undefined) return { diagnostics };
+  checkTokenizer(recipe, models, report);
+  const { tensors, stacking } = outputTensors(recipe, models.checkpoints, report);
+  if (failed()) return { diagnostics };
+  const { matched, untied } = matchInputs(recipe, tensors, report);
+  if (failed()) return { diagnostics };
+  const unplaced = buildJobs(recipe, matched, report);
+  if (failed()) return { diagnostics };
+  const { shards, jobs } = placeJobs(unplaced, shardBytes);
+  const { checkpoint } = models.donor;
+  noteDTypes(jobs, recipe, report);
+  if (checkpoint.config === undefined) report(noConfig(recipe, models));
+  const config = checkpoint.config === undefined ? [] : configChanges(recipe, checkpoint.config, { tensors: unplaced, stacking, untied });
+  const text = { file: recipe.file, text: recipe.text, sha256: sha256(recipe.text) };
+  const decided = { version: 1, recipe: text, method: recipe.method.id, seed, ...describeModels(models), config, shards, jobs } as const;
+  const bytesToWrite = shards.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const plan: MergePlan = { ...decided, bytesToWrite, ...estimate(jobs, bytesToWrite, memoryBytes), findings: diagnostics, planHash: planHash(decided) };
+  return { plan, diagnostics };
+}
+
+function describeModels({ checkpoints, donor: { reference, checkpoint } }: InputModels): Pick<MergePlan, "models" | "donor"> {
+  const models = [...checkpoints].map(([text, { folder, shards }]) => ({
+    reference: text,
+    folder: resolve(folder),
+    files: shards.map(({ file, sizeBytes }) => ({ file, sizeBytes })),
+  }));
+  const donor = {
+    reference: reference.text,
+    folder: resolve(checkpoint.folder),
+    files: travellingFiles(checkpoint.sideFiles),
+    hasConfig: checkpoint.config !== undefined,
+  };
+  return { models, donor };
+}
+
+function noConfig(recipe: Recipe, { donor }: InputModels): Diagnostic {
+  return {
+    code: "config-missing",
+    severity: "warning",
+    message: `${donor.reference.text} has no config.json, so the output will have none`,
+    file: recipe.file,
+    range: donor.reference.range,
+    remedy: "add the config by hand, or name a base_model that has one",
+  };
+}
+
+/** Says where inputs of different dtypes meet, since the output can have only one of them. */
+function noteDTypes(jobs: readonly TensorJob[], recipe: Recipe, report: (d: Diagnostic) => void): void {
+  const mixed = jobs.filter((job) => job.kind === "merge" && new Set(job.inputs.map(({ dtype }) => dtype)).size > 1);
+  const [first] = mixed;
+  if (first?.kind !== "merge" || recipe.dtype !== undefined || recipe.outDtype !== undefined || !isFloat(first.dtype)) return;
+  report({
+    code: "dtypes-differ",
+    severity: "info",
+    message: `${mixed.length} tensors have different dtypes in the models; the result is ${first.dtype}`,
+    file: recipe.file,
+    found: first.inputs.map(({ dtype, model }) => `${dtype} in ${model}`).join(", "),
+    remedy: "set dtype to choose another",
+  });
+}
