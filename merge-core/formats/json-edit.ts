@@ -7,15 +7,15 @@ interface Span {
 }
 
 /**
- * Sets the value at `path`, adding keys (and objects) that are missing at the end of their object.
+ * Sets the value at `path` to anything that JSON can hold, adding keys (and objects) that are missing at the end of their object.
  * `text` must be valid JSON with an object at its root and objects along the path.
  */
-export function setJsonValue(text: string, path: readonly string[], value: string | number | boolean): string {
+export function setJsonValue(text: string, path: readonly string[], value: unknown): string {
   const objectStart = skipSpace(text, 0);
   return setInObject(text, objectStart, path, value, 1);
 }
 
-function setInObject(text: string, start: number, path: readonly string[], value: string | number | boolean, depth: number): string {
+function setInObject(text: string, start: number, path: readonly string[], value: unknown, depth: number): string {
   const [key = "", ...rest] = path;
   const { members, end } = readObject(text, start);
   const span = members.get(key);

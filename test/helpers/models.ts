@@ -1,9 +1,9 @@
 // Tiny models on disk.
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { narrowFromFloat32 } from "../../merge-core/formats/dtype-codecs.ts";
 import type { FloatDType } from "../../merge-core/formats/dtypes.ts";
-import { encodeSafetensors, type TensorSpec } from "../../merge-core/formats/safetensors-write.ts";
+import { encodeSafetensors, layoutFile, type TensorSpec } from "../../merge-core/formats/safetensors-write.ts";
 import { formatShardIndex } from "../../merge-core/formats/shard-index.ts";
 import { temporaryFolder } from "./folders.ts";
 
@@ -29,6 +29,16 @@ export function writeModel(shards: readonly TensorData[] | readonly (readonly Te
   for (const [name, text] of Object.entries(options.files ?? {})) writeFileSync(join(folder, name), text);
   if (isSharded(shards)) writeShards(folder, shards);
   else writeFileSync(join(folder, "model.safetensors"), encodeSafetensors(shards as readonly TensorData[]));
+  return folder;
+}
+
+/** A model of zeros that takes no room on disk, for tests of size alone. */
+export function writeHollowModel(tensors: readonly TensorSpec[]): string {
+  const folder = temporaryFolder();
+  const file = join(folder, "model.safetensors");
+  const { header, sizeBytes } = layoutFile(tensors);
+  writeFileSync(file, header);
+  truncateSync(file, sizeBytes);
   return folder;
 }
 

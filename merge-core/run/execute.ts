@@ -1,0 +1,170 @@
+// Carries out a plan: opens the working folder, runs the jobs that are not done yet, writes the files beside the tensors,
+// and lets the output appear. Node only.
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createPool } from "../compute/pool.ts";
+import { type Diagnostic, throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
+import type { MergePlan } from "../plan/plan.ts";
+import { Journal, type JournalEntry, type RunIdentity, readJournal, wholeLinesBytes } from "./journal.ts";
+import { buildManifest, type Manifest } from "./manifest.ts";
+import { defaultMemoryBytes } from "./memory.ts";
+import { type MergeProgress, ProgressMeter } from "./progress.ts";
+import { runJob } from "./run-job.ts";
+import { checkShards, fingerprintInputs, prepareShards } from "./shard-files.ts";
+import { ShardHashes } from "./shard-hashes.ts";
+import { writeSideFiles } from "./side-files.ts";
+import { checkDiskSpace, checkOutput, MANIFEST_FILE, type OutputRequest, openWorkFolder, type WorkFolder } from "./work-folder.ts";
+
+export interface RunOptions {
+  /** The folder to make. */
+  readonly out: string;
+  /** Worker threads; never changes a result. */
+  readonly threads?: number;
+  /** Bounds the run's memory; never changes a result. */
+  readonly memoryBytes?: number;
+  /** Replace an existing output, or an unfinished one of another plan. */
+  readonly overwrite?: boolean;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: MergeProgress) => void;
+  /** Put sha256 sums of the output files into the manifest (default). They are taken while later shards are computed. */
+  readonly hashOutputs?: boolean;
+  /** How often finished tensors are forced to disk and noted for a resume. */
+  readonly syncIntervalMs?: number;
+}
+
+export interface MergeResult {
+  readonly out: string;
+  readonly planHash: string;
+  readonly files: Manifest["outputs"];
+  readonly tensors: number;
+  /** Tensors taken over from an unfinished run. */
+  readonly resumedTensors: number;
+  readonly bytesWritten: number;
+  readonly seconds: number;
+  readonly warnings: readonly Diagnostic[];
+}
+
+/**
+ * Runs a plan. On cancellation or failure nothing appears under the final name; OUT.partial stays and the same call goes on from there.
+ * Output bytes depend on the plan alone.
+ * @throws WeightsmithError `output-*`, `disk-space`, `resume-*`, `input-changed`, `cancelled`, and whatever a file or method reports
+ */
+export async function runMerge(plan: MergePlan, options: RunOptions): Promise<MergeResult> {
+  const started = performance.now();
+  const { out, overwrite = false, signal } = options;
+  throwIfCancelled(signal);
+  const request: OutputRequest = { out, overwrite, inputs: plan.models.flatMap((model) => model.files.map(({ file }) => file)) };
+  await checkOutput(request);
+  await checkDiskSpace(out, plan.diskBytes);
+  const identity: RunIdentity = { planHash: plan.planHash, inputs: await fingerprintInputs(plan) };
+  const resumed = { finished: new Map<string, JournalEntry>(), bytes: 0 };
+  const work = await openWorkFolder(request, (journal) => takeOver(journal, identity, request, resumed));
+  try {
+    const { files, warnings } = await fillFolder(plan, options, work, identity, resumed);
+    const replaced = await work.finish();
+    return {
+      out,
+      planHash: plan.planHash,
+      files,
+      tensors: plan.jobs.length,
+      resumedTensors: resumed.finished.size,
+      bytesWritten: plan.bytesToWrite,
+      seconds: (performance.now() - started) / 1000,
+      warnings: [...warnings, ...replaced],
+    };
+  } finally {
+    await work.release();
+  }
+}
+
+/** What an earlier run left: its finished tensors, and the length of its journal's whole lines. */
+interface Resumed {
+  finished: Map<string, JournalEntry>;
+  bytes: number;
+}
+
+/** Whether to go on with what the working folder holds. With --overwrite, what is of no use here is cleared instead of refused. */
+function takeOver(journal: string, identity: RunIdentity, request: OutputRequest, resumed: Resumed): boolean {
+  try {
+    const finished = readJournal(journal, identity, request.out);
+    if (finished === undefined) return false;
+    resumed.finished = finished;
+    resumed.bytes = wholeLinesBytes(journal);
+    return true;
+  } catch (error) {
+    if (request.overwrite && error instanceof WeightsmithError) return false;
+    throw error;
+  }
+}
+
+async function fillFolder(
+  plan: MergePlan,
+  options: RunOptions,
+  work: WorkFolder,
+  identity: RunIdentity,
+  resumed: Resumed,
+): Promise<Pick<MergeResult, "files" | "warnings">> {
+  await checkShards(plan.shards, resumed.finished, work.path);
+  await prepareShards(plan.shards, work.path);
+  const journal = await Journal.open(work.path, identity, resumed.bytes, options.syncIntervalMs);
+  const hashes = new ShardHashes(plan.shards, work.path, { enabled: options.hashOutputs ?? true, signal: options.signal });
+  const noted = new Map([...resumed.finished].map(([tensor, entry]) => [tensor, entry.warnings]));
+  try {
+    await runJobs(plan, options, work.path, noted, journal, hashes);
+  } catch (error) {
+    // What is done is worth keeping, but the reason for stopping is what the user must hear.
+    await Promise.allSettled([journal.close(), hashes.all()]);
+    throw error;
+  }
+  await journal.close();
+  const files = await hashes.all();
+  throwIfCancelled(options.signal);
+  const warnings = [...plan.findings.filter((finding) => finding.severity === "warning"), ...plan.jobs.flatMap((job) => noted.get(job.name) ?? [])];
+  await writeSideFiles(plan, work.path, options.out);
+  await writeFile(join(work.path, MANIFEST_FILE), `${JSON.stringify(await buildManifest(plan, files, warnings), null, 2)}\n`);
+  return { files, warnings };
+}
+
+/** Room in the shared memory for programs, tables and rounding beside the tensors. */
+const ARENA_SLACK_BYTES = 32 * 2 ** 20;
+
+const BREATH_MS = 30;
+let breathedMs = 0;
+
+/** Lets the event loop turn now and then: many small tensors may finish without ever waiting, and Ctrl-C must be heard. */
+async function breathe(): Promise<void> {
+  if (performance.now() - breathedMs < BREATH_MS) return;
+  await new Promise((resume) => setImmediate(resume));
+  breathedMs = performance.now();
+}
+
+/** Runs the jobs that `noted` does not know, in the plan's order, and adds what each noticed. */
+async function runJobs(
+  plan: MergePlan,
+  options: RunOptions,
+  folder: string,
+  noted: Map<string, readonly Diagnostic[]>,
+  journal: Journal,
+  hashes: ShardHashes,
+): Promise<void> {
+  const { signal, threads, memoryBytes = defaultMemoryBytes() } = options;
+  const resumedBytes = plan.jobs.reduce((sum, job) => sum + (noted.has(job.name) ? job.byteLength : 0), 0);
+  const totalBytes = plan.jobs.reduce((sum, job) => sum + job.byteLength, 0);
+  const meter = new ProgressMeter(totalBytes, resumedBytes, options.onProgress);
+  const pool = createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes: memoryBytes + ARENA_SLACK_BYTES });
+  try {
+    for (const [i, job] of plan.jobs.entries()) {
+      const target = join(folder, plan.shards[job.shard]?.file ?? "");
+      if (!noted.has(job.name)) {
+        await breathe();
+        throwIfCancelled(signal);
+        const warnings = await runJob(job, target, { pool, seed: plan.seed, memoryBytes, signal, onBytes: (bytes) => meter.add(bytes, job.name) });
+        noted.set(job.name, warnings);
+        journal.add({ tensor: job.name, warnings }, target);
+      }
+      if (plan.jobs[i + 1]?.shard !== job.shard) hashes.start(job.shard);
+    }
+  } finally {
+    await pool.close();
+  }
+}

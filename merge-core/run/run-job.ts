@@ -1,0 +1,94 @@
+// One tensor of the output: merged by its method, or copied.
+import type { TensorEngine } from "../compute/engine.ts";
+import { input } from "../compute/expr.ts";
+import type { ComputePool } from "../compute/pool.ts";
+import { openTensorEngine } from "../compute/tensor-engine.ts";
+import type { Diagnostic } from "../diagnostics.ts";
+import type { MergeInput, MergeTask } from "../methods/method.ts";
+import { findMethod } from "../methods/registry.ts";
+import type { MergeJob, TensorJob } from "../plan/plan.ts";
+import { copyTensor } from "./copy-tensor.ts";
+
+/** What every job of a run shares. */
+export interface JobContext {
+  readonly pool: ComputePool;
+  readonly seed: number;
+  readonly memoryBytes: number;
+  readonly signal: AbortSignal | undefined;
+  /** Called with output bytes as they are written. */
+  readonly onBytes: (bytes: number) => void;
+}
+
+/** Writes one tensor to its place in the shard `target`; returns what was noticed. */
+export async function runJob(job: TensorJob, target: string, context: JobContext): Promise<readonly Diagnostic[]> {
+  if (job.kind === "merge") return mergeTensor(job, target, context);
+  const nonFinite = await copyTensor(job, target, context.onBytes, context.signal);
+  return nonFinite === 0 ? [] : [nonFiniteWarning(job.name, nonFinite, [job.source.name])];
+}
+
+async function mergeTensor(job: MergeJob, target: string, { pool, seed, memoryBytes, signal, onBytes }: JobContext): Promise<readonly Diagnostic[]> {
+  const method = findMethod(job.method);
+  if (method === undefined) throw new Error(`the plan names an unknown method ${job.method}`);
+  const warnings: Diagnostic[] = [];
+  const share = outputShare(job, method.passes, onBytes);
+  const output = { dtype: job.dtype, file: target, offset: job.offset };
+  const engine = openTensorEngine(pool, { name: job.name, shape: job.shape, seed, inputs: job.inputs, output, memoryBytes, signal, onBytes: share.add });
+  try {
+    const expr = await method.merge(mergeTask(job, warnings), engine);
+    const { nonFinite } = await engine.write(expr);
+    share.finish();
+    if (nonFinite > 0) warnings.push(nonFiniteWarning(job.name, nonFinite, await nonFiniteInputs(job, engine)));
+    return warnings;
+  } finally {
+    engine.close();
+  }
+}
+
+/** Turns bytes read and written in any pass into a share of the output's bytes, never more than all of them. */
+function outputShare(job: MergeJob, passes: number, onBytes: (bytes: number) => void): { add(bytes: number): void; finish(): void } {
+  const expected = passes * job.inputs.reduce((sum, { byteLength }) => sum + byteLength, 0) + job.byteLength;
+  let moved = 0;
+  let reported = 0;
+  const reportUpTo = (bytes: number) => {
+    onBytes(Math.max(0, bytes - reported));
+    reported = Math.max(reported, bytes);
+  };
+  return {
+    add(bytes) {
+      moved = Math.min(expected, moved + bytes);
+      reportUpTo(Math.floor((moved / Math.max(1, expected)) * job.byteLength));
+    },
+    finish: () => reportUpTo(job.byteLength),
+  };
+}
+
+/** The task as the method sees it. */
+function mergeTask(job: MergeJob, warnings: Diagnostic[]): MergeTask {
+  const inputs: MergeInput[] = job.inputs.map(({ model, modelIndex, isBase, parameters }, index) => ({ index, model, modelIndex, isBase, parameters }));
+  return {
+    name: job.name,
+    shape: job.shape,
+    inputs,
+    base: inputs.find((model) => model.isBase),
+    others: inputs.filter((model) => !model.isBase),
+    parameters: job.parameters,
+    warn: (diagnostic) => void warnings.push({ ...diagnostic, severity: "warning" }),
+  };
+}
+
+/** Which inputs are to blame: a sum of magnitudes is finite unless one of them is not. Only looked at when something is wrong. */
+async function nonFiniteInputs(job: MergeJob, engine: TensorEngine): Promise<string[]> {
+  const sums = await engine.reduce(job.inputs.map((_, index) => ({ op: "sumAbs", x: input(index) })));
+  return job.inputs.filter((_, index) => !Number.isFinite(sums[index])).map(({ model, name }) => `${name} of ${model}`);
+}
+
+function nonFiniteWarning(tensor: string, count: number, sources: readonly string[]): Diagnostic {
+  return {
+    code: "non-finite",
+    severity: "warning",
+    message: `tensor ${tensor} holds NaN or infinite values`,
+    found: `${count} in the output`,
+    remedy: sources.length === 0 ? "the inputs are finite: the method or the output dtype overflowed" : "the inputs hold them already",
+    notes: sources.map((source) => `from ${source}`),
+  };
+}
