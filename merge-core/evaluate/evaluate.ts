@@ -1,0 +1,101 @@
+// Measuring a model on examples: loss, perplexity, and whether greedy generation gives the expected answer. Node only.
+import { inputError } from "../diagnostics.ts";
+import { initBackend } from "../nn/backend.ts";
+import { type Example, lossTokens, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
+import { generate } from "../nn/generate.ts";
+import { disposeDecoder } from "../nn/load.ts";
+import { loadModel, type Model } from "../nn/model.ts";
+import { meanLoss } from "./loss.ts";
+
+export type Metric = "loss" | "exactMatch";
+
+export interface EvaluateOptions {
+  /** Default: all that the examples allow. */
+  readonly metrics?: readonly Metric[];
+  /** Default: two more than the longest expected answer, so that one that does not stop shows. */
+  readonly maxNewTokens?: number;
+  /** Sequences computed together. Default 64. */
+  readonly batchSize?: number;
+  /** Only the first so many examples. */
+  readonly limit?: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: EvaluateProgress) => void;
+}
+
+export interface EvaluateProgress {
+  readonly metric: Metric;
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface Evaluation {
+  readonly examples: number;
+  /** Tokens the loss is a mean over: of answers and end marks, or of text. */
+  readonly tokens?: number;
+  /** Nats per token. */
+  readonly loss?: number;
+  /** e^loss */
+  readonly perplexity?: number;
+  /** Fraction of prompts whose greedy continuation up to the end token is the completion, both trimmed. */
+  readonly exactMatch?: number;
+  /** Examples longer than the model's context; no loss is taken on them. */
+  readonly tooLong?: number;
+}
+
+type Task = Extract<Example, { prompt: string }>;
+
+/** Measures a loaded model. Texts give loss and perplexity; prompts with completions give exact match too. */
+export async function evaluate(model: Model, examples: readonly Example[], options: EvaluateOptions = {}): Promise<Evaluation> {
+  const chosen = examples.slice(0, options.limit);
+  const metrics = options.metrics ?? ["loss", "exactMatch"];
+  const tasks = chosen.filter((example): example is Task => "prompt" in example);
+  const result: Evaluation = { examples: chosen.length };
+  const measured = metrics.includes("loss") ? await measureLoss(model, chosen, options) : {};
+  if (!metrics.includes("exactMatch") || tasks.length === 0) return { ...result, ...measured };
+  return { ...result, ...measured, exactMatch: await measureExactMatch(model, tasks, options) };
+}
+
+/** Loads a checkpoint and measures it on JSONL files together. @throws WeightsmithError what loading and reading throw */
+export async function evaluateCheckpoint(
+  path: string,
+  dataFiles: readonly string[],
+  options: EvaluateOptions & { threads?: number } = {},
+): Promise<Evaluation> {
+  if (dataFiles.length === 0) throw inputError("data-missing", "no data to evaluate on", { expected: "one JSONL file or more" });
+  const examples = (await Promise.all(dataFiles.map((file) => readExamples(file)))).flat();
+  await initBackend(options.threads === undefined ? {} : { threads: options.threads });
+  const model = await loadModel(path, options);
+  try {
+    return await evaluate(model, examples, options);
+  } finally {
+    disposeDecoder(model.decoder);
+  }
+}
+
+async function measureLoss(model: Model, examples: readonly Example[], options: EvaluateOptions): Promise<Partial<Evaluation>> {
+  const { eosTokenIds, maxPositions } = model.decoder.config;
+  const perExample = examples.map((example): TokenRow[] => tokenize(example, model.codec, eosTokenIds[0], maxPositions));
+  const rows = perExample.flat();
+  const tooLong = perExample.filter((found) => found.length === 0).length;
+  const tokens = lossTokens(rows);
+  if (tokens === 0) return { tokens, ...(tooLong > 0 ? { tooLong } : {}) };
+  const loss = await meanLoss(model.decoder, rows, {
+    batchSize: options.batchSize ?? 64,
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    onProgress: (done) => options.onProgress?.({ metric: "loss", done, total: rows.length }),
+  });
+  return { tokens, loss, perplexity: Math.exp(loss), ...(tooLong > 0 ? { tooLong } : {}) };
+}
+
+async function measureExactMatch(model: Model, tasks: readonly Task[], options: EvaluateOptions): Promise<number> {
+  const prompts = tasks.map(({ prompt }) => model.codec.encodeStart(prompt));
+  const answers = tasks.map(({ completion }) => model.codec.encodeMore(completion).length);
+  const generated = await generate(model.decoder, prompts, {
+    maxNewTokens: options.maxNewTokens ?? Math.max(...answers) + 2,
+    batchSize: options.batchSize ?? 64,
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    onProgress: (done) => options.onProgress?.({ metric: "exactMatch", done, total: prompts.length }),
+  });
+  const right = tasks.filter(({ completion }, i) => model.codec.decode(generated[i] ?? []).trim() === completion.trim());
+  return right.length / tasks.length;
+}

@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { resolve } from "node:path";
+import { parseTrainConfig, TRAIN_DEFAULTS } from "../../merge-core/train/config.ts";
+import { rejectsWith } from "../helpers/diagnostics.ts";
+
+const MINIMAL = "model: base\ndata:\n  train: a.jsonl\n";
+
+const WHOLE = `
+model: base
+init: random
+data:
+  train: [a.jsonl, b.jsonl]
+  validation: v.jsonl
+method: lora
+lora: { r: 8, alpha: 16, dropout: 0.05, target_modules: [q_proj, v_proj] }
+optimizer: { lr: 2e-4, betas: [0.9, 0.95], eps: 1e-6, weight_decay: 0.1 }
+schedule: { warmup_steps: 10, floor: 0.1 }
+steps: 100
+batch_size: 4
+gradient_accumulation: 2
+max_grad_norm: 0.5
+seed: 7
+save_every: 20
+eval_every: 50
+dtype: float32
+max_length: 128
+`;
+
+/** Each mistake with the code and the one-based place it must be reported at. */
+const MISTAKES: readonly [what: string, text: string, code: string, place: string][] = [
+  ["a syntax error", "model: [base\ndata: 1", "yaml-syntax", "2:1"],
+  ["a list instead of a mapping", "- model", "config-not-a-map", ""],
+  ["an unknown key", `${MINIMAL}batchsize: 4`, "config-unknown-key", "4:1"],
+  ["an unknown nested key", `${MINIMAL}optimizer: { learning_rate: 1 }`, "config-unknown-key", "4:14"],
+  ["no model", "data:\n  train: a.jsonl", "config-invalid-value", "1:1"],
+  ["no training data", "model: base\ndata: {}", "config-invalid-value", "2:7"],
+  ["a negative learning rate", `${MINIMAL}optimizer: { lr: -1 }`, "config-invalid-value", "4:18"],
+  ["a batch of one half", `${MINIMAL}batch_size: 0.5`, "config-invalid-value", "4:13"],
+  ["text where a number belongs", `${MINIMAL}seed: abc`, "config-invalid-value", "4:7"],
+  ["an empty value", `${MINIMAL}seed:`, "config-invalid-value", "4:6"],
+  ["NaN", `${MINIMAL}max_grad_norm: .nan`, "config-invalid-value", "4:16"],
+  ["an unknown method", `${MINIMAL}method: dora`, "config-invalid-value", "4:9"],
+  ["LoRA without its settings", `${MINIMAL}method: lora`, "config-invalid-value", "1:1"],
+  ["LoRA settings without LoRA", `${MINIMAL}lora: { r: 1 }`, "config-invalid-value", "4:7"],
+  ["an unknown target module", `${MINIMAL}method: lora\nlora: { r: 1, target_modules: [query] }`, "config-invalid-value", "5:31"],
+  ["beta of one", `${MINIMAL}optimizer: { betas: [0.9, 1] }`, "config-invalid-value", "4:21"],
+  ["steps and epochs", `${MINIMAL}steps: 1\nepochs: 1`, "config-invalid-value", "5:9"],
+  ["max_length of one", `${MINIMAL}max_length: 1`, "config-invalid-value", "4:13"],
+];
+
+describe("training config", () => {
+  it("fills in defaults and takes paths relative to the file", () => {
+    assert.deepEqual(parseTrainConfig(MINIMAL, "runs/train.yml"), {
+      ...TRAIN_DEFAULTS,
+      model: resolve("runs/base"),
+      data: { train: [resolve("runs/a.jsonl")], validation: [] },
+    });
+  });
+
+  it("reads every key", () => {
+    assert.deepEqual(parseTrainConfig(WHOLE, "train.yml"), {
+      model: resolve("base"),
+      init: "random",
+      data: { train: [resolve("a.jsonl"), resolve("b.jsonl")], validation: [resolve("v.jsonl")] },
+      method: { kind: "lora", r: 8, alpha: 16, dropout: 0.05, targetModules: ["q_proj", "v_proj"] },
+      optimizer: { lr: 2e-4, betas: [0.9, 0.95], eps: 1e-6, weightDecay: 0.1 },
+      schedule: { warmupSteps: 10, floor: 0.1 },
+      length: { steps: 100 },
+      batchSize: 4,
+      gradientAccumulation: 2,
+      maxGradNorm: 0.5,
+      seed: 7,
+      saveEvery: 20,
+      evalEvery: 50,
+      dtype: "F32",
+      maxLength: 128,
+    });
+  });
+
+  for (const [what, text, code, place] of MISTAKES) {
+    it(`refuses ${what} where it stands`, async () => {
+      const { range } = await rejectsWith(code, () => parseTrainConfig(text, "train.yml"));
+      assert.equal(range === undefined ? "" : `${range.line + 1}:${range.column + 1}`, place);
+    });
+  }
+
+  it("names the nearest known key", async () => {
+    const { remedy } = await rejectsWith("config-unknown-key", () => parseTrainConfig(`${MINIMAL}batchsize: 4`, "train.yml"));
+    assert.equal(remedy, "did you mean batch_size?");
+  });
+});
