@@ -1,6 +1,6 @@
 // What the pool and its workers say to each other.
 import { type Diagnostic, WeightsmithError } from "../diagnostics.ts";
-import type { Job, JobResult } from "./jobs.ts";
+import type { TileJob, TileResult } from "./tiles.ts";
 
 export interface WorkerStart {
   readonly module: WebAssembly.Module;
@@ -9,9 +9,9 @@ export interface WorkerStart {
   readonly index: number;
 }
 
-export type ToWorker = { readonly kind: "park" } | { readonly kind: "job"; readonly id: number; readonly job: Job; readonly part: number };
+export type ToWorker = { readonly kind: "park" } | { readonly kind: "job"; readonly id: number; readonly job: TileJob; readonly part: number };
 
-export type FromWorker = { readonly id: number; readonly result: JobResult } | { readonly id: number; readonly failure: Failure };
+export type FromWorker = { readonly id: number; readonly result: TileResult } | { readonly id: number; readonly failure: Failure };
 
 /** An error in a form that survives the thread border. */
 export interface Failure {

@@ -5,7 +5,6 @@ import { throwIfCancelled } from "../diagnostics.ts";
 import { Arena } from "./arena.ts";
 import { FileTable } from "./files.ts";
 import { type ComputeContext, instantiate, kernelModule, MAX_PAGES, PAGE_BYTES } from "./instance.ts";
-import { type Job, type JobResult, STOP, startJob } from "./jobs.ts";
 import { type FromWorker, fromFailure, type ToWorker, type WorkerStart } from "./messages.ts";
 import {
   awaitParts,
@@ -20,6 +19,7 @@ import {
   takeParts,
   wakeWorker,
 } from "./parts.ts";
+import { runTiles, STOP, type TileJob, type TileResult } from "./tiles.ts";
 
 export interface PoolOptions {
   /** Threads that compute; 1 starts no worker at all. Default: the cores this process may use. */
@@ -34,7 +34,7 @@ export interface PoolOptions {
 const INLINE_SLICE_MS = 30;
 
 interface Pending {
-  readonly resolve: (result: JobResult) => void;
+  readonly resolve: (result: TileResult) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -113,7 +113,7 @@ export class ComputePool {
    * Settles when all threads have let go of the job's memory.
    * @throws WeightsmithError `cancelled`, or what a thread threw.
    */
-  async run(job: Job, options: { readonly signal?: AbortSignal | undefined; readonly inline?: boolean } = {}): Promise<JobResult[]> {
+  async run(job: TileJob, options: { readonly signal?: AbortSignal | undefined; readonly inline?: boolean } = {}): Promise<TileResult[]> {
     const { signal } = options;
     throwIfCancelled(signal);
     const stop = (): void => {
@@ -129,8 +129,8 @@ export class ComputePool {
     }
   }
 
-  async #runInline(job: Job): Promise<JobResult> {
-    const steps = startJob(this.#context, job, 0);
+  async #runInline(job: TileJob): Promise<TileResult> {
+    const steps = runTiles(this.#context, job, 0);
     for (let pauseAt = performance.now() + INLINE_SLICE_MS; ; ) {
       const step = steps.next();
       if (step.done) return step.value;
@@ -140,7 +140,7 @@ export class ComputePool {
     }
   }
 
-  async #runOnWorkers(job: Job): Promise<JobResult[]> {
+  async #runOnWorkers(job: TileJob): Promise<TileResult[]> {
     releaseWorkers(this.#board, this.threads);
     const answers = await Promise.allSettled(Array.from({ length: this.threads }, (_, part) => this.#send(part, job)));
     const failed = answers.find((answer) => answer.status === "rejected");
@@ -148,10 +148,10 @@ export class ComputePool {
     return answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
   }
 
-  #send(index: number, job: Job): Promise<JobResult> {
+  #send(index: number, job: TileJob): Promise<TileResult> {
     const thread = this.#thread(index);
     const id = this.#nextId++;
-    return new Promise<JobResult>((resolve, reject) => {
+    return new Promise<TileResult>((resolve, reject) => {
       const fail = (error: Error): void => {
         Atomics.store(job.control, STOP, 1);
         reject(error);

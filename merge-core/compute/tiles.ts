@@ -1,17 +1,95 @@
-// The tile loop: each thread takes the next tile of a tensor from a shared counter, reads its inputs, computes, writes.
-import type { ComputeContext } from "./instance.ts";
+// The tile loop: each thread takes the next tile of a tensor from a shared counter, brings its inputs into WASM memory,
+// runs the program, and puts the result where it belongs. Nothing it does depends on which thread takes which tile.
+import { readFully, writeFully } from "./files.ts";
+import { bytesOf, type ComputeContext } from "./instance.ts";
+
+/** Words of a job's control array, which all its threads share. */
+const NEXT_TILE = 0;
+export const STOP = 1;
+export const TILES_DONE = 2;
+const CONTROL_WORDS = 3;
+
+export function createControl(): Int32Array {
+  return new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4));
+}
+
+/** Bytes in a file, or in memory that all threads of the job can see. */
+export type TileStore = { readonly file: string; readonly fd: number; readonly offset: number } | { readonly bytes: Uint8Array };
+
+export interface TileInput {
+  /** Place in the program's table of inputs. */
+  readonly slot: number;
+  readonly elementBytes: number;
+  readonly store: TileStore;
+  /** Address of the whole tensor where it is kept in memory between passes. */
+  readonly resident?: number | undefined;
+  /** False once the resident copy is filled. */
+  readonly load: boolean;
+}
+
+/** One thread's own memory. */
+export interface TilePart {
+  readonly program: number;
+  /** Table of input addresses, four bytes each. */
+  readonly table: number;
+  /** Tile buffers of the inputs that are not resident, in the order of `inputs`. */
+  readonly buffers: readonly number[];
+  readonly output: number;
+}
 
 export interface TileJob {
-  readonly kind: "tiles";
   readonly control: Int32Array;
+  /** The elements to visit; `first` is a multiple of 4096, and so is `tile`. */
+  readonly first: number;
+  readonly end: number;
+  readonly tile: number;
+  readonly instructions: number;
+  readonly inputs: readonly TileInput[];
+  readonly output: { readonly elementBytes: number; readonly store: TileStore } | undefined;
+  readonly parts: readonly TilePart[];
 }
 
 export interface TileResult {
-  readonly tiles: number;
+  /** Stored elements that are infinite or NaN. */
+  readonly nonFinite: number;
 }
 
-export function* runTiles(_context: ComputeContext, job: TileJob, _part: number): Generator<void, TileResult> {
-  void job;
-  yield;
-  return { tiles: 0 };
+/** One thread's share of the tiles; yields after each. @throws WeightsmithError for input and output errors. */
+export function* runTiles(context: ComputeContext, job: TileJob, part: number): Generator<void, TileResult> {
+  const own = job.parts[part] as TilePart;
+  const run = context.kernel("runProgram");
+  let nonFinite = 0;
+  for (;;) {
+    const start = job.first + Atomics.add(job.control, NEXT_TILE, 1) * job.tile;
+    if (start >= job.end || Atomics.load(job.control, STOP) !== 0) return { nonFinite };
+    const count = Math.min(job.tile, job.end - start);
+    readInputs(context.memory, job, own, start, count);
+    nonFinite += run(own.program, job.instructions, own.table, own.output, count, start);
+    writeOutput(context.memory, job, own, start, count);
+    Atomics.add(job.control, TILES_DONE, 1);
+    yield;
+  }
+}
+
+function readInputs(memory: WebAssembly.Memory, job: TileJob, part: TilePart, start: number, count: number): void {
+  job.inputs.forEach((input, i) => {
+    const bytes = count * input.elementBytes;
+    const address = input.resident === undefined ? (part.buffers[i] as number) : input.resident + start * input.elementBytes;
+    const all = bytesOf(memory, address + bytes);
+    if (input.load) fetchBytes(input.store, all.subarray(address, address + bytes), start * input.elementBytes);
+    new DataView(all.buffer).setUint32(part.table + input.slot * 4, address, true);
+  });
+}
+
+function fetchBytes(store: TileStore, target: Uint8Array, from: number): void {
+  if ("bytes" in store) target.set(store.bytes.subarray(from, from + target.byteLength));
+  else readFully(store.fd, target, store.offset + from, store.file);
+}
+
+function writeOutput(memory: WebAssembly.Memory, job: TileJob, part: TilePart, start: number, count: number): void {
+  if (job.output === undefined) return;
+  const { elementBytes, store } = job.output;
+  const bytes = bytesOf(memory, part.output + count * elementBytes).subarray(part.output, part.output + count * elementBytes);
+  if ("bytes" in store) store.bytes.set(bytes, (start - job.first) * elementBytes);
+  else writeFully(store.fd, bytes, store.offset + start * elementBytes, store.file);
 }

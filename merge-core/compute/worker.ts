@@ -1,9 +1,9 @@
 // The program of a compute worker thread.
 import { parentPort, workerData } from "node:worker_threads";
 import { instantiate } from "./instance.ts";
-import { STOP, startJob } from "./jobs.ts";
 import { type FromWorker, type ToWorker, toFailure, type WorkerStart } from "./messages.ts";
 import { boardOf, park } from "./parts.ts";
+import { runTiles, STOP } from "./tiles.ts";
 
 const start = workerData as WorkerStart;
 const context = instantiate(start.module, start.memory);
@@ -15,7 +15,7 @@ function callKernel(index: number, args: readonly number[]): void {
 
 function answer(message: Extract<ToWorker, { kind: "job" }>): FromWorker {
   try {
-    const steps = startJob(context, message.job, message.part);
+    const steps = runTiles(context, message.job, message.part);
     for (;;) {
       const step = steps.next();
       if (step.done) return { id: message.id, result: step.value };

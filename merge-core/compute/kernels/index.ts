@@ -1,5 +1,8 @@
 // Every export of the WASM module, by file.
 export * from "./memory";
+export { narrow, widen } from "./dtypes";
+export { philox4 } from "./philox";
+export { runProgram } from "./program";
 export * from "./gemm";
 export * from "./nn";
 export * from "./adamw";

@@ -1,0 +1,174 @@
+// One pass over a tensor's inputs: compile, place in memory, run on the pool, collect what the sinks gathered.
+import { DTYPE_BYTES, type FloatDType } from "../formats/dtypes.ts";
+import { bytesOf } from "./instance.ts";
+import { linkProgram, programBytes } from "./link.ts";
+import type { ComputePool } from "./pool.ts";
+import { compileProgram, type Program, type Sink } from "./program.ts";
+import { BLOCK } from "./reference.ts";
+import type { RandomKey } from "./rng.ts";
+import { createControl, TILES_DONE, type TileInput, type TileJob, type TilePart, type TileResult, type TileStore } from "./tiles.ts";
+
+/** Kernels read and write up to this much past the end of a buffer. */
+const PADDING_BYTES = 64;
+/** Bins of the first histogram pass (NaN's is the last), two counters each; of the second, one each. */
+export const HIGH_BINS = 0x7f81;
+export const LOW_BINS = 0x10000;
+export const HISTOGRAM_BYTES = Math.max(HIGH_BINS * 8, LOW_BINS * 4);
+
+export interface PassInput {
+  readonly dtype: FloatDType;
+  readonly store: TileStore;
+  readonly resident?: number | undefined;
+  readonly load: boolean;
+}
+
+export interface Pass {
+  readonly sinks: readonly Sink[];
+  readonly inputs: readonly PassInput[];
+  readonly key: RandomKey;
+  readonly first: number;
+  readonly end: number;
+  /** Elements per tile, a multiple of 4096. */
+  readonly tile: number;
+  readonly output?: { readonly dtype: FloatDType; readonly store: TileStore } | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onBytes?: ((bytes: number) => void) | undefined;
+}
+
+export interface PassResult {
+  /** The inputs that the pass read. */
+  readonly used: readonly number[];
+  readonly nonFinite: number;
+  /** By sink: block results of a reduction in block order, or the counts of a histogram. */
+  readonly gathered: readonly Float64Array[];
+}
+
+export const paddedBytes = (bytes: number): number => Math.ceil((bytes + PADDING_BYTES) / 64) * 64;
+
+/** Runs a pass; its memory is returned whatever happens. */
+export async function runPass(pool: ComputePool, pass: Pass): Promise<PassResult> {
+  const inline = pass.end - pass.first <= pass.tile;
+  const threads = inline ? 1 : pool.threads;
+  const program = compileProgram(
+    pass.sinks,
+    pass.inputs.map((input) => input.dtype),
+    pass.key,
+  );
+  const layout = new Layout(pass, program, threads);
+  const base = pool.arena.alloc(layout.bytes);
+  try {
+    const job = place(pool.memory, pass, program, layout, base);
+    const results = await withProgress(pass, job, () => pool.run(job, { signal: pass.signal, inline }));
+    const nonFinite = results.reduce((sum, result) => sum + result.nonFinite, 0);
+    return { used: program.inputs, nonFinite, gathered: pass.sinks.map((_, i) => gather(pool.memory, pass, layout, base, i)) };
+  } finally {
+    pool.arena.free(base);
+  }
+}
+
+const isHistogram = (sink: Sink): boolean => sink.kind === "histogramHigh" || sink.kind === "histogramLow";
+
+/** Where everything lies, relative to the pass's block of memory: first what threads share, then each thread's part. */
+class Layout {
+  readonly bytes: number;
+  readonly blocks: number;
+  readonly sharedBytes: number;
+  readonly partBytes: number;
+  readonly threads: number;
+  readonly tableAt: number;
+  readonly histogramsAt: number;
+  readonly buffersAt: readonly number[];
+  readonly outputAt: number;
+  readonly #sinks: readonly Sink[];
+
+  constructor(pass: Pass, program: Program, threads: number) {
+    this.#sinks = pass.sinks;
+    this.threads = threads;
+    this.blocks = Math.ceil((pass.end - pass.first) / BLOCK);
+    this.sharedBytes = paddedBytes(pass.sinks.length * this.blocks * 8);
+    this.tableAt = programBytes(program);
+    this.histogramsAt = this.tableAt + paddedBytes(pass.inputs.length * 4);
+    let at = this.histogramsAt + pass.sinks.filter(isHistogram).length * HISTOGRAM_BYTES;
+    const tile = Math.min(pass.tile, pass.end - pass.first);
+    this.buffersAt = program.inputs.map((slot) => {
+      const here = at;
+      const input = pass.inputs[slot] as PassInput;
+      if (input.resident === undefined) at += paddedBytes(tile * DTYPE_BYTES[input.dtype]);
+      return here;
+    });
+    this.outputAt = at;
+    this.partBytes = at + (pass.output === undefined ? 0 : paddedBytes(tile * DTYPE_BYTES[pass.output.dtype]));
+    this.bytes = this.sharedBytes + threads * this.partBytes;
+  }
+
+  part(base: number, thread: number): number {
+    return base + this.sharedBytes + thread * this.partBytes;
+  }
+
+  partials(base: number, sink: number): number {
+    return base + sink * this.blocks * 8;
+  }
+
+  histogram(part: number, sink: number): number {
+    return part + this.histogramsAt + this.#sinks.slice(0, sink).filter(isHistogram).length * HISTOGRAM_BYTES;
+  }
+}
+
+function place(memory: WebAssembly.Memory, pass: Pass, program: Program, layout: Layout, base: number): TileJob {
+  const all = bytesOf(memory);
+  const parts = Array.from({ length: layout.threads }, (_, thread): TilePart => {
+    const part = layout.part(base, thread);
+    all.fill(0, part + layout.histogramsAt, part + (layout.buffersAt[0] ?? layout.outputAt));
+    // Partial results are indexed by the block's place in the tensor, histograms are the thread's own.
+    const sinkAddress = (sink: number): number =>
+      isHistogram(pass.sinks[sink] as Sink) ? layout.histogram(part, sink) : layout.partials(base, sink) - (pass.first / BLOCK) * 8;
+    linkProgram(program, memory.buffer, part, sinkAddress);
+    return { program: part, table: part + layout.tableAt, buffers: layout.buffersAt.map((at) => part + at), output: part + layout.outputAt };
+  });
+  const { first, end, tile } = pass;
+  const output = pass.output === undefined ? undefined : { elementBytes: DTYPE_BYTES[pass.output.dtype], store: pass.output.store };
+  const inputs = program.inputs.map((slot) => tileInput(pass.inputs[slot] as PassInput, slot));
+  return { control: createControl(), first, end, tile, instructions: program.instructions.length, inputs, output, parts };
+}
+
+function tileInput(input: PassInput, slot: number): TileInput {
+  return { slot, elementBytes: DTYPE_BYTES[input.dtype], store: input.store, resident: input.resident, load: input.load };
+}
+
+/** What a sink gathered, copied out of the pass's memory. */
+function gather(memory: WebAssembly.Memory, pass: Pass, layout: Layout, base: number, sink: number): Float64Array {
+  const kind = (pass.sinks[sink] as Sink).kind;
+  if (kind === "store") return new Float64Array(0);
+  if (!isHistogram(pass.sinks[sink] as Sink)) return new Float64Array(memory.buffer, layout.partials(base, sink), layout.blocks).slice();
+  const bins = kind === "histogramHigh" ? HIGH_BINS : LOW_BINS;
+  const counters = kind === "histogramHigh" ? 2 : 1;
+  const total = new Float64Array(bins);
+  for (let thread = 0; thread < layout.threads; thread++) {
+    const counts = new Uint32Array(memory.buffer, layout.histogram(layout.part(base, thread), sink), bins * counters);
+    for (let i = 0; i < counts.length; i++) total[Math.floor(i / counters)] = (total[Math.floor(i / counters)] as number) + (counts[i] as number);
+  }
+  return total;
+}
+
+const PROGRESS_MS = 100;
+
+/** Reports bytes read and written while the job runs, and what is left of its exact total at the end. */
+async function withProgress(pass: Pass, job: TileJob, run: () => Promise<TileResult[]>): Promise<TileResult[]> {
+  const { onBytes } = pass;
+  if (onBytes === undefined) return run();
+  const perElement = job.inputs.reduce((sum, input) => sum + (input.load ? input.elementBytes : 0), job.output?.elementBytes ?? 0);
+  const total = (job.end - job.first) * perElement;
+  let told = 0;
+  const tell = (bytes: number): void => {
+    if (bytes > told) onBytes(bytes - told);
+    told = Math.max(told, bytes);
+  };
+  const timer = setInterval(() => tell(Math.min(total, Atomics.load(job.control, TILES_DONE) * job.tile * perElement)), PROGRESS_MS);
+  try {
+    const results = await run();
+    tell(total);
+    return results;
+  } finally {
+    clearInterval(timer);
+  }
+}

@@ -1,0 +1,190 @@
+// The TensorEngine on the compute pool: formulas over the inputs of one output tensor, in tiles, within a memory budget.
+import { inputError, throwIfCancelled } from "../diagnostics.ts";
+import { DTYPE_BYTES, elementCount, type FloatDType } from "../formats/dtypes.ts";
+import type { TensorEngine } from "./engine.ts";
+import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
+import { type PassInput, type PassResult, paddedBytes, runPass } from "./passes.ts";
+import type { ComputePool } from "./pool.ts";
+import type { Sink } from "./program.ts";
+import { BLOCK, joinBlocks } from "./reference.ts";
+import { type RandomKey, randomKey } from "./rng.ts";
+import { selectByHistogram } from "./selection.ts";
+import type { TileStore } from "./tiles.ts";
+
+/** Elements of one tensor, row by row: in a file, or in memory (`offset` then counts from the start of `bytes`). */
+export interface TensorPlace {
+  readonly dtype: FloatDType;
+  readonly offset?: number;
+  readonly file?: string;
+  readonly bytes?: Uint8Array;
+}
+
+export interface TensorTask {
+  /** Output tensor name: part of the key of its random numbers. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** An integer in [0, 2^53). */
+  readonly seed: number;
+  readonly inputs: readonly TensorPlace[];
+  /** With a file, elements are written at `offset` (the file is made if missing, never truncated); else `write` returns the bytes. */
+  readonly output: { readonly dtype: FloatDType; readonly file?: string; readonly offset?: number };
+  /** What this tensor may use of the shared memory. */
+  readonly memoryBytes: number;
+  /** Bytes of one tile of the widest input; rounded down to whole blocks of 4096 elements. */
+  readonly tileBytes?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Called now and then with the bytes read and written since the last call. */
+  readonly onBytes?: ((bytes: number) => void) | undefined;
+}
+
+export interface WriteResult {
+  /** Stored elements that are infinite or NaN. */
+  readonly nonFinite: number;
+  /** The encoded tensor, if the output is not a file. */
+  readonly bytes?: Uint8Array;
+}
+
+export interface OpenTensor extends TensorEngine {
+  /**
+   * Computes and stores every element. @throws WeightsmithError `file-read`, `file-write`, `read-short`, `cancelled`.
+   */
+  write(expr: Expr): Promise<WriteResult>;
+  /** Every element as float32, in memory. */
+  values(expr: Expr, first?: number, end?: number): Promise<Float32Array>;
+  /** Gives back memory and files. */
+  close(): void;
+}
+
+/** Small enough that a tile of each of a few inputs stays in the second-level cache. */
+const DEFAULT_TILE_BYTES = 1 << 20;
+
+/** @throws WeightsmithError `file-open`, `memory-budget`. */
+export function openTensorEngine(pool: ComputePool, task: TensorTask): OpenTensor {
+  throwIfCancelled(task.signal);
+  return new PoolTensorEngine(pool, task);
+}
+
+class PoolTensorEngine implements OpenTensor {
+  readonly shape: readonly number[];
+  readonly size: number;
+  readonly inputCount: number;
+  readonly #pool: ComputePool;
+  readonly #task: TensorTask;
+  readonly #key: RandomKey;
+  readonly #tile: number;
+  readonly #stores: readonly TileStore[];
+  readonly #files: { readonly file: string; readonly writable: boolean }[] = [];
+  /** Addresses of inputs kept in memory between passes, and which of them hold their data. */
+  #residents: readonly number[] = [];
+  readonly #filled = new Set<number>();
+
+  constructor(pool: ComputePool, task: TensorTask) {
+    this.shape = task.shape;
+    this.size = elementCount(task.shape);
+    this.inputCount = task.inputs.length;
+    this.#pool = pool;
+    this.#task = task;
+    this.#key = randomKey(task.seed, task.name);
+    this.#tile = chooseTile(task, this.size, pool.threads);
+    this.#stores = task.inputs.map((input) => this.#store(input));
+  }
+
+  async reduce(reductions: readonly Reduction[]): Promise<number[]> {
+    const { gathered } = await this.#statistics(reductions.map((reduction) => ({ kind: "reduce", reduction })));
+    return reductions.map((reduction, i) => joinBlocks(reduction.op, gathered[i] ?? []));
+  }
+
+  selectLargest(items: readonly { readonly x: Expr; readonly keep: number }[]): Promise<MagnitudeSelection[]> {
+    const run = async (sinks: readonly Sink[]): Promise<readonly Float64Array[]> => (await this.#statistics(sinks)).gathered;
+    return selectByHistogram(items, { size: this.size, memoryBytes: this.#task.memoryBytes, threads: this.#pool.threads, run, values: this.values.bind(this) });
+  }
+
+  async write(expr: Expr): Promise<WriteResult> {
+    const { dtype, file, offset = 0 } = this.#task.output;
+    const bytes = file === undefined ? sharedBytes(this.size * DTYPE_BYTES[dtype]) : undefined;
+    const store = bytes === undefined ? this.#open(file as string, offset, true) : { bytes };
+    const { nonFinite } = await this.#run([{ kind: "store", x: expr, dtype }], { dtype, store }, 0, this.size);
+    return bytes === undefined ? { nonFinite } : { nonFinite, bytes };
+  }
+
+  async values(expr: Expr, first = 0, end = this.size): Promise<Float32Array> {
+    const start = first - (first % BLOCK);
+    const bytes = sharedBytes((end - start) * 4);
+    await this.#run([{ kind: "store", x: expr, dtype: "F32" }], { dtype: "F32", store: { bytes } }, start, end);
+    return new Float32Array(bytes.buffer, (first - start) * 4, end - first);
+  }
+
+  close(): void {
+    for (const address of this.#residents) this.#pool.arena.free(address);
+    for (const { file, writable } of this.#files) this.#pool.files.release(file, writable);
+    this.#residents = [];
+    this.#files.length = 0;
+  }
+
+  /** A pass that a later one will follow: what it reads stays in memory if all of it fits. */
+  async #statistics(sinks: readonly Sink[]): Promise<PassResult> {
+    if (this.#residents.length === 0) this.#residents = this.#reserve();
+    const result = await this.#run(sinks, undefined, 0, this.size);
+    if (this.#residents.length > 0) for (const index of result.used) this.#filled.add(index);
+    return result;
+  }
+
+  /** Room for every input, if that is at most half of the budget. */
+  #reserve(): number[] {
+    const sizes = this.#task.inputs.map((input) => paddedBytes(this.size * DTYPE_BYTES[input.dtype]));
+    const total = sizes.reduce((sum, bytes) => sum + bytes, 0);
+    return total <= this.#task.memoryBytes / 2 ? sizes.map((bytes) => this.#pool.arena.alloc(bytes)) : [];
+  }
+
+  #run(sinks: readonly Sink[], output: { dtype: FloatDType; store: TileStore } | undefined, first: number, end: number): Promise<PassResult> {
+    const { signal, onBytes } = this.#task;
+    const inputs = this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, output === undefined));
+    return runPass(this.#pool, { sinks, inputs, key: this.#key, first, end, tile: this.#tile, output, signal, onBytes });
+  }
+
+  /** Only a pass over the whole tensor may fill a resident copy; the others read the file where there is none yet. */
+  #passInput(dtype: FloatDType, index: number, fills: boolean): PassInput {
+    const filled = this.#filled.has(index);
+    return { dtype, store: this.#stores[index] as TileStore, resident: filled || fills ? this.#residents[index] : undefined, load: !filled };
+  }
+
+  #store(place: TensorPlace): TileStore {
+    const { offset = 0 } = place;
+    if (place.bytes === undefined) return this.#open(place.file ?? "", offset, false);
+    const bytes = place.bytes.subarray(offset, offset + this.size * DTYPE_BYTES[place.dtype]);
+    return { bytes: this.#pool.threads > 1 && this.size > this.#tile ? toShared(bytes) : bytes };
+  }
+
+  #open(file: string, offset: number, writable: boolean): TileStore {
+    const fd = this.#pool.files.acquire(file, writable);
+    this.#files.push({ file, writable });
+    return { file, fd, offset };
+  }
+}
+
+function sharedBytes(length: number): Uint8Array<SharedArrayBuffer> {
+  return new Uint8Array(new SharedArrayBuffer(length));
+}
+
+function toShared(bytes: Uint8Array): Uint8Array {
+  if (bytes.buffer instanceof SharedArrayBuffer) return bytes;
+  const shared = sharedBytes(bytes.byteLength);
+  shared.set(bytes);
+  return shared;
+}
+
+/** Elements per tile: the wanted size, halved until the tiles of all threads take at most a quarter of the budget. */
+function chooseTile(task: TensorTask, size: number, threads: number): number {
+  const widths: readonly number[] = task.inputs.map((input) => DTYPE_BYTES[input.dtype]);
+  const perElement = widths.reduce((sum, width) => sum + width, DTYPE_BYTES[task.output.dtype] as number);
+  const wanted = Math.floor((task.tileBytes ?? DEFAULT_TILE_BYTES) / Math.max(1, ...widths) / BLOCK) * BLOCK;
+  let tile = Math.max(BLOCK, wanted);
+  const fits = (): boolean => paddedBytes(Math.min(tile, size) * perElement) * threads <= task.memoryBytes / 4;
+  while (tile > BLOCK && !fits()) tile = Math.max(BLOCK, Math.floor(tile / 2 / BLOCK) * BLOCK);
+  if (fits()) return tile;
+  throw inputError("memory-budget", `the memory budget is too small for tensor ${task.name} with ${task.inputs.length} inputs`, {
+    found: `${task.memoryBytes} bytes`,
+    expected: `at least ${4 * threads * paddedBytes(BLOCK * perElement)}`,
+    remedy: "raise the memory budget or use fewer threads",
+  });
+}

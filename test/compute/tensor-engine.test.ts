@@ -1,0 +1,277 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import * as e from "../../merge-core/compute/expr.ts";
+import { createPool } from "../../merge-core/compute/pool.ts";
+import { createReferenceEngine, encodeOutput, selectLargest } from "../../merge-core/compute/reference.ts";
+import { type OpenTensor, openTensorEngine, type TensorTask } from "../../merge-core/compute/tensor-engine.ts";
+import { widenToFloat32 } from "../../merge-core/formats/dtype-codecs.ts";
+import { randomWeights, randomWords } from "../helpers/floats.ts";
+
+const sum3 = e.linear([0, 1, 2].map((i) => ({ weight: 0.2 + i / 10, x: e.input(i) })));
+
+/** TIES of two models and a base (Yadav et al., 2023), as the reference merger orders its operations. */
+async function ties(engine: Pick<OpenTensor, "selectLargest" | "size">): Promise<e.Expr> {
+  const base = e.input(0);
+  const deltas = [1, 2].map((i) => e.sub(e.input(i), base));
+  const kept = await engine.selectLargest(deltas.map((x) => ({ x, keep: Math.floor(engine.size / 2) })));
+  const trimmed = deltas.map((x, i) => e.scale(e.trim(x, kept[i] as e.MagnitudeSelection), 0.6 - 0.2 * i));
+  const zero = e.constant(0);
+  const positive = e.compare("ge", e.linear(trimmed.map((x) => ({ weight: 1, x }))), zero);
+  const agree = trimmed.map((x) => e.select(positive, e.compare("gt", x, zero), e.compare("lt", x, zero)));
+  const total = e.linear(trimmed.map((x, i) => ({ weight: 1, x: e.mul(x, agree[i] as e.Expr) })));
+  const divisor = e.linear(agree.map((x, i) => ({ weight: 0.6 - 0.2 * i, x })));
+  return e.add(base, e.div(total, e.select(divisor, divisor, e.constant(1))));
+}
+
+describe("the tensor engine", () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "weightsmith-engine-"));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  const size = 40_961;
+  const inputs = [0, 1, 2].map((i) => encodeOutput("BF16", randomWeights(size, i + 1)));
+
+  function fileTask(): TensorTask & { output: { file: string } } {
+    const places = inputs.map((bytes, i) => {
+      const file = join(folder, `in${i}`);
+      writeFileSync(file, Buffer.concat([Buffer.alloc(13 * i), bytes]));
+      return { dtype: "BF16" as const, file, offset: 13 * i };
+    });
+    const output = { dtype: "BF16" as const, file: join(folder, "out"), offset: 7 };
+    return { name: "w", shape: [size], seed: 5, inputs: places, output, memoryBytes: 1 << 24, tileBytes: 8192 };
+  }
+
+  it("writes the same bytes for any number of threads, tile size and memory budget, with files at odd offsets", async () => {
+    const reference = createReferenceEngine({ name: "w", shape: [size], seed: 5, inputs: inputs.map((bytes) => widenToFloat32("BF16", bytes)) });
+    const masked = e.mul(await ties(reference), e.bernoulli(e.constant(0.9), { model: 1, purpose: 0 }));
+    const expected = encodeOutput("BF16", reference.write(masked));
+    for (const threads of [1, 2, 3]) {
+      const pool = createPool({ threads });
+      for (const variant of [{}, { tileBytes: 1 }, { tileBytes: 1 << 20 }, { memoryBytes: 150_000 * threads }]) {
+        const task = { ...fileTask(), ...variant };
+        const engine = openTensorEngine(pool, task);
+        const expr = e.mul(await ties(engine), e.bernoulli(e.constant(0.9), { model: 1, purpose: 0 }));
+        assert.deepEqual(await engine.write(expr), { nonFinite: 0 });
+        engine.close();
+        assert.deepEqual(readFileSync(task.output.file).subarray(7), Buffer.from(expected), `${threads} threads, ${JSON.stringify(variant)}`);
+        rmSync(task.output.file);
+      }
+      assert.equal(pool.arena.usedBytes, 0, "all memory is returned");
+      await pool.close();
+    }
+  });
+
+  it("reads each input once when they fit in memory, each pass when they do not", async () => {
+    for (const [memoryBytes, passes] of [
+      [1 << 24, 1],
+      [150_000, 4],
+    ] as const) {
+      let bytes = 0;
+      const onBytes = (count: number): void => {
+        bytes += count;
+      };
+      const pool = createPool({ threads: 1 });
+      const engine = openTensorEngine(pool, { ...fileTask(), memoryBytes, onBytes });
+      const { length } = await engine.reduce([{ op: "sum", x: sum3 }]);
+      await engine.reduce([
+        { op: "sum", x: sum3 },
+        { op: "maxAbs", x: sum3 },
+      ]);
+      await engine.reduce([{ op: "dot", x: e.input(0), y: e.input(2) }]);
+      await engine.write(sum3);
+      assert.equal(length, 1);
+      assert.equal(bytes, size * 2 * (memoryBytes === 1 << 24 ? 3 + 1 : 3 * (passes - 1) + 2 + 1));
+      engine.close();
+      await pool.close();
+    }
+  });
+
+  it("stays inside its memory budget", async () => {
+    const pool = createPool({ threads: 2 });
+    const budget = 400_000;
+    const engine = openTensorEngine(pool, { ...fileTask(), memoryBytes: budget, tileBytes: 1 << 20 });
+    await engine.write(sum3);
+    assert.ok(pool.memory.buffer.byteLength <= budget + 17 * 1024 * 1024, "one growth step at most");
+    engine.close();
+    assert.throws(() => openTensorEngine(pool, { ...fileTask(), memoryBytes: 10_000 }), { code: "memory-budget" });
+    await pool.close();
+  });
+
+  it("gives values of a range, and bytes when there is no output file", async () => {
+    const pool = createPool({ threads: 2 });
+    const places = inputs.map((bytes) => ({ dtype: "BF16" as const, bytes }));
+    const engine = openTensorEngine(pool, {
+      name: "w",
+      shape: [size],
+      seed: 5,
+      inputs: places,
+      output: { dtype: "F16" },
+      memoryBytes: 1 << 22,
+      tileBytes: 1 << 14,
+    });
+    const reference = createReferenceEngine({ name: "w", shape: [size], seed: 5, inputs: inputs.map((bytes) => widenToFloat32("BF16", bytes)) });
+    const values = reference.write(sum3);
+    assert.deepEqual(await engine.values(sum3), values);
+    assert.deepEqual(await engine.values(sum3, 5000, 30_001), values.slice(5000, 30_001));
+    assert.deepEqual(Buffer.from((await engine.write(sum3)).bytes ?? []), Buffer.from(encodeOutput("F16", values)));
+    engine.close();
+    await pool.close();
+  });
+
+  it("handles a tensor without elements and a scalar", async () => {
+    const pool = createPool({ threads: 2 });
+    for (const [shape, bytes] of [
+      [[0, 4], new Uint8Array(0)],
+      [[], Uint8Array.of(0x80, 0x3f)],
+    ] as const) {
+      const engine = openTensorEngine(pool, { name: "w", shape, seed: 5, inputs: [{ dtype: "BF16", bytes }], output: { dtype: "BF16" }, memoryBytes: 1 << 22 });
+      assert.deepEqual(await engine.reduce([{ op: "sum", x: e.input(0) }]), [bytes.length / 2]);
+      assert.deepEqual((await engine.write(e.scale(e.input(0), 1))).bytes?.slice(), bytes.slice());
+      engine.close();
+    }
+    await pool.close();
+  });
+
+  it("names the file that is missing, short or full, in workers as on the calling thread", async () => {
+    for (const threads of [1, 2]) {
+      const pool = createPool({ threads });
+      const task = fileTask();
+      const missing = { ...task, inputs: [{ dtype: "BF16" as const, file: join(folder, "none") }] };
+      assert.throws(() => openTensorEngine(pool, missing), { code: "file-open", message: /none/ });
+
+      const engine = openTensorEngine(pool, task);
+      truncateSync(join(folder, "in1"), 30_000);
+      await assert.rejects(engine.write(sum3), { code: "read-short", message: /in1.*30000/ });
+      engine.close();
+
+      const full = openTensorEngine(pool, { ...fileTask(), output: { dtype: "BF16", file: "/dev/full" } });
+      await assert.rejects(full.write(sum3), { code: "file-write", exitCode: 1, message: /\/dev\/full.*ENOSPC/ });
+      full.close();
+      assert.equal(pool.arena.usedBytes, 0);
+      await pool.close();
+    }
+  });
+
+  it("stops when cancelled", async () => {
+    for (const threads of [1, 2]) {
+      const pool = createPool({ threads });
+      const abort = new AbortController();
+      const engine = openTensorEngine(pool, { ...fileTask(), tileBytes: 1, signal: abort.signal });
+      const write = engine.write(await ties(engine));
+      abort.abort();
+      await assert.rejects(write, { code: "cancelled", exitCode: 130 });
+      engine.close();
+      assert.equal(pool.arena.usedBytes, 0);
+      assert.throws(() => openTensorEngine(pool, { ...fileTask(), signal: abort.signal }), { code: "cancelled" });
+      await pool.close();
+    }
+  });
+
+  it("reports a worker that dies instead of waiting for it", async () => {
+    const program = join(folder, "dead.mjs");
+    writeFileSync(program, `import { parentPort } from "node:worker_threads"; parentPort.on("message", () => process.exit(3));`);
+    const pool = createPool({ threads: 2, workerUrl: pathToFileURL(program) });
+    const engine = openTensorEngine(pool, fileTask());
+    await assert.rejects(engine.write(sum3), /exit code 3/);
+    writeFileSync(program, "throw new Error('broken');");
+    await assert.rejects(engine.write(sum3), (error: Error) => /crashed/.test(error.message) && /broken/.test(String(error.cause)));
+    engine.close();
+    await pool.close();
+  });
+
+  it("rejects work in progress when the pool closes", async () => {
+    const pool = createPool({ threads: 2 });
+    const engine = openTensorEngine(pool, { ...fileTask(), tileBytes: 1 });
+    const write = engine.write(sum3);
+    const rejected = assert.rejects(write, /exit code/);
+    await pool.close();
+    await rejected;
+  });
+
+  it("reads a file that replaced another of its name", async () => {
+    const pool = createPool({ threads: 1 });
+    const file = join(folder, "same");
+    const read = async (value: number): Promise<number[]> => {
+      rmSync(file, { force: true });
+      writeFileSync(file, new Uint8Array(Float32Array.of(value).buffer));
+      const engine = openTensorEngine(pool, {
+        name: "w",
+        shape: [1],
+        seed: 0,
+        inputs: [{ dtype: "F32", file }],
+        output: { dtype: "F32" },
+        memoryBytes: 1 << 20,
+      });
+      const sums = await engine.reduce([{ op: "sum", x: e.input(0) }]);
+      engine.close();
+      return sums;
+    };
+    assert.deepEqual([await read(1), await read(2)], [[1], [2]]);
+    await pool.close();
+  });
+});
+
+describe("selection by magnitude", () => {
+  const size = 30_001;
+  const words = randomWords(size, 4);
+  const cases: Record<string, Float32Array> = {
+    weights: randomWeights(size, 3),
+    "bf16 differences, full of ties": Float32Array.from(words, (w) => ((w % 61) - 30) / 256),
+    "all equal": new Float32Array(size).fill(-0.25),
+    "all zero, of both signs": Float32Array.from(words, (w) => (w & 1 ? 0 : -0)),
+    "infinities and NaN": Float32Array.from(words, (w, i) => (i % 5 === 0 ? Number.NaN : i % 5 === 1 ? Number.NEGATIVE_INFINITY : w / 2 ** 32)),
+    subnormal: Float32Array.from(words, (w) => (w % 1000) * 2 ** -149),
+  };
+
+  for (const [name, values] of Object.entries(cases)) {
+    it(`agrees with sorting: ${name}`, async () => {
+      for (const threads of [1, 2]) {
+        const pool = createPool({ threads });
+        const places = [{ dtype: "F32" as const, bytes: new Uint8Array(values.buffer) }];
+        const engine = openTensorEngine(pool, {
+          name: "w",
+          shape: [size],
+          seed: 0,
+          inputs: places,
+          output: { dtype: "F32" },
+          memoryBytes: 1 << 22,
+          tileBytes: 1 << 14,
+        });
+        const keeps = [0, 1, 2, size >> 2, size >> 1, size - 1, size];
+        const found = await engine.selectLargest(keeps.map((keep) => ({ x: e.input(0), keep })));
+        assert.deepEqual(
+          found,
+          keeps.map((keep) => selectLargest(values, keep)),
+        );
+        for (const [i, keep] of keeps.entries()) {
+          const kept = await engine.values(e.trim(e.input(0), found[i] as e.MagnitudeSelection));
+          const count = kept.filter((x) => x !== 0).length;
+          assert.equal(count, name.startsWith("all zero") ? 0 : values.filter((x) => x === 0).length === 0 || count < keep ? count : keep);
+          if (name === "all equal") assert.equal(count, keep);
+        }
+        engine.close();
+        await pool.close();
+      }
+    });
+  }
+
+  it("refuses to keep more than there is", async () => {
+    const pool = createPool({ threads: 1 });
+    const engine = openTensorEngine(pool, {
+      name: "w",
+      shape: [2],
+      seed: 0,
+      inputs: [{ dtype: "F32", bytes: new Uint8Array(8) }],
+      output: { dtype: "F32" },
+      memoryBytes: 1 << 22,
+    });
+    await assert.rejects(engine.selectLargest([{ x: e.input(0), keep: 3 }]), RangeError);
+    engine.close();
+    await pool.close();
+  });
+});
