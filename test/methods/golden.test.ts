@@ -1,0 +1,81 @@
+// Golden vectors, computed in float64 from the methods' published formulas; float32 arithmetic agrees to 1e-5.
+import assert from "node:assert/strict";
+import { type ArrayModel, mergeArrays } from "../helpers/merge-arrays.ts";
+
+const B = [0.5, -1.0, 0.25, 2.0, 1.5, 0.75, -0.5, -2.0];
+const D1 = [0.1, -0.2, 0.3, -0.4, 0.5, 0.05, -0.15, 0.25];
+const D2 = [-0.12, -0.18, 0.06, 0.44, 0.35, -0.07, 0.22, -0.01];
+const plus = (a: readonly number[], b: readonly number[]) => a.map((x, i) => x + (b[i] ?? 0));
+
+/** The two models with these parameters, weights .6 and .4 unless said otherwise. */
+const pair = (parameters: Record<string, number> = {}, weights: readonly number[] = [0.6, 0.4]): ArrayModel[] => [
+  { values: plus(B, D1), parameters: { weight: weights[0] ?? 0, ...parameters } },
+  { values: plus(B, D2), parameters: { weight: weights[1] ?? 0, ...parameters } },
+];
+const base: ArrayModel = { values: B, isBase: true };
+
+interface Golden {
+  readonly what: string;
+  readonly method: string;
+  readonly models: readonly ArrayModel[];
+  readonly parameters?: Record<string, number>;
+  readonly expected: readonly number[];
+}
+
+const GOLDEN: readonly Golden[] = [
+  { what: "weights .6/.4", method: "linear", models: pair(), expected: [0.512, -1.192, 0.454, 1.936, 1.94, 0.752, -0.502, -1.854] },
+  {
+    what: "weights .6/.6 unnormalised",
+    method: "linear",
+    models: pair({}, [0.6, 0.6]),
+    parameters: { normalize: 0 },
+    expected: [0.588, -1.428, 0.516, 2.424, 2.31, 0.888, -0.558, -2.256],
+  },
+  {
+    what: "t .35",
+    method: "slerp",
+    models: [{ values: plus(B, D1), isBase: true }, { values: plus(B, D2) }],
+    parameters: { t: 0.35 },
+    expected: [0.526736, -1.201883, 0.469296, 1.908755, 1.961914, 0.763564, -0.524106, -1.854926],
+  },
+  { what: "weights .6/.4", method: "task_arithmetic", models: [...pair(), base], expected: [0.512, -1.192, 0.454, 1.936, 1.94, 0.752, -0.502, -1.854] },
+  {
+    what: "weights 1/1 normalised, lambda .5",
+    method: "task_arithmetic",
+    models: [base, ...pair({}, [1, 1])],
+    parameters: { normalize: 1, lambda: 0.5 },
+    expected: [0.495, -1.095, 0.34, 2.01, 1.7125, 0.745, -0.4825, -1.94],
+  },
+  { what: "density .5", method: "ties", models: [...pair({ density: 0.5 }), base], expected: [0.5, -1.18, 0.55, 1.6, 1.94, 0.75, -0.28, -1.75] },
+  { what: "density 1, weights 1/1", method: "ties", models: [...pair({}, [1, 1]), base], expected: [0.38, -1.19, 0.43, 2.44, 1.925, 0.68, -0.28, -1.75] },
+  {
+    what: "density .5, rescaled",
+    method: "ties",
+    models: [...pair({ density: 0.5 }), base],
+    parameters: { rescale: 1 },
+    expected: [0.5, -1.219328, 0.653448, 1.462069, 2.074037, 0.75, -0.231933, -1.663793],
+  },
+  {
+    what: "density 1 is the plain sum",
+    method: "dare_linear",
+    models: [...pair(), base],
+    expected: [0.512, -1.192, 0.454, 1.936, 1.94, 0.752, -0.502, -1.854],
+  },
+  {
+    what: "density 1, weights 1/1 normalised, is ties",
+    method: "dare_ties",
+    models: [...pair({}, [1, 1]), base],
+    parameters: { normalize: 1 },
+    expected: [0.38, -1.19, 0.43, 2.44, 1.925, 0.68, -0.28, -1.75],
+  },
+  { what: "scale 2", method: "passthrough", models: [{ values: B, parameters: { scale: 2 } }], expected: B.map((x) => 2 * x) },
+];
+
+describe("golden vectors", () => {
+  for (const { what, method, models, parameters, expected } of GOLDEN)
+    it(`${method}: ${what}`, async () => {
+      const merged = await mergeArrays(method, models, { shape: [2, 4], ...(parameters && { parameters }) });
+      for (const [i, value] of expected.entries())
+        assert.ok(Math.abs((merged[i] ?? Number.NaN) - value) <= 1e-5, `element ${i}: ${merged[i]}, expected ${value}`);
+    });
+});
