@@ -21,7 +21,8 @@ export interface LoraAdapter {
   readonly r: number;
   readonly alpha: number;
   readonly dropout: number;
-  readonly targetModules: readonly string[];
+  /** Names of adapted layers, or one regular expression on module paths, as PEFT has it. */
+  readonly targetModules: string | readonly string[];
   /** Where the base model was found when the adapter was made. */
   readonly baseModel: string | undefined;
   /** By module path in the base model, such as `model.layers.0.self_attn.q_proj`. */
@@ -47,7 +48,8 @@ interface StoredTensor {
 }
 
 /**
- * The base with W + s B A in place of each adapted W, rounded once to W's own dtype; other tensors are passed on as they are.
+ * The base with W + s B A in place of each adapted W, computed in float64 and stored in W's own dtype by way of float32;
+ * other tensors are passed on as they are.
  * @throws WeightsmithError `adapter-target-missing`, `adapter-shape-mismatch`
  */
 export function foldLora<T extends StoredTensor>(base: ReadonlyMap<string, T>, adapter: LoraAdapter, file: string): Map<string, T> {

@@ -45,8 +45,11 @@ export async function writePeftLora(adapter: LoraAdapter, folder: string, dtype:
 
 /** Keys in PEFT's alphabetical order, with everything that bears on the scale spelled out. */
 function configJson(adapter: LoraAdapter): Record<string, unknown> {
+  const modules = [...adapter.modules];
+  const otherRank = modules.filter(([, { r }]) => r !== adapter.r);
+  const otherScale = modules.filter(([, { r, scale }]) => scale !== adapter.alpha / r);
   return {
-    alpha_pattern: {},
+    alpha_pattern: Object.fromEntries(otherScale.map(([module, { r, scale }]) => [module, scale * r])),
     auto_mapping: null,
     base_model_name_or_path: adapter.baseModel ?? null,
     bias: "none",
@@ -60,9 +63,9 @@ function configJson(adapter: LoraAdapter): Record<string, unknown> {
     modules_to_save: null,
     peft_type: "LORA",
     r: adapter.r,
-    rank_pattern: {},
+    rank_pattern: Object.fromEntries(otherRank.map(([module, { r }]) => [module, r])),
     revision: null,
-    target_modules: [...adapter.targetModules],
+    target_modules: adapter.targetModules,
     task_type: "CAUSAL_LM",
     use_dora: false,
     use_rslora: false,
@@ -76,7 +79,7 @@ export async function readPeftLora(folder: string): Promise<LoraAdapter> {
   const r = numberOf(config, "r", 8, file);
   const alpha = numberOf(config, "lora_alpha", 8, file);
   const scaleOf = (module: string, rank: number) => {
-    const moduleAlpha = patternValue(config.alpha_pattern, module) ?? alpha;
+    const moduleAlpha = patternValue(config.alpha_pattern, module, file) ?? alpha;
     return config.use_rslora === true ? moduleAlpha / Math.sqrt(rank) : moduleAlpha / rank;
   };
   const targets = config.target_modules;
@@ -84,7 +87,7 @@ export async function readPeftLora(folder: string): Promise<LoraAdapter> {
     r,
     alpha,
     dropout: numberOf(config, "lora_dropout", 0, file),
-    targetModules: Array.isArray(targets) ? targets.map(String) : typeof targets === "string" ? [targets] : [],
+    targetModules: typeof targets === "string" ? targets : Array.isArray(targets) ? targets.map(String) : [],
     baseModel: typeof config.base_model_name_or_path === "string" ? config.base_model_name_or_path : undefined,
     modules: await readFactors(join(folder, TENSORS), scaleOf),
   };
@@ -121,10 +124,18 @@ function numberOf(config: Record<string, unknown>, key: string, fallback: number
 }
 
 /** The value of the first pattern that matches the end of a module path, as PEFT matches them. */
-function patternValue(patterns: unknown, module: string): number | undefined {
+function patternValue(patterns: unknown, module: string, file: string): number | undefined {
   if (!isRecord(patterns)) return undefined;
-  const hit = Object.entries(patterns).find(([pattern]) => new RegExp(`^(.*\\.)?(${pattern})$`).test(module));
+  const hit = Object.entries(patterns).find(([pattern]) => compile(pattern, file).test(module));
   return typeof hit?.[1] === "number" ? hit[1] : undefined;
+}
+
+function compile(pattern: string, file: string): RegExp {
+  try {
+    return new RegExp(`^(.*\\.)?(${pattern})$`);
+  } catch {
+    throw inputError("adapter-config-invalid", "alpha_pattern has a key that is not a regular expression", { file, found: pattern });
+  }
 }
 
 async function readFactors(file: string, scaleOf: (module: string, rank: number) => number): Promise<Map<string, LoraFactors>> {
