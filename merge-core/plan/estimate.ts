@@ -17,7 +17,7 @@ export interface Estimate {
 export function estimate(jobs: readonly TensorJob[], bytesToWrite: number, memoryBytes: number): Estimate {
   const largest = jobs.reduce((most, job) => Math.max(most, workingBytes(job)), 0);
   return {
-    bytesToRead: jobs.reduce((sum, job) => sum + bytesRead(job), 0),
+    bytesToRead: jobs.reduce((sum, job) => sum + bytesRead(job, memoryBytes), 0),
     peakMemoryBytes: Math.min(memoryBytes, largest) + FIXED_BYTES,
     diskBytes: bytesToWrite + SMALL_FILES_BYTES,
   };
@@ -27,6 +27,8 @@ const inputBytes = (job: TensorJob): number => (job.kind === "copy" ? job.source
 
 const workingBytes = (job: TensorJob): number => inputBytes(job) + job.byteLength;
 
-function bytesRead(job: TensorJob): number {
-  return inputBytes(job) * (job.kind === "copy" ? 1 : (findMethod(job.method)?.passes ?? 1));
+/** Inputs that take up to half the budget stay in memory from the first pass on; larger ones are read in every pass. */
+function bytesRead(job: TensorJob, memoryBytes: number): number {
+  const once = job.kind === "copy" || inputBytes(job) <= memoryBytes / 2;
+  return inputBytes(job) * (once ? 1 : (findMethod(job.method)?.passes ?? 1));
 }

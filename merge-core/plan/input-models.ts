@@ -27,11 +27,13 @@ export async function openModels(recipe: Recipe, open: OpenModel, report: (d: Di
   return { checkpoints, donor: { reference: first, checkpoint } };
 }
 
-export const allSources = (recipe: Recipe): RecipeSource[] => recipe.modules.flatMap((module) => module.slices.flatMap((slice) => [...slice.sources]));
+const allSources = (recipe: Recipe): RecipeSource[] => recipe.modules.flatMap((module) => module.slices.flatMap((slice) => [...slice.sources]));
 
 function distinctReferences(recipe: Recipe): ModelReference[] {
   const mentioned = [...(recipe.base === undefined ? [] : [recipe.base]), ...allSources(recipe).map(({ model }) => model)];
-  return [...new Map(mentioned.toReversed().map((reference) => [reference.text, reference])).values()].toReversed();
+  const first = new Map<string, ModelReference>();
+  for (const reference of mentioned) if (!first.has(reference.text)) first.set(reference.text, reference);
+  return [...first.values()];
 }
 
 /** Problems of opening are told at the place in the recipe that names the model; anything but bad input is thrown on. */

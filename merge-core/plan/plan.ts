@@ -104,7 +104,7 @@ export interface MergePlan {
   readonly shards: readonly OutputShard[];
   /** By shard and offset: the order in which the output, and nearly always the inputs, lie on disk. */
   readonly jobs: readonly TensorJob[];
-  /** Input bytes of all passes, assuming nothing is kept in memory between them. */
+  /** Input bytes of all passes; what fits the memory budget is read once. */
   readonly bytesToRead: number;
   /** Sum of the shard sizes. */
   readonly bytesToWrite: number;
