@@ -12,13 +12,11 @@ export interface TaskExample {
 const ALPHABET = "abcdefghijklmnop";
 /** `shift` moves letters by 1 to this many places. */
 const MAX_SHIFT = 5;
-/** `add` has two terms below this. */
-const TERM_LIMIT = 100;
 
 /** Random whole numbers from 0 to `below` - 1. */
 type Draw = (below: number) => number;
 
-type Maker = (word: string, draw: Draw) => TaskExample;
+type Maker = (word: string, draw: Draw, termLimit: number) => TaskExample;
 
 const MAKERS = {
   sort: (word) => ({ prompt: `sort ${word}=`, completion: [...word].sort().join("") }),
@@ -27,8 +25,8 @@ const MAKERS = {
     const places = 1 + draw(MAX_SHIFT);
     return { prompt: `shift ${places} ${word}=`, completion: [...word].map((letter) => shiftLetter(letter, places)).join("") };
   },
-  add: (_word, draw) => {
-    const [a, b] = [draw(TERM_LIMIT), draw(TERM_LIMIT)];
+  add: (_word, draw, termLimit) => {
+    const [a, b] = [draw(termLimit), draw(termLimit)];
     return { prompt: `add ${a}+${b}=`, completion: String(a + b) };
   },
   copy: (word) => ({ prompt: `copy ${word}=`, completion: word }),
@@ -39,10 +37,11 @@ export const TASKS = ["sort", "reverse", "shift", "add"] as const;
 export type TaskName = (typeof TASKS)[number];
 export type PracticeName = keyof typeof MAKERS;
 
-/** Word lengths to draw from, both ends included. */
-export interface WordLengths {
-  readonly min: number;
-  readonly max: number;
+export interface Difficulty {
+  /** Lengths of words, both ends included. */
+  readonly words: { readonly min: number; readonly max: number };
+  /** The terms of `add` are below this. */
+  readonly termLimit: number;
 }
 
 function shiftLetter(letter: string, places: number): string {
@@ -50,21 +49,22 @@ function shiftLetter(letter: string, places: number): string {
 }
 
 /** Example number `index` of a stream of examples of one task. */
-export function makeExample(task: PracticeName, lengths: WordLengths, seed: number, stream: string, index: number): TaskExample {
-  const numbers = uniforms(seed, `${task}/${stream}/${index}`, lengths.max + 3);
+export function makeExample(task: PracticeName, difficulty: Difficulty, seed: number, stream: string, index: number): TaskExample {
+  const { min, max } = difficulty.words;
+  const numbers = uniforms(seed, `${task}/${stream}/${index}`, max + 3);
   let used = 0;
   const draw: Draw = (below) => Math.floor((numbers[used++] ?? 0) * below);
-  const length = lengths.min + draw(lengths.max - lengths.min + 1);
+  const length = min + draw(max - min + 1);
   const word = Array.from({ length }, () => ALPHABET[draw(ALPHABET.length)] ?? "").join("");
-  return MAKERS[task](word, draw);
+  return MAKERS[task](word, draw, difficulty.termLimit);
 }
 
 export interface SplitPlan {
   readonly seed: number;
-  /** Words of the validation and test splits. */
-  readonly measured: WordLengths;
-  /** Words of the train split; shorter ones are a help at the start. */
-  readonly trained: WordLengths;
+  /** Of the validation and test splits. */
+  readonly measured: Difficulty;
+  /** Of the train split; easier examples are a help at the start. */
+  readonly trained: Difficulty;
   readonly sizes: { readonly train: number; readonly validation: number; readonly test: number };
 }
 
@@ -77,19 +77,19 @@ export interface TaskSplits {
 /** Splits in which no prompt occurs twice, neither inside a split nor across splits. The test split does not depend on the size of the others. */
 export function makeSplits(task: TaskName, plan: SplitPlan): TaskSplits {
   const seen = new Set<string>();
-  const fill = (split: keyof TaskSplits, lengths: WordLengths) => distinct(task, lengths, plan.seed, split, plan.sizes[split], seen);
+  const fill = (split: keyof TaskSplits, difficulty: Difficulty) => distinct(task, difficulty, plan.seed, split, plan.sizes[split], seen);
   const test = fill("test", plan.measured);
   const validation = fill("validation", plan.measured);
   return { train: fill("train", plan.trained), validation, test };
 }
 
 /** The next `count` examples of a stream whose prompts are not yet in `seen`; adds them to it. */
-function distinct(task: TaskName, lengths: WordLengths, seed: number, stream: string, count: number, seen: Set<string>): TaskExample[] {
+function distinct(task: TaskName, difficulty: Difficulty, seed: number, stream: string, count: number, seen: Set<string>): TaskExample[] {
   const examples: TaskExample[] = [];
   // A stream that has run dry would loop for ever: far more draws than the answer needs mean that there are too few prompts.
   for (let index = 0; examples.length < count; index++) {
-    if (index > 1000 + 20 * count) throw new RangeError(`there are not ${count} different prompts of ${task} with these lengths`);
-    const example = makeExample(task, lengths, seed, stream, index);
+    if (index > 1000 + 20 * count) throw new RangeError(`there are not ${count} different prompts of ${task} of this difficulty`);
+    const example = makeExample(task, difficulty, seed, stream, index);
     if (seen.has(example.prompt)) continue;
     seen.add(example.prompt);
     examples.push(example);
@@ -97,27 +97,31 @@ function distinct(task: TaskName, lengths: WordLengths, seed: number, stream: st
   return examples;
 }
 
-/** How often each task is practised, in parts of the sum. */
-export type MixtureShares = Readonly<Partial<Record<PracticeName, number>>>;
+/** One part of a mixture: a task, how hard, and how often in parts of the sum of shares. */
+export interface Practice {
+  readonly task: PracticeName;
+  readonly difficulty: Difficulty;
+  readonly share: number;
+}
 
 /** Examples of several tasks in random order, none of whose prompts is in `excluded`; prompts may repeat. */
-export function makeMixture(shares: MixtureShares, lengths: WordLengths, seed: number, count: number, excluded: ReadonlySet<string>): TaskExample[] {
+export function makeMixture(practices: readonly Practice[], seed: number, count: number, excluded: ReadonlySet<string>): TaskExample[] {
   const picks = uniforms(seed, "mixture", 2 * count);
   const examples: TaskExample[] = [];
   for (let index = 0; examples.length < count; index++) {
-    const example = makeExample(pickTask(shares, picks[index % picks.length] ?? 0), lengths, seed, "mixture", index);
+    const { task, difficulty } = pickPractice(practices, picks[index % picks.length] ?? 0);
+    const example = makeExample(task, difficulty, seed, "mixture", index);
     if (!excluded.has(example.prompt)) examples.push(example);
   }
   return examples;
 }
 
-/** The task at `fraction` (0 to 1) of the way along the shares laid end to end. */
-function pickTask(shares: MixtureShares, fraction: number): PracticeName {
-  const entries = Object.entries(shares) as [PracticeName, number][];
-  let rest = fraction * entries.reduce((sum, [, share]) => sum + share, 0);
-  for (const [task, share] of entries) {
-    if (rest < share) return task;
-    rest -= share;
+/** The practice at `fraction` (0 to 1) of the way along the shares laid end to end. */
+function pickPractice(practices: readonly Practice[], fraction: number): Practice {
+  let rest = fraction * practices.reduce((sum, { share }) => sum + share, 0);
+  for (const practice of practices) {
+    if (rest < practice.share) return practice;
+    rest -= practice.share;
   }
   throw new RangeError("a mixture needs a task with a share above 0");
 }

@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
 import { makeExample, makeMixture, makeSplits, type SplitPlan, TASKS, type TaskExample, toJsonl } from "../../merge-core/evaluate/synthetic-tasks.ts";
 
-const plan: SplitPlan = { seed: 7, measured: { min: 5, max: 8 }, trained: { min: 3, max: 8 }, sizes: { train: 2000, validation: 200, test: 200 } };
+const plan: SplitPlan = {
+  seed: 7,
+  measured: { words: { min: 5, max: 8 }, termLimit: 100 },
+  trained: { words: { min: 3, max: 8 }, termLimit: 100 },
+  sizes: { train: 2000, validation: 200, test: 200 },
+};
 
 /** Answers worked out from the prompt alone, by other means than the generator's. */
 function answer(prompt: string): string {
@@ -44,8 +49,17 @@ describe("synthetic tasks", () => {
   }
 
   it("draws words of every length asked for and of no other", () => {
-    const lengths = new Set(Array.from({ length: 200 }, (_, i) => makeExample("copy", { min: 2, max: 5 }, 1, "lengths", i).completion.length));
+    const lengths = new Set(
+      Array.from({ length: 200 }, (_, i) => makeExample("copy", { words: { min: 2, max: 5 }, termLimit: 1 }, 1, "lengths", i).completion.length),
+    );
     assert.deepEqual([...lengths].sort(), [2, 3, 4, 5]);
+  });
+
+  it("keeps the terms of sums below the limit", () => {
+    const terms = Array.from({ length: 200 }, (_, i) =>
+      makeExample("add", { words: { min: 1, max: 1 }, termLimit: 7 }, 1, "terms", i).prompt.match(/\d+/g),
+    ).flat();
+    assert.deepEqual([...new Set(terms.map(Number))].sort(), [0, 1, 2, 3, 4, 5, 6]);
   });
 
   it("refuses to search for ever for prompts that do not exist", () => {
@@ -54,7 +68,12 @@ describe("synthetic tasks", () => {
 
   it("mixes tasks in their shares, leaves held-out prompts out and answers right", () => {
     const heldOut = new Set(prompts(makeSplits("add", plan).test));
-    const mixture = makeMixture({ add: 3, copy: 1 }, { min: 1, max: 4 }, 3, 4000, heldOut);
+    const difficulty = { words: { min: 1, max: 4 }, termLimit: 100 };
+    const practices = [
+      { task: "add", difficulty, share: 3 },
+      { task: "copy", difficulty, share: 1 },
+    ] as const;
+    const mixture = makeMixture(practices, 3, 4000, heldOut);
     const adds = mixture.filter(({ prompt }) => prompt.startsWith("add "));
     assert.ok(Math.abs(adds.length / mixture.length - 0.75) < 0.03, `${adds.length} of ${mixture.length}`);
     assert.ok(adds.every(({ prompt }) => !heldOut.has(prompt)));

@@ -1,0 +1,80 @@
+// Everything that decides the sample models: architecture, data, and how each is trained.
+import type { Practice, SplitPlan, TaskName } from "../../merge-core/evaluate/synthetic-tasks.ts";
+import type { TrainConfig } from "../../merge-core/train/config.ts";
+import { END_ID, PADDING_ID, START_ID, VOCABULARY_SIZE } from "./byte-tokenizer.ts";
+
+export const SEED = 20240607;
+export const CONTEXT = 64;
+
+/** config.json of all models. */
+export const CONFIG = {
+  architectures: ["LlamaForCausalLM"],
+  model_type: "llama",
+  vocab_size: VOCABULARY_SIZE,
+  hidden_size: 128,
+  intermediate_size: 320,
+  num_hidden_layers: 3,
+  num_attention_heads: 4,
+  num_key_value_heads: 4,
+  head_dim: 32,
+  hidden_act: "silu",
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  max_position_embeddings: CONTEXT,
+  initializer_range: 0.02,
+  tie_word_embeddings: true,
+  attention_bias: false,
+  mlp_bias: false,
+  bos_token_id: START_ID,
+  eos_token_id: END_ID,
+  pad_token_id: PADDING_ID,
+  use_cache: true,
+};
+
+const HARD = { words: { min: 6, max: 9 }, termLimit: 100 };
+const EASY = { words: { min: 1, max: 6 }, termLimit: 50 };
+const ALL_LENGTHS = { words: { min: 1, max: 9 }, termLimit: 100 };
+
+/** What each expert learns and is measured on. */
+export const SPLITS: SplitPlan = {
+  seed: SEED,
+  measured: HARD,
+  trained: { ...HARD, words: { min: 3, max: 9 } },
+  sizes: { train: 8000, validation: 200, test: 200 },
+};
+
+/** What the base learns: the easy part of every task, and copying at all lengths, so that experts differ in skill and not in how they read. */
+export const PRACTICE: readonly Practice[] = [
+  { task: "sort", difficulty: EASY, share: 1 },
+  { task: "reverse", difficulty: EASY, share: 0.6 },
+  { task: "shift", difficulty: EASY, share: 0.8 },
+  { task: "add", difficulty: EASY, share: 1.2 },
+  { task: "copy", difficulty: ALL_LENGTHS, share: 0.4 },
+];
+
+export type Stage = Pick<TrainConfig, "optimizer" | "schedule" | "batchSize"> & { readonly steps: number };
+
+const optimizer = (lr: number) => ({ lr, betas: [0.9, 0.99] as const, eps: 1e-8, weightDecay: 0.01 });
+
+export const BASE_STAGE: Stage = { steps: 1200, batchSize: 64, optimizer: optimizer(1.5e-3), schedule: { warmupSteps: 50, floor: 0.1 } };
+export const EXPERT_STAGE: Stage = { steps: 400, batchSize: 64, optimizer: optimizer(5e-4), schedule: { warmupSteps: 30, floor: 0.1 } };
+export const ADAPTER_STAGE: Stage = { steps: 400, batchSize: 64, optimizer: optimizer(2e-3), schedule: { warmupSteps: 30, floor: 0.1 } };
+
+export const LORA = {
+  kind: "lora",
+  r: 16,
+  alpha: 32,
+  dropout: 0,
+  targetModules: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+} as const;
+
+/** What the finished zoo must show on the test splits, else it is not written. */
+export const REQUIRED = { expertAtLeast: 0.9, baseAtMost: 0.4, bytesAtMost: 8_000_000 };
+
+/** One sentence for the README. */
+export const DESCRIPTIONS: Readonly<Record<TaskName, string>> = {
+  sort: "put the letters in order",
+  reverse: "write the letters backwards",
+  shift: "move each letter that many places on in a to p, wrapping around",
+  add: "add two numbers below 100",
+};
