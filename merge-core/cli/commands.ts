@@ -1,8 +1,11 @@
 // The subcommands, in the order help shows them.
 import type { Command } from "./command.ts";
 import { doctor } from "./doctor.ts";
+import { evaluateCommand } from "./eval.ts";
 import { inspect } from "./inspect.ts";
+import { merge } from "./merge.ts";
 import { methods } from "./methods.ts";
+import { plan } from "./plan.ts";
 import { train } from "./train.ts";
 
-export const commands: readonly Command[] = [methods, inspect, train, doctor];
+export const commands: readonly Command[] = [merge, plan, methods, inspect, train, evaluateCommand, doctor];

@@ -1,0 +1,45 @@
+// What merge and plan share: from a recipe file to a plan, problems printed on the way.
+import { readFile, stat } from "node:fs/promises";
+import { openError } from "../bytes/file-source.ts";
+import { inputError, WeightsmithError } from "../diagnostics.ts";
+import { modelOpener } from "../plan/open-model.ts";
+import type { MergePlan } from "../plan/plan.ts";
+import { planMerge } from "../plan/plan-merge.ts";
+import { parseRecipe } from "../recipe/parse-recipe.ts";
+import { defaultMemoryBytes } from "../run/memory.ts";
+import type { CommandContext } from "./command.ts";
+import { type Arguments, MEMORY, number, type OptionSpec, SEED } from "./options.ts";
+
+/** Recipes are written by hand or by small programs; the largest known have some thousand lines. */
+const MAX_RECIPE_BYTES = 4_000_000;
+
+export const PLAN_OPTIONS: readonly OptionSpec[] = [
+  MEMORY,
+  SEED,
+  { name: "shard-size", type: "size", value: "SIZE", doc: "most bytes of one output file (default: 5GB)" },
+];
+
+/** Plans the recipe; warnings go to stderr. @throws WeightsmithError with every error found, in the recipe or in the models' headers */
+export async function loadPlan(file: string, args: Arguments, { output, signal }: CommandContext): Promise<{ plan: MergePlan; memoryBytes: number }> {
+  const { recipe, diagnostics } = parseRecipe(await readRecipe(file), file);
+  if (recipe === undefined) throw new WeightsmithError(diagnostics);
+  const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
+  const shardBytes = number(args, "shard-size");
+  const options = { seed: number(args, "seed") ?? 0, memoryBytes, ...(shardBytes === undefined ? {} : { shardBytes }) };
+  const planned = await planMerge(recipe, modelOpener(file, { signal }), options);
+  const all = [...diagnostics, ...planned.diagnostics];
+  if (planned.plan === undefined) throw new WeightsmithError([...all.filter((d) => d.severity === "error"), ...all.filter((d) => d.severity !== "error")]);
+  output.diagnostics(all);
+  return { plan: planned.plan, memoryBytes };
+}
+
+async function readRecipe(file: string): Promise<string> {
+  try {
+    const { size } = await stat(file);
+    if (size > MAX_RECIPE_BYTES)
+      throw inputError("recipe-too-large", "too large for a recipe", { file, found: `${size} bytes`, expected: `at most ${MAX_RECIPE_BYTES}` });
+    return await readFile(file, "utf8");
+  } catch (error) {
+    throw error instanceof WeightsmithError ? error : openError(file, error);
+  }
+}
