@@ -2,9 +2,11 @@
 // and lets the output appear. Node only.
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { errorCode } from "../bytes/file-source.ts";
 import { createPool } from "../compute/pool.ts";
 import { type Diagnostic, throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
 import type { MergePlan } from "../plan/plan.ts";
+import { VERSION } from "../version.ts";
 import { Journal, type JournalEntry, type RunIdentity, readJournal, wholeLinesBytes } from "./journal.ts";
 import { buildManifest, type Manifest } from "./manifest.ts";
 import { defaultMemoryBytes } from "./memory.ts";
@@ -56,7 +58,7 @@ export async function runMerge(plan: MergePlan, options: RunOptions): Promise<Me
   const request: OutputRequest = { out, overwrite, inputs: plan.models.flatMap((model) => model.files.map(({ file }) => file)) };
   await checkOutput(request);
   await checkDiskSpace(out, plan.diskBytes);
-  const identity: RunIdentity = { planHash: plan.planHash, inputs: await fingerprintInputs(plan) };
+  const identity: RunIdentity = { planHash: plan.planHash, weightsmith: VERSION, inputs: await fingerprintInputs(plan) };
   const resumed = { finished: new Map<string, JournalEntry>(), bytes: 0 };
   const work = await openWorkFolder(request, (journal) => takeOver(journal, identity, request, resumed));
   try {
@@ -72,9 +74,22 @@ export async function runMerge(plan: MergePlan, options: RunOptions): Promise<Me
       seconds: (performance.now() - started) / 1000,
       warnings: [...warnings, ...replaced],
     };
+  } catch (error) {
+    throw asWriteError(error, out);
   } finally {
     await work.release();
   }
+}
+
+/** Errors of the file system, a full disk above all, become diagnostics; others stay what they are. */
+function asWriteError(error: unknown, out: string): unknown {
+  if (error instanceof WeightsmithError || errorCode(error) === "unknown") return error;
+  const found = error instanceof Error ? error.message : String(error);
+  const remedy = "free space or repair the disk, then run the same command again: it goes on where it stopped";
+  return new WeightsmithError(
+    { code: "file-write", severity: "error", message: "the output could not be written", file: out, found, remedy },
+    { exitCode: 1, cause: error },
+  );
 }
 
 /** What an earlier run left: its finished tensors, and the length of its journal's whole lines. */

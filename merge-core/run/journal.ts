@@ -9,6 +9,8 @@ import { JOURNAL_FILE } from "./work-folder.ts";
 /** What decides a run's output bytes; a run goes on only where the same work was begun. */
 export interface RunIdentity {
   readonly planHash: string;
+  /** Version of this program: another one may round or draw differently. */
+  readonly weightsmith: string;
   /** Fingerprint of sizes and modification times of all input files. */
   readonly inputs: string;
 }
@@ -22,7 +24,7 @@ export interface JournalEntry {
 /**
  * Reads a journal's finished entries, by tensor. A last line without its newline was cut off and counts as not written;
  * undefined if not even the first line is whole, that is, if nothing was finished.
- * @throws WeightsmithError `resume-other-plan`, `resume-inputs-changed`, `journal-damaged`
+ * @throws WeightsmithError `resume-other-plan`, `resume-other-version`, `resume-inputs-changed`, `journal-damaged`
  */
 export function readJournal(text: string, identity: RunIdentity, out: string): Map<string, JournalEntry> | undefined {
   const [first, ...lines] = text.split("\n").slice(0, -1);
@@ -34,6 +36,15 @@ export function readJournal(text: string, identity: RunIdentity, out: string): M
       file: `${out}.partial`,
       found: `plan ${begun.planHash}`,
       expected: `plan ${identity.planHash}`,
+      remedy,
+    });
+  }
+  if (begun.weightsmith !== identity.weightsmith) {
+    const found = `version ${begun.weightsmith}`;
+    throw inputError("resume-other-version", "the unfinished run is of another version of weightsmith", {
+      file: `${out}.partial`,
+      found,
+      expected: `version ${identity.weightsmith}`,
       remedy,
     });
   }

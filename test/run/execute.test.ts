@@ -160,6 +160,16 @@ describe("runMerge", () => {
     await rejectsWith("journal-damaged", () => runMerge(plan, { out, threads: 1 }));
   });
 
+  it("a file that cannot be written is a diagnostic, and the work goes on later", async () => {
+    const plan = await linearPlan();
+    const out = freshOut();
+    const hindered = { ...plan, donor: { ...plan.donor, files: ["no such file"] } };
+    const diagnostic = await rejectsWith("file-write", () => runMerge(hindered, { out, threads: 1 }));
+    assert.match(diagnostic.found ?? "", /ENOENT/);
+    assert.equal(existsSync(out), false);
+    assert.equal((await runMerge(plan, { out, threads: 1 })).resumedTensors, TENSORS + 1);
+  });
+
   it("checks output and disk before it writes anything", async () => {
     const plan = await linearPlan();
     const out = freshOut();

@@ -5,7 +5,7 @@ import { Journal, readJournal, wholeLinesBytes } from "../../merge-core/run/jour
 import { rejectsWith } from "../helpers/diagnostics.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
 
-const identity = { planHash: "p", inputs: "i" };
+const identity = { planHash: "p", weightsmith: "1", inputs: "i" };
 const warning = { code: "non-finite", severity: "warning", message: "é" } as const;
 
 /** A folder with a shard and a journal that names two tensors. */
@@ -53,6 +53,7 @@ describe("journal", () => {
     const text = (await journalFolder()).text();
     const other = await rejectsWith("resume-other-plan", () => readJournal(text, { ...identity, planHash: "q" }, "out"));
     assert.match(other.remedy ?? "", /--overwrite/);
+    await rejectsWith("resume-other-version", () => readJournal(text, { ...identity, weightsmith: "2" }, "out"));
     await rejectsWith("resume-inputs-changed", () => readJournal(text, { ...identity, inputs: "j" }, "out"));
     await rejectsWith("journal-damaged", () => readJournal(text.replace('{"tensor":"a"', '{"ten'), identity, "out"));
   });
