@@ -1,7 +1,7 @@
 // Measuring a model on examples: loss, perplexity, and whether greedy generation gives the expected answer. Node only.
 import { inputError } from "../diagnostics.ts";
 import { initBackend } from "../nn/backend.ts";
-import { type Example, lossTokens, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
+import { DEFAULT_MAX_LENGTH, type Example, lossTokens, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
 import { generate } from "../nn/generate.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel, type Model } from "../nn/model.ts";
@@ -38,7 +38,7 @@ export interface Evaluation {
   readonly perplexity?: number;
   /** Fraction of prompts whose greedy continuation up to the end token is the completion, both trimmed. */
   readonly exactMatch?: number;
-  /** Examples longer than the model's context; no loss is taken on them. */
+  /** Answers that end beyond the model's context or 2048 tokens; no loss is taken on them. */
   readonly tooLong?: number;
 }
 
@@ -74,7 +74,8 @@ export async function evaluateCheckpoint(
 
 async function measureLoss(model: Model, examples: readonly Example[], options: EvaluateOptions): Promise<Partial<Evaluation>> {
   const { eosTokenIds, maxPositions } = model.decoder.config;
-  const perExample = examples.map((example): TokenRow[] => tokenize(example, model.codec, eosTokenIds[0], maxPositions));
+  const maxLength = Math.min(maxPositions, DEFAULT_MAX_LENGTH);
+  const perExample = examples.map((example): TokenRow[] => tokenize(example, model.codec, eosTokenIds[0], maxLength));
   const rows = perExample.flat();
   const tooLong = perExample.filter((found) => found.length === 0).length;
   const tokens = lossTokens(rows);

@@ -8,6 +8,9 @@ import type { TextCodec } from "./tokenizer.ts";
 /** A task with an answer, or plain text to model. */
 export type Example = { readonly prompt: string; readonly completion: string } | { readonly text: string };
 
+/** Tokens of one sequence where nobody says otherwise: models that allow 131,072 are rarely meant to be given them at once. */
+export const DEFAULT_MAX_LENGTH = 2048;
+
 /** One sequence; tokens from index `lossFrom` on are to be predicted. */
 export interface TokenRow {
   readonly tokens: readonly number[];

@@ -6,6 +6,7 @@ import { createCache, decodeAttend, type KvCache, prefillAttend } from "./kv-cac
 import { type Decoder, headLogits, hiddenStates } from "./llama.ts";
 import { embed } from "./ops.ts";
 import { ropeTable } from "./rope.ts";
+import { liveValues } from "./storage.ts";
 
 export interface GenerateOptions {
   readonly maxNewTokens: number;
@@ -86,7 +87,7 @@ function decode(model: Decoder, cache: KvCache, slots: readonly number[], tokens
 /** Column of the largest value of each row; disposes `logits`. */
 function takeArgmax(logits: tf.Tensor2D): number[] {
   const [rows, columns] = logits.shape;
-  const data = logits.dataSync<"float32">();
+  const data = liveValues(logits);
   const best = Array.from({ length: rows }, (_, row) => {
     let winner = 0;
     for (let column = 1; column < columns; column++) if (data[row * columns + column]! > data[row * columns + winner]!) winner = column;

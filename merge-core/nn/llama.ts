@@ -62,16 +62,22 @@ export function weightShapes(config: DecoderConfig): Map<string, readonly number
 export function hiddenStates(model: Decoder, tokens: Int32Array, attend: Attend): tf.Tensor2D {
   const { config } = model;
   let x = embed(weight<tf.Tensor2D>(model, "model.embed_tokens.weight"), tokens);
-  for (let layer = 0; layer < config.layers; layer++) {
-    const linear = (projection: Projection, input: tf.Tensor2D) => project(model, modulePath(layer, projection), input);
-    const norm = (name: string) => rmsNorm(x, weight<tf.Tensor1D>(model, `model.layers.${layer}.${name}.weight`), config.normEps);
-    const forAttention = norm("input_layernorm");
-    const mixed = attend(layer, linear("q_proj", forAttention), linear("k_proj", forAttention), linear("v_proj", forAttention));
-    x = tf.add(x, linear("o_proj", mixed));
-    const forMlp = norm("post_attention_layernorm");
-    x = tf.add(x, linear("down_proj", swiGlu(linear("gate_proj", forMlp), linear("up_proj", forMlp))));
-  }
+  // One scope per block: what the gradient does not need is freed as soon as the block is done.
+  for (let layer = 0; layer < config.layers; layer++) x = tf.tidy(() => block(model, layer, x, attend));
   return rmsNorm(x, weight<tf.Tensor1D>(model, "model.norm.weight"), config.normEps);
+}
+
+function block(model: Decoder, layer: number, x: tf.Tensor2D, attend: Attend): tf.Tensor2D {
+  const linear = (projection: Projection, input: tf.Tensor2D) => project(model, modulePath(layer, projection), input);
+  const norm = (name: string, input: tf.Tensor2D) => {
+    const gain = weight<tf.Tensor1D>(model, `model.layers.${layer}.${name}.weight`);
+    return rmsNorm(input, gain, model.config.normEps);
+  };
+  const forAttention = norm("input_layernorm", x);
+  const mixed = attend(layer, linear("q_proj", forAttention), linear("k_proj", forAttention), linear("v_proj", forAttention));
+  const between: tf.Tensor2D = tf.add(x, linear("o_proj", mixed));
+  const forMlp = norm("post_attention_layernorm", between);
+  return tf.add(between, linear("down_proj", swiGlu(linear("gate_proj", forMlp), linear("up_proj", forMlp))));
 }
 
 /** Scores over the vocabulary, [rows, vocab]. */

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { narrowFromFloat32 } from "../formats/dtype-codecs.ts";
 import { encodeSafetensors } from "../formats/safetensors-write.ts";
 import type { Model } from "./model.ts";
+import { liveValues } from "./storage.ts";
 
 export type SavedDType = "F32" | "BF16" | "F16";
 
@@ -19,7 +20,7 @@ export async function saveModel(model: Model, folder: string, dtype: SavedDType)
     name,
     dtype,
     shape: tensor.shape,
-    data: narrowFromFloat32(dtype, tensor.dataSync<"float32">()),
+    data: narrowFromFloat32(dtype, liveValues(tensor)),
   }));
   await writeFile(join(folder, "model.safetensors"), encodeSafetensors(tensors));
   // transformers 5 reads dtype, earlier versions torch_dtype.

@@ -51,7 +51,7 @@ export interface TrainConfig {
   readonly evalEvery: number;
   /** Of the saved weights. Training itself is in float32. */
   readonly dtype: "F32" | "BF16" | "F16";
-  /** Tokens of one sequence; 0 means the model's own limit. */
+  /** Tokens of one sequence; 0 means the model's own limit, but at most 2048. */
   readonly maxLength: number;
 }
 

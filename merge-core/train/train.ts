@@ -8,7 +8,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { inputError, throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
 import { meanLoss } from "../evaluate/loss.ts";
 import { initBackend } from "../nn/backend.ts";
-import { readExamples, type TokenRow, tokenize } from "../nn/data.ts";
+import { DEFAULT_MAX_LENGTH, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel, type Model, randomModel } from "../nn/model.ts";
 import { type RopeTable, ropeTable } from "../nn/rope.ts";
@@ -95,7 +95,7 @@ async function readRows(model: Model, config: TrainConfig, files: readonly strin
   let skipped = 0;
   for (const file of files) {
     for (const example of await readExamples(file)) {
-      const found = tokenize(example, model.codec, eosTokenIds[0], config.maxLength || maxPositions);
+      const found = tokenize(example, model.codec, eosTokenIds[0], config.maxLength || Math.min(maxPositions, DEFAULT_MAX_LENGTH));
       if (found.length === 0) skipped++;
       rows.push(...found);
     }

@@ -1,12 +1,13 @@
-// Which tensors a run changes: all weights of the model, or low-rank factors beside frozen weights.
+// Which tensors a run changes: all weights of the model, or low-rank factors beside frozen weights. Node only.
+import { relative } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import type { LoraAdapter } from "../adapters/lora.ts";
 import { writePeftLora } from "../adapters/peft-lora.ts";
-import type { Decoder, LowRank } from "../nn/llama.ts";
-import { modulePath } from "../nn/llama.ts";
+import { type Decoder, type LowRank, modulePath } from "../nn/llama.ts";
 import type { Model } from "../nn/model.ts";
 import { uniforms } from "../nn/random.ts";
 import { saveModel } from "../nn/save.ts";
+import { liveValues } from "../nn/storage.ts";
 import type { LoraSettings, TrainConfig } from "./config.ts";
 
 export interface Trainable {
@@ -31,7 +32,7 @@ export function makeTrainable(model: Model, config: TrainConfig): Trainable {
   return {
     decoder: { ...model.decoder, lora },
     parameters,
-    save: (folder) => writePeftLora(toAdapter(lora, method, config.model), folder, dtype),
+    save: (folder) => writePeftLora(toAdapter(lora, method, baseName(config.model)), folder, dtype),
   };
 }
 
@@ -53,9 +54,15 @@ function initLora(decoder: Decoder, settings: LoraSettings, seed: number): Map<s
   );
 }
 
+/** The model's path as PEFT will look it up: from the working folder where it lies below it, which moves with a project. */
+function baseName(model: string): string {
+  const path = relative(process.cwd(), model);
+  return path.startsWith("..") ? model : path;
+}
+
 function toAdapter(lora: ReadonlyMap<string, LowRank>, { r, alpha, dropout, targetModules }: LoraSettings, baseModel: string): LoraAdapter {
   const modules = [...lora].map(([module, { a, b, scale }]) => {
-    const factors = { r, inFeatures: a.shape[1], outFeatures: b.shape[0], a: a.dataSync<"float32">(), b: b.dataSync<"float32">(), scale };
+    const factors = { r, inFeatures: a.shape[1], outFeatures: b.shape[0], a: liveValues(a), b: liveValues(b), scale };
     return [module, factors] as const;
   });
   return { r, alpha, dropout, targetModules, baseModel, modules: new Map(modules) };

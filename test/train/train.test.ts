@@ -94,6 +94,15 @@ describe("training", () => {
     });
   }
 
+  it("gives the same bytes on one thread and on two", async () => {
+    const { folder, config } = setUp({ method: METHODS.lora });
+    await train(config, join(folder, "one"), { threads: 1 });
+    await train(config, join(folder, "two"), { threads: 2 });
+    await initBackend({ threads: 1 });
+    const bytes = (out: string) => readFileSync(join(folder, out, "adapter_model.safetensors"));
+    assert.ok(bytes("one").equals(bytes("two")));
+  });
+
   it("gives the same step however the rows are divided into micro-batches", async () => {
     const { folder, config } = setUp({ length: { steps: 1 } });
     writeFileSync(join(folder, "train.jsonl"), ["abc", "a", "abcdefgh", "ab", "hg", "gfedc", "b", "cc"].map((text) => JSON.stringify({ text })).join("\n"));
