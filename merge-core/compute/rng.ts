@@ -38,13 +38,26 @@ export function philox4x32(counter: Words4, key: readonly [number, number]): Wor
   let [x0, x1, x2, x3] = counter;
   let [k0, k1] = key;
   for (let round = 0; round < 10; round++) {
-    const a = 0xd2511f53n * BigInt(x0);
-    const b = 0xcd9e8d57n * BigInt(x2);
-    [x0, x1, x2, x3] = [(Number(b >> 32n) ^ x1 ^ k0) >>> 0, Number(b & 0xffffffffn), (Number(a >> 32n) ^ x3 ^ k1) >>> 0, Number(a & 0xffffffffn)];
-    k0 = (k0 + 0x9e3779b9) >>> 0;
-    k1 = (k1 + 0xbb67ae85) >>> 0;
+    const high0 = multiplyHigh(0xd2511f53, x0);
+    const high1 = multiplyHigh(0xcd9e8d57, x2);
+    const low0 = Math.imul(0xd2511f53, x0);
+    const low1 = Math.imul(0xcd9e8d57, x2);
+    [x0, x1, x2, x3] = [high1 ^ x1 ^ k0, low1, high0 ^ x3 ^ k1, low0];
+    k0 = (k0 + 0x9e3779b9) | 0;
+    k1 = (k1 + 0xbb67ae85) | 0;
   }
-  return [x0, x1, x2, x3];
+  return [x0 >>> 0, x1 >>> 0, x2 >>> 0, x3 >>> 0];
+}
+
+/** Upper 32 bits of the unsigned 64-bit product, in 16-bit limbs. */
+function multiplyHigh(a: number, b: number): number {
+  const aLow = a & 0xffff;
+  const bLow = b & 0xffff;
+  const aHigh = a >>> 16;
+  const bHigh = b >>> 16;
+  const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
+  const carry = aLow * bHigh + (middle & 0xffff);
+  return (aHigh * bHigh + Math.floor(middle / 65536) + Math.floor(carry / 65536)) | 0;
 }
 
 /** Uniform numbers in [0, 1), multiples of 2^-24, for elements `first` (a multiple of four) and on. */
