@@ -1,33 +1,39 @@
-import { open } from "node:fs/promises";
-import { openFile } from "../bytes/file-source.ts";
+import { readFully, writeFully } from "../compute/files.ts";
+import type { ComputePool } from "../compute/pool.ts";
+import { throwIfCancelled } from "../diagnostics.ts";
 import type { CopyJob } from "../plan/plan.ts";
 import { countNonFinite } from "./non-finite.ts";
 
-/** A multiple of every element size, so that elements are whole in each chunk. */
-const CHUNK_BYTES = 8 * 2 ** 20;
+/** Stays in the second-level cache between reading, looking and writing; a multiple of every element size. */
+const CHUNK_BYTES = 2 ** 20;
+/** The event loop gets a turn between groups of chunks, a few milliseconds each. */
+const CHUNKS_PER_TURN = 16;
 
 /** Copies a tensor's bytes to their place in `target`. Returns how many elements are NaN or infinite. */
-export async function copyTensor(job: CopyJob, target: string, onBytes: (bytes: number) => void, signal?: AbortSignal): Promise<number> {
-  const source = await openFile(job.source.file);
-  const output = await open(target, "r+");
+export async function copyTensor(
+  job: CopyJob,
+  target: string,
+  { files }: ComputePool,
+  onBytes: (bytes: number) => void,
+  signal?: AbortSignal,
+): Promise<number> {
+  const input = files.acquire(job.source.file, false);
+  const output = files.acquire(target, true);
+  const buffer = new Uint8Array(Math.min(CHUNK_BYTES, job.byteLength));
   let nonFinite = 0;
   try {
-    for (let done = 0; done < job.byteLength; done += CHUNK_BYTES) {
-      const chunk = await source.read(job.source.offset + done, Math.min(CHUNK_BYTES, job.byteLength - done), { signal });
+    for (let done = 0, chunks = 1; done < job.byteLength; done += CHUNK_BYTES, chunks++) {
+      throwIfCancelled(signal);
+      const chunk = buffer.subarray(0, Math.min(CHUNK_BYTES, job.byteLength - done));
+      readFully(input, chunk, job.source.offset + done, job.source.file);
       nonFinite += countNonFinite(job.dtype, chunk);
-      await writeFully(output, chunk, job.offset + done);
+      writeFully(output, chunk, job.offset + done, target);
       onBytes(chunk.byteLength);
+      if (chunks % CHUNKS_PER_TURN === 0) await new Promise((resume) => setImmediate(resume));
     }
     return nonFinite;
   } finally {
-    await Promise.all([source.close(), output.close()]);
+    files.release(job.source.file, false);
+    files.release(target, true);
   }
-}
-
-async function writeFully(
-  output: { write(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ bytesWritten: number }> },
-  chunk: Uint8Array,
-  position: number,
-): Promise<void> {
-  for (let done = 0; done < chunk.byteLength; ) done += (await output.write(chunk, done, chunk.byteLength - done, position + done)).bytesWritten;
 }

@@ -1,26 +1,49 @@
-import { type DType, isFloat } from "../formats/dtypes.ts";
+// Counts NaN and infinities in stored bytes without decoding them, 32 bits at a time: a number is not finite if all bits of
+// its exponent are set, and then adding one to the exponent carries into the sign bit's place, which the mask has cleared.
+import { type DType, type FloatDType, isFloat } from "../formats/dtypes.ts";
 
-/** A number is NaN or infinite if the bits of `mask`, its exponent, are all set; F8_E4M3 has NaN only, in one magnitude. */
-const EXPONENTS = { F64: 0x7ff00000, F32: 0x7f800000, F16: 0x7c00, BF16: 0x7f80, F8_E4M3: 0x7f, F8_E5M2: 0x7c } as const;
+interface Pattern {
+  /** The exponent bits of every number in a word; F8_E4M3 has no infinity, and NaN in one magnitude only. */
+  readonly exponents: number;
+  readonly ones: number;
+  readonly signs: number;
+  /** Words from one exponent to the next, and the first that holds one. */
+  readonly stride: number;
+  readonly first: number;
+}
 
-/** How many of little-endian `bytes`' elements are NaN or infinite. `bytes` must be aligned to the element; integers have none. */
+const PATTERNS: Readonly<Record<FloatDType, Pattern>> = {
+  F64: { exponents: 0x7ff00000, ones: 0x00100000, signs: 0x80000000, stride: 2, first: 1 },
+  F32: { exponents: 0x7f800000, ones: 0x00800000, signs: 0x80000000, stride: 1, first: 0 },
+  F16: { exponents: 0x7c007c00, ones: 0x04000400, signs: 0x80008000, stride: 1, first: 0 },
+  BF16: { exponents: 0x7f807f80, ones: 0x00800080, signs: 0x80008000, stride: 1, first: 0 },
+  F8_E4M3: { exponents: 0x7f7f7f7f, ones: 0x01010101, signs: 0x80808080, stride: 1, first: 0 },
+  F8_E5M2: { exponents: 0x7c7c7c7c, ones: 0x04040404, signs: 0x80808080, stride: 1, first: 0 },
+};
+
+/** How many of the little-endian elements in `bytes` are NaN or infinite; integers have none. `bytes` must start at a multiple of 4. */
 export function countNonFinite(dtype: DType, bytes: Uint8Array): number {
   if (!isFloat(dtype)) return 0;
-  const mask = EXPONENTS[dtype];
+  const whole = bytes.byteLength >> 2;
+  const tail = new Uint8Array(4);
+  // Zeros are finite, so that a last word may be filled up with them.
+  tail.set(bytes.subarray(whole * 4));
+  return countInWords(PATTERNS[dtype], new Int32Array(bytes.buffer, bytes.byteOffset, whole)) + countInWords(PATTERNS[dtype], new Int32Array(tail.buffer));
+}
+
+function countInWords({ exponents, ones, signs, stride, first }: Pattern, words: Int32Array): number {
+  const signBits = signs | 0;
   let count = 0;
-  if (dtype === "F64") {
-    // The exponent is in the upper half, which comes second.
-    const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2);
-    for (let i = 1; i < words.length; i += 2) if (((words[i] ?? 0) & mask) === mask) count++;
-    return count;
+  for (let i = first; i < words.length; i += stride) {
+    // "| 0" keeps the sum in 32-bit integers, which is several times faster.
+    const carried = ((((words[i] ?? 0) & exponents) + ones) | 0) & signBits;
+    if (carried !== 0) count += bitCount(carried);
   }
-  const codes = codesOf(dtype, bytes);
-  for (let i = 0; i < codes.length; i++) if (((codes[i] ?? 0) & mask) === mask) count++;
   return count;
 }
 
-function codesOf(dtype: "F32" | "F16" | "BF16" | "F8_E4M3" | "F8_E5M2", bytes: Uint8Array): Uint8Array | Uint16Array | Uint32Array {
-  if (dtype === "F32") return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2);
-  if (dtype === "F16" || dtype === "BF16") return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 1);
-  return bytes;
+function bitCount(word: number): number {
+  let count = 0;
+  for (let rest = word; rest !== 0; rest &= rest - 1) count++;
+  return count;
 }

@@ -22,7 +22,7 @@ export interface JobContext {
 /** Writes one tensor to its place in the shard `target`; returns what was noticed. */
 export async function runJob(job: TensorJob, target: string, context: JobContext): Promise<readonly Diagnostic[]> {
   if (job.kind === "merge") return mergeTensor(job, target, context);
-  const nonFinite = await copyTensor(job, target, context.onBytes, context.signal);
+  const nonFinite = await copyTensor(job, target, context.pool, context.onBytes, context.signal);
   return nonFinite === 0 ? [] : [nonFiniteWarning(job.name, nonFinite, [job.source.name])];
 }
 

@@ -18,5 +18,12 @@ describe("countNonFinite", () => {
     });
   }
 
+  it("counts in lengths that are no whole words", () => {
+    for (let length = 0; length < 12; length++) {
+      assert.equal(countNonFinite("F16", narrowFromFloat32("F16", new Float32Array(length).fill(Number.NaN))), length);
+      assert.equal(countNonFinite("F8_E5M2", narrowFromFloat32("F8_E5M2", new Float32Array(length).fill(Number.NEGATIVE_INFINITY))), length);
+    }
+  });
+
   it("integers have none", () => assert.equal(countNonFinite("I8", Uint8Array.of(0x7f, 0xff)), 0));
 });
