@@ -66,7 +66,24 @@ const programs = {
 };
 
 /** Scripts that run inside a web page. */
-const pages = { report: "webviews/report/main.ts" };
+const pages = { report: "webviews/report/main.ts", inspector: "webviews/inspector/main.ts" };
+
+/** The extension host loads CommonJS; in this package only a .cjs file is that. */
+function buildExtension(outdir) {
+  return build({
+    bundle: true,
+    format: "cjs",
+    platform: "node",
+    target: "node20",
+    entryPoints: present({ extension: "extension/extension.ts" }),
+    outdir,
+    outExtension: { ".js": ".cjs" },
+    external: ["vscode"],
+    minify: true,
+    sourcemap: "linked",
+    logLevel: "warning",
+  });
+}
 
 function present(entries) {
   return Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(file)));
@@ -99,9 +116,13 @@ mkdirSync("dist", { recursive: true });
 buildKernels();
 if (process.argv.includes("--tests")) {
   rmSync(OUT, { recursive: true, force: true });
-  const tests = { ...entries("test", ".test.ts"), ...entries("test", ".bench.ts"), ...present({ bench: "test/bench/main.ts", zoo: "scripts/zoo/main.ts" }) };
+  const tests = {
+    ...entries("test", ".test.ts"),
+    ...entries("test", ".bench.ts"),
+    ...present({ bench: "test/bench/main.ts", zoo: "scripts/zoo/main.ts", schema: "scripts/schema/main.ts" }),
+  };
   await Promise.all([build({ ...node, outdir: OUT, entryPoints: { ...present(programs), ...tests } }), buildPages(OUT)]);
 } else {
   for (const file of readdirSync("dist")) if (file !== "kernels.wasm") rmSync(join("dist", file), { recursive: true });
-  await Promise.all([build({ ...node, outdir: "dist", entryPoints: present(programs) }), buildPages("dist")]);
+  await Promise.all([build({ ...node, outdir: "dist", entryPoints: present(programs) }), buildPages("dist"), buildExtension("dist")]);
 }

@@ -1,0 +1,149 @@
+// Commands on recipes: new, plan, run, locate a model.
+import { existsSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import * as vscode from "vscode";
+import type { MergeMethod } from "../../merge-core/methods/method.ts";
+import { methods } from "../../merge-core/methods/registry.ts";
+import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
+import { runForText } from "../jobs/program.ts";
+import { isRecipeDocument } from "../recipes/features.ts";
+import { referenceTo } from "../recipes/recipe-models.ts";
+import { newRecipeText } from "../recipes/recipe-text.ts";
+import { memoryOptions, threadOptions } from "../settings.ts";
+import { type CommandContext, isAllowed, pickModel, pickModels, type Run, recipeName, uriOf } from "./context.ts";
+
+/** The recipe a command is about: the one given, the one in the editor, or one chosen from the workspace. Saved, so that the run reads what is seen. */
+async function recipeFor(argument: unknown): Promise<vscode.TextDocument | undefined> {
+  const uri = uriOf(argument) ?? (await chooseRecipe());
+  if (uri === undefined) return undefined;
+  const document = await vscode.workspace.openTextDocument(uri);
+  if (document.isUntitled || (document.isDirty && !(await document.save()))) return undefined;
+  return document;
+}
+
+async function chooseRecipe(): Promise<vscode.Uri | undefined> {
+  const active = vscode.window.activeTextEditor?.document;
+  if (active !== undefined && isRecipeDocument(active)) return active.uri;
+  const found = await vscode.workspace.findFiles("**/*.merge.{yml,yaml}", "**/{node_modules,.git,*.partial}/**", 200);
+  if (found.length === 0) {
+    void vscode.window.showInformationMessage(vscode.l10n.t("There is no recipe (*.merge.yml) in this workspace yet. Start with New Merge Recipe."));
+    return undefined;
+  }
+  const items = found.map((uri) => ({ label: vscode.workspace.asRelativePath(uri), uri }));
+  return (await vscode.window.showQuickPick(items, { placeHolder: vscode.l10n.t("Recipe") }))?.uri;
+}
+
+export const planRecipe: Run = async ({ extension, showText }, argument) => {
+  const document = await recipeFor(argument);
+  if (document === undefined) return;
+  const title = vscode.l10n.t("Planning {0}", recipeName(document.fileName));
+  const text = await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title, cancellable: true }, (_, token) => {
+    const controller = new AbortController();
+    token.onCancellationRequested(() => controller.abort());
+    return runForText(extension.extensionPath, ["plan", document.fileName, ...memoryOptions()], {
+      cwd: dirname(document.fileName),
+      signal: controller.signal,
+    });
+  });
+  await showText(`${recipeName(document.fileName)}.plan`, text);
+};
+
+export const runRecipe: Run = async ({ jobs }, argument) => {
+  if (!isAllowed()) return;
+  const document = await recipeFor(argument);
+  if (document === undefined) return;
+  if (parseRecipe(document.getText(), document.fileName).recipe === undefined) {
+    void vscode.window.showErrorMessage(vscode.l10n.t("This recipe has errors; see Problems."));
+    await vscode.commands.executeCommand("workbench.actions.view.problems");
+    return;
+  }
+  const folder = dirname(document.fileName);
+  const output = await askOutput(folder, `${recipeName(document.fileName)}-merged`);
+  if (output === undefined) return;
+  jobs.start({
+    verb: "merge",
+    title: recipeName(document.fileName),
+    args: [document.fileName, output.path, ...memoryOptions(), ...threadOptions(), ...(output.replace ? ["--overwrite"] : [])],
+    cwd: folder,
+    input: document.fileName,
+    output: output.path,
+  });
+  await vscode.commands.executeCommand("weightsmith.runs.focus");
+};
+
+/** Where the result goes; what is there already is replaced only when the user says so. */
+async function askOutput(folder: string, suggestion: string): Promise<{ path: string; replace: boolean } | undefined> {
+  const answer = await vscode.window.showInputBox({
+    title: vscode.l10n.t("Output folder"),
+    prompt: vscode.l10n.t("Relative to {0}", folder),
+    value: suggestion,
+    validateInput: (text) => (text.trim() === "" || resolve(folder, text) === folder ? vscode.l10n.t("Name a folder of its own for the result") : undefined),
+  });
+  if (answer === undefined) return undefined;
+  const path = resolve(folder, answer.trim());
+  if (!existsSync(path)) return { path, replace: false };
+  const replace = vscode.l10n.t("Replace");
+  const said = await vscode.window.showWarningMessage(vscode.l10n.t("{0} is there already.", relative(folder, path)), { modal: true }, replace);
+  return said === replace ? { path, replace: true } : undefined;
+}
+
+export const newRecipe: Run = async (context) => {
+  const folder = vscode.workspace.workspaceFolders?.find(({ uri }) => uri.scheme === "file")?.uri.fsPath;
+  if (folder === undefined) {
+    void vscode.window.showInformationMessage(vscode.l10n.t("Open a folder first: the recipe is a file in it."));
+    return;
+  }
+  const method = await pickMethod();
+  const chosen = method && (await pickParts(context, method));
+  if (method === undefined || chosen === undefined) return;
+  const file = await askRecipeFile(folder, method.id);
+  if (file === undefined) return;
+  const reference = (path: string) => referenceTo(folder, path);
+  const text = newRecipeText({ method, base: chosen.base && reference(chosen.base), models: chosen.models.map(reference) });
+  await vscode.workspace.fs.writeFile(vscode.Uri.file(file), Buffer.from(text));
+  await vscode.window.showTextDocument(vscode.Uri.file(file));
+};
+
+async function pickMethod(): Promise<MergeMethod | undefined> {
+  const items = methods.map((method) => ({ label: method.id, description: method.title, detail: method.summary, method }));
+  const title = vscode.l10n.t("New merge recipe (1 of 4): method");
+  return (await vscode.window.showQuickPick(items, { title, placeHolder: vscode.l10n.t("How to combine the models"), matchOnDetail: true }))?.method;
+}
+
+async function pickParts({ library }: CommandContext, { base: need }: MergeMethod): Promise<{ base?: string; models: readonly string[] } | undefined> {
+  const needsBase = need === "required" || need === "one-of";
+  const base = needsBase
+    ? await pickModel(library, vscode.l10n.t("New merge recipe (2 of 4): base"), vscode.l10n.t("The model that the others were fine-tuned from"))
+    : undefined;
+  if (needsBase && base === undefined) return undefined;
+  const models = await pickModels(
+    library,
+    vscode.l10n.t("New merge recipe (3 of 4): models"),
+    vscode.l10n.t("The models to merge"),
+    base === undefined ? [] : [base],
+  );
+  return models === undefined || models.length === 0 ? undefined : { ...(base && { base }), models };
+}
+
+async function askRecipeFile(folder: string, methodId: string): Promise<string | undefined> {
+  const fileOf = (text: string) => join(folder, /\.ya?ml$/i.test(text) ? text : `${text}.merge.yml`);
+  const answer = await vscode.window.showInputBox({
+    title: vscode.l10n.t("New merge recipe (4 of 4): name"),
+    value: methodId.replaceAll("_", "-"),
+    validateInput: (text) => {
+      if (text.trim() === "" || /[\\/:*?"<>|]/.test(text)) return vscode.l10n.t("A file name");
+      return existsSync(fileOf(text.trim())) ? vscode.l10n.t("This file is there already") : undefined;
+    },
+  });
+  return answer === undefined ? undefined : fileOf(answer.trim());
+}
+
+/** Puts the reference of a chosen model in the place of one that is not there. */
+export const locateModel: Run = async ({ library }, uri, range) => {
+  if (!(uri instanceof vscode.Uri) || !(range instanceof vscode.Range)) return;
+  const path = await pickModel(library, vscode.l10n.t("Locate the model"), vscode.l10n.t("The model that the recipe means"));
+  if (path === undefined) return;
+  const edit = new vscode.WorkspaceEdit();
+  edit.replace(uri, range, referenceTo(dirname(uri.fsPath), path));
+  await vscode.workspace.applyEdit(edit);
+};

@@ -1,0 +1,61 @@
+// Commands on runs and the log.
+import { existsSync } from "node:fs";
+import * as vscode from "vscode";
+import { formatDiagnostic } from "../../merge-core/diagnostics.ts";
+import type { Job } from "../jobs/jobs.ts";
+import type { CommandContext, Run } from "./context.ts";
+import { inspectCheckpoint } from "./models.ts";
+
+/** The run given by a view, or one chosen among those that `fits` allows. */
+async function runFor({ jobs }: CommandContext, argument: unknown, fits: (job: Job) => boolean): Promise<Job | undefined> {
+  if (typeof argument === "object" && argument !== null && "record" in argument) return jobs.find((argument as Job).record.id);
+  const items = jobs.all.filter(fits).map((job) => ({ label: `${job.record.verb} ${job.record.title}`, description: job.status, job }));
+  if (items.length === 0) void vscode.window.showInformationMessage(vscode.l10n.t("There is no such run."));
+  return items.length > 1 ? (await vscode.window.showQuickPick(items, { placeHolder: vscode.l10n.t("Run") }))?.job : items[0]?.job;
+}
+
+const isRunning = ({ status }: Job) => status === "running";
+
+export const cancelRun: Run = async (context, argument) => {
+  const job = await runFor(context, argument, isRunning);
+  if (job !== undefined) context.jobs.cancel(job.record.id);
+};
+
+export const resumeRun: Run = async (context, argument) => {
+  const job = await runFor(context, argument, (candidate) => !isRunning(candidate) && candidate.status !== "done");
+  if (job !== undefined) context.jobs.resume(job.record.id);
+};
+
+export const removeRun: Run = async (context, argument) => {
+  const job = await runFor(context, argument, (candidate) => !isRunning(candidate));
+  if (job !== undefined) context.jobs.remove(job.record.id);
+};
+
+export const openRunOutput: Run = async (context, argument) => {
+  const job = await runFor(context, argument, ({ status, record }) => status === "done" && record.output !== undefined);
+  if (job?.record.output !== undefined) await inspectCheckpoint(context, vscode.Uri.file(job.record.output));
+};
+
+export const openRunInput: Run = async (context, argument) => {
+  const job = await runFor(context, argument, ({ record }) => record.input !== undefined);
+  if (job?.record.input !== undefined) await vscode.window.showTextDocument(vscode.Uri.file(job.record.input));
+};
+
+export const showLog: Run = ({ log }) => log.show();
+
+/** Tells of the end of a run: where the result is, or what went wrong and that it can be resumed. A cancelled run needs no telling. */
+export async function tellEnd(context: CommandContext, job: Job): Promise<void> {
+  const name = `${job.record.verb} ${job.record.title}`;
+  if (job.status === "done") {
+    const open = vscode.l10n.t("Open Output");
+    const hasOutput = job.record.output !== undefined && existsSync(job.record.output);
+    const said = await vscode.window.showInformationMessage(vscode.l10n.t("Done: {0}", name), ...(hasOutput ? [open] : []));
+    if (said === open) await openRunOutput(context, job);
+  } else if (job.status === "failed" || job.status === "died") {
+    const [resume, log] = [vscode.l10n.t("Resume"), vscode.l10n.t("Show Log")];
+    const [cause] = job.diagnostics;
+    const said = await vscode.window.showErrorMessage(`${name}: ${cause === undefined ? job.status : formatDiagnostic(cause)}`, resume, log);
+    if (said === resume) context.jobs.resume(job.record.id);
+    if (said === log) context.log.show();
+  }
+}

@@ -1,0 +1,36 @@
+// Wires the extension together; nothing else.
+import * as vscode from "vscode";
+import { registerCommands } from "./commands/commands.ts";
+import type { CommandContext } from "./commands/context.ts";
+import { tellEnd } from "./commands/runs.ts";
+import { registerCheckpointEditor } from "./editors/checkpoint-editor.ts";
+import { Jobs } from "./jobs/jobs.ts";
+import { ModelLibrary } from "./models/library.ts";
+import { registerRecipeFeatures } from "./recipes/features.ts";
+import { RecipeProblems } from "./recipes/problems.ts";
+import { registerTextDocuments } from "./text-documents.ts";
+import { ModelsView } from "./views/models-view.ts";
+import { RunsView, showRunning } from "./views/runs-view.ts";
+
+export function activate(extension: vscode.ExtensionContext): void {
+  const log = vscode.window.createOutputChannel("Weightsmith", { log: true });
+  const library = new ModelLibrary(extension.globalState);
+  const jobs = new Jobs((extension.storageUri ?? extension.globalStorageUri).fsPath, extension.extensionPath, log);
+  const context: CommandContext = { extension, log, library, jobs, showText: registerTextDocuments(extension) };
+  registerCommands(context);
+  registerCheckpointEditor(extension);
+  registerRecipeFeatures(extension, library);
+  extension.subscriptions.push(
+    log,
+    library,
+    jobs,
+    new RecipeProblems(library),
+    vscode.window.registerTreeDataProvider("weightsmith.models", new ModelsView(library)),
+    vscode.window.registerTreeDataProvider("weightsmith.runs", new RunsView(jobs)),
+    showRunning(jobs),
+    jobs.onDidEnd((job) => {
+      library.refresh();
+      void tellEnd(context, job);
+    }),
+  );
+}

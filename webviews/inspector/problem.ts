@@ -1,0 +1,32 @@
+// A file that cannot be shown: what is wrong, where, and what to do.
+import type { Diagnostic } from "../../merge-core/diagnostics.ts";
+import { element, textTable } from "../common/dom.ts";
+
+export function showProblem(path: string, diagnostics: readonly Diagnostic[], reload: () => void): HTMLElement {
+  const button = element("button", { type: "button" }, "Read Again");
+  button.addEventListener("click", reload);
+  return element(
+    "section",
+    { class: "problem", role: "alert", "data-testid": "inspector-problem" },
+    element("h1", {}, "This checkpoint cannot be read"),
+    element("p", { class: "name" }, path),
+    ...diagnostics.map(problemTable),
+    button,
+  );
+}
+
+function problemTable(d: Diagnostic): HTMLElement {
+  const facts: [string, string | undefined][] = [
+    ["File", d.file],
+    ["Found", d.found],
+    ["Expected", d.expected],
+    ["What to do", d.remedy],
+    ["Note", d.notes?.join("\n")],
+    ["Code", d.code],
+  ];
+  return textTable(
+    d.message,
+    ["", ""],
+    facts.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+  );
+}
