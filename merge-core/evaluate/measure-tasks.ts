@@ -23,5 +23,3 @@ export async function measureTasks(model: Model, data: TaskData, options: { read
   }
   return result;
 }
-
-export const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;

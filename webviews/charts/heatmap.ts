@@ -1,0 +1,146 @@
+// A table drawn as coloured cells: rows in groups, every value printed in its cell, colour a second reading of the same number.
+import { select } from "d3-selection";
+import { type ChartSize, createChart, percent, scaleColour, TEXT_SWITCH } from "./svg.ts";
+
+export interface HeatmapRow {
+  readonly label: string;
+  /** Rows of one group stand together under its name. */
+  readonly group: string;
+  /** Fractions; one per column. NaN is a missing value. */
+  readonly values: readonly number[];
+}
+
+export interface Heatmap {
+  /** What the numbers are, for readers who do not see the picture. */
+  readonly label: string;
+  readonly columns: readonly string[];
+  /** Columns from this one on are summaries, set apart by a gap. */
+  readonly summariesFrom: number;
+  readonly rows: readonly HeatmapRow[];
+}
+
+export interface CellPlace {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+export interface HeatmapLayout {
+  readonly height: number;
+  readonly labelWidth: number;
+  /** By row, then column. */
+  readonly cells: readonly (readonly CellPlace[])[];
+  readonly groups: readonly { readonly name: string; readonly y: number }[];
+}
+
+const HEADER = 26;
+const ROW = 30;
+const GROUP = 26;
+const GAP = 2;
+const SUMMARY_GAP = 10;
+const CHARACTER = 7.2;
+
+/** Where everything stands. Pure. */
+export function layoutHeatmap(map: Heatmap, width: number): HeatmapLayout {
+  const longest = Math.max(0, ...map.rows.map((row) => row.label.length));
+  const labelWidth = Math.min(Math.ceil(longest * CHARACTER) + 12, Math.floor(width * 0.36));
+  const hasSummaries = map.summariesFrom < map.columns.length;
+  const pitch = (width - labelWidth - (hasSummaries ? SUMMARY_GAP : 0)) / map.columns.length;
+  let y = HEADER;
+  let group: string | undefined;
+  const groups: { name: string; y: number }[] = [];
+  const cells = map.rows.map((row) => {
+    if (row.group !== group) {
+      group = row.group;
+      groups.push({ name: group, y: y + GROUP - 8 });
+      y += GROUP;
+    }
+    const top = y;
+    y += ROW;
+    return row.values.map((_, column) => ({
+      x: labelWidth + column * pitch + (column >= map.summariesFrom ? SUMMARY_GAP : 0),
+      y: top,
+      width: pitch - GAP,
+      height: ROW - GAP,
+    }));
+  });
+  return { height: y, labelWidth, cells, groups };
+}
+
+/** Draws `map`; colours come from `--chart-*` custom properties. */
+export function drawHeatmap(map: Heatmap, size: ChartSize): SVGSVGElement {
+  const layout = layoutHeatmap(map, size.width);
+  const svg = createChart(size, layout.height, summarise(map), "heatmap");
+  const root = select(svg);
+  const header = layout.cells[0] ?? [];
+  root
+    .append("g")
+    .attr("class", "columns")
+    .selectAll("text")
+    .data(map.columns)
+    .join("text")
+    .attr("x", (_, i) => centre(header[i]))
+    .attr("y", HEADER - 10)
+    .attr("text-anchor", "middle")
+    .text((column) => column);
+  root
+    .append("g")
+    .attr("class", "groups")
+    .selectAll("text")
+    .data(layout.groups)
+    .join("text")
+    .attr("x", 0)
+    .attr("y", (group) => group.y)
+    .text((group) => group.name);
+  map.rows.forEach((row, index) => {
+    drawRow(svg, map, row, layout, index);
+  });
+  return svg;
+}
+
+function drawRow(svg: SVGSVGElement, map: Heatmap, row: HeatmapRow, layout: HeatmapLayout, index: number): void {
+  const places = layout.cells[index] ?? [];
+  const group = select(svg).append("g").attr("class", "row");
+  const shown = Math.max(1, Math.floor((layout.labelWidth - 8) / CHARACTER));
+  group
+    .append("text")
+    .attr("class", "label")
+    .attr("x", layout.labelWidth - 8)
+    .attr("y", (places[0]?.y ?? 0) + ROW / 2 + 4)
+    .attr("text-anchor", "end")
+    .text(row.label.length > shown ? `${row.label.slice(0, shown - 1)}…` : row.label);
+  const cells = group
+    .selectAll("g")
+    .data(places.map((place, column) => ({ place, column, value: row.values[column] ?? Number.NaN })))
+    .join("g")
+    .attr("class", ({ value }) => `cell ${Number.isNaN(value) ? "missing" : value >= TEXT_SWITCH ? "high" : "low"}`);
+  cells
+    .append("rect")
+    .attr("x", ({ place }) => place.x)
+    .attr("y", ({ place }) => place.y)
+    .attr("width", ({ place }) => place.width)
+    .attr("height", ({ place }) => place.height)
+    .attr("fill", ({ value }) => (Number.isNaN(value) ? "none" : scaleColour(value)));
+  cells
+    .append("text")
+    .attr("x", ({ place }) => centre(place))
+    .attr("y", ({ place }) => place.y + place.height / 2 + 5)
+    .attr("text-anchor", "middle")
+    .text(({ value }) => shownValue(value));
+  cells.append("title").text(({ column, value }) => `${row.label}, ${map.columns[column]}: ${shownValue(value)}`);
+}
+
+const centre = (place: CellPlace | undefined): number => (place === undefined ? 0 : place.x + place.width / 2);
+
+const shownValue = (value: number): string => (Number.isNaN(value) ? "–" : percent(value));
+
+/** One sentence: what, how much of it, and its extremes. */
+function summarise(map: Heatmap): string {
+  const known = map.rows.flatMap((row) => row.values.flatMap((value, i) => (Number.isNaN(value) ? [] : [{ row: row.label, column: map.columns[i], value }])));
+  if (known.length === 0) return `${map.label}: no values`;
+  const lowest = known.reduce((a, b) => (b.value < a.value ? b : a));
+  const highest = known.reduce((a, b) => (b.value > a.value ? b : a));
+  const at = (cell: (typeof known)[number]) => `${percent(cell.value)} (${cell.row}, ${cell.column})`;
+  return `${map.label}: ${map.rows.length} rows by ${map.columns.length} columns, from ${at(lowest)} to ${at(highest)}`;
+}

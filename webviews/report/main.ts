@@ -1,0 +1,80 @@
+// The page that `weightsmith demo` writes: the results are embedded as JSON; everything shown is drawn from them here.
+import { type DemoResults, resultsTable } from "../../merge-core/evaluate/demo-results.ts";
+import { adoptStyles, element, textTable } from "../common/dom.ts";
+import { legend } from "./legend.ts";
+import style from "./style.css";
+import { drawResults, drawWeights, headline, weightsTable } from "./view.ts";
+
+const results = JSON.parse(document.getElementById("results")?.textContent ?? "") as DemoResults;
+
+/** Draws a chart again whenever its place changes width. */
+function responsive(draw: (width: number) => SVGSVGElement, widest: number): HTMLElement {
+  const holder = element("div", { class: "holder" });
+  let drawn = 0;
+  const redraw = () => {
+    const width = Math.min(widest, Math.floor(holder.clientWidth));
+    if (width === drawn || width === 0) return;
+    drawn = width;
+    holder.replaceChildren(draw(width));
+  };
+  new ResizeObserver(redraw).observe(holder);
+  return holder;
+}
+
+function section(title: string, text: string, ...content: Node[]): HTMLElement {
+  return element("section", {}, element("h2", {}, title), element("p", { class: "soft" }, text), ...content);
+}
+
+function taskSection(): HTMLElement {
+  const { header, rows } = resultsTable(results);
+  const numeric = header.map((_, i) => i).slice(2);
+  const table = element("div", { class: "scroll" }, textTable("The same as a table, in percent", header, rows, numeric));
+  return section(
+    "What does each merge keep of each task?",
+    `Exact match in percent on held-out test questions (${exampleCounts()}), answered greedily. “Of experts” is the mean of each task's score divided by its expert's.`,
+    element(
+      "figure",
+      {},
+      responsive((width) => drawResults(results, { width }), 760),
+    ),
+    element("details", {}, element("summary", {}, "Table"), table),
+  );
+}
+
+function exampleCounts(): string {
+  const counts = results.tasks.map((task) => results.examples[task] ?? 0);
+  return new Set(counts).size === 1 ? `${counts[0]} per task` : results.tasks.map((task, i) => `${task} ${counts[i]}`).join(", ");
+}
+
+function weightSection(): HTMLElement {
+  const { tradeOff } = results;
+  const [first, second] = tradeOff.tasks;
+  const { header, rows } = weightsTable(results);
+  return section(
+    `What does ${second} cost ${first}?`,
+    `Each dot is a ${tradeOff.method} merge of the two experts, made and measured; its label is the weight of ${second}, ${first} having the rest. Up and to the right is better.`,
+    element(
+      "div",
+      { class: "beside" },
+      element(
+        "figure",
+        {},
+        responsive((width) => drawWeights(results, { width }), 560),
+        legend(),
+      ),
+      element("div", { class: "scroll" }, textTable("The same as a table, in percent", header, rows, [0, 1, 2])),
+    ),
+  );
+}
+
+function recipeSection(): HTMLElement {
+  const recipes = Object.entries(results.recipes).map(([name, text]) => element("details", {}, element("summary", {}, name), element("pre", {}, text)));
+  return section("How was each merge made?", "These recipes run as they are with weightsmith merge, and with mergekit.", ...recipes);
+}
+
+adoptStyles(style);
+document.body.replaceChildren(
+  element("header", {}, element("h1", {}, "Merging four experts"), element("p", {}, headline(results))),
+  element("main", {}, taskSection(), weightSection(), recipeSection()),
+  element("footer", {}, element("p", { class: "soft" }, `weightsmith ${results.weightsmith}. Every number here was measured in the run that wrote this page.`)),
+);
