@@ -1,5 +1,5 @@
 // Recognises formulas that are linear in the raw inputs, for which there is a kernel that keeps nothing in memory:
-// linear(x...), add(base, linear(sub(x, base)...)), each with an optional factor around the sum. The kernel does the same
+// linear(x...), add(base, linear(sub(x, base)...)), the sum optionally divided by a constant and then multiplied by one. The kernel does the same
 // operations in the same order, so recognising a formula never changes a bit.
 import type { FloatDType } from "../formats/dtypes.ts";
 import type { Expr } from "./expr.ts";
@@ -9,13 +9,14 @@ export interface FusedLinear {
   readonly outType: FloatDType;
   readonly terms: readonly { readonly slot: number; readonly weight: number }[];
   readonly base: number | undefined;
-  /** A factor on the sum of terms. */
+  /** What the sum of terms is divided by, and then multiplied by. */
+  readonly divisor: number | undefined;
   readonly scale: number | undefined;
   /** Every input it reads. */
   readonly inputs: readonly number[];
 }
 
-type Sum = Pick<FusedLinear, "terms" | "scale">;
+type Sum = Pick<FusedLinear, "terms" | "divisor" | "scale">;
 
 const KERNEL_TYPES: ReadonlySet<FloatDType> = new Set<FloatDType>(["BF16", "F16", "F32"]);
 
@@ -48,19 +49,25 @@ function baseOf(a: Expr, b: Expr): { slot: number; sum: Sum } | undefined {
   return undefined;
 }
 
+const plain = (terms: Sum["terms"]): Sum => ({ terms, divisor: undefined, scale: undefined });
+
 function matchSum(expr: Expr, slotOf: (x: Expr) => number | undefined): Sum | undefined {
+  if (expr.op === "div" && expr.a.op === "linear" && expr.b.op === "const") {
+    const inner = matchSum(expr.a, slotOf);
+    return inner === undefined || inner.scale !== undefined ? undefined : { ...inner, divisor: Math.fround(expr.b.value) };
+  }
   if (expr.op !== "linear") {
     const slot = slotOf(expr);
-    return slot === undefined ? undefined : { terms: [{ slot, weight: 1 }], scale: undefined };
+    return slot === undefined ? undefined : plain([{ slot, weight: 1 }]);
   }
   const [only] = expr.terms;
-  if (expr.terms.length === 1 && only?.x.op === "linear") {
+  if (expr.terms.length === 1 && (only?.x.op === "linear" || only?.x.op === "div")) {
     const inner = matchSum(only.x, slotOf);
-    return inner === undefined || inner.scale !== undefined ? undefined : { terms: inner.terms, scale: Math.fround(only.weight) };
+    return inner === undefined || inner.scale !== undefined ? undefined : { ...inner, scale: Math.fround(only.weight) };
   }
   const terms = expr.terms.flatMap(({ weight, x }) => {
     const slot = slotOf(x);
     return slot === undefined ? [] : [{ slot, weight: Math.fround(weight) }];
   });
-  return terms.length === expr.terms.length && terms.length > 0 ? { terms, scale: undefined } : undefined;
+  return terms.length === expr.terms.length && terms.length > 0 ? plain(terms) : undefined;
 }

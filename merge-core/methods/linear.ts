@@ -1,7 +1,7 @@
-// Weighted average of whole models (model soups). The weights are normalised in float64 before they meet the data.
+// Weighted average of whole models (model soups).
 import { input, linear as weightedSum } from "../compute/expr.ts";
 import type { MergeMethod } from "./method.ts";
-import { flagOf, normalizeFlag, WEIGHT, weightOf, zeroWeightSum } from "./parameters.ts";
+import { divideBy, flagOf, floatSum, normalizeFlag, WEIGHT, weightOf, zeroWeightSum } from "./parameters.ts";
 
 export const linear: MergeMethod = {
   id: "linear",
@@ -20,7 +20,7 @@ export const linear: MergeMethod = {
   passes: 1,
   check: (task) => (flagOf(task, "normalize") ? zeroWeightSum(task.inputs) : undefined),
   merge(task) {
-    const divisor = flagOf(task, "normalize") ? task.inputs.reduce((sum, model) => sum + weightOf(model), 0) : 1;
-    return weightedSum(task.inputs.map((model) => ({ weight: weightOf(model) / divisor, x: input(model.index) })));
+    const sum = weightedSum(task.inputs.map((model) => ({ weight: weightOf(model), x: input(model.index) })));
+    return flagOf(task, "normalize") ? divideBy(sum, floatSum(task.inputs.map(weightOf))) : sum;
   },
 };

@@ -1,4 +1,5 @@
 // Reading resolved parameters, and the parameter descriptions that several methods share.
+import { constant, div, type Expr } from "../compute/expr.ts";
 import type { MergeInput, MergeTask, ParameterSpec } from "./method.ts";
 
 /** The value of a parameter that the method's table declares with a default or as required. */
@@ -33,6 +34,12 @@ export const DENSITY: ParameterSpec = {
 export function normalizeFlag(value: 0 | 1, doc = "Divide the weighted sum by the sum of the weights that took part."): ParameterSpec {
   return { name: "normalize", scope: "global", type: "flag", default: value, doc };
 }
+
+/** The sum of numbers as float32 arithmetic has it, term by term. */
+export const floatSum = (values: readonly number[]): number => values.reduce((sum, value) => Math.fround(sum + Math.fround(value)), 0);
+
+/** x / divisor; dividing by one is exact, so it is left out. */
+export const divideBy = (x: Expr, divisor: number): Expr => (divisor === 1 ? x : div(x, constant(divisor)));
 
 /** For methods that need weights summing to 1: the sum, and the complaint about one that cannot be divided by. */
 export function zeroWeightSum(inputs: readonly MergeInput[]) {

@@ -3,9 +3,9 @@
 //   d_i = sparsify(W_i - B);  v_i = w_i d_i;  X = sum v_i, or only the v_i that agree with the elected sign;
 //   X /= sum of the weights that took part (if normalize);  R = B + lambda X.
 import type { TensorEngine } from "../compute/engine.ts";
-import { add, compare, constant, div, type Expr, input, linear, mul, scale, select, sub } from "../compute/expr.ts";
+import { add, compare, constant, div, type Expr, input, linear, scale, select, sub } from "../compute/expr.ts";
 import type { MergeInput, MergeMethod, MergeTask, ParameterSpec } from "./method.ts";
-import { DENSITY, flagOf, normalizeFlag, numberOf, WEIGHT, weightOf } from "./parameters.ts";
+import { DENSITY, divideBy, flagOf, floatSum, normalizeFlag, numberOf, WEIGHT, weightOf } from "./parameters.ts";
 
 /** One model's difference from the base. */
 export interface TaskVector {
@@ -58,10 +58,10 @@ export function mergeTaskVectors(sparsify: Sparsify, consensus: Consensus): Merg
 }
 
 function plainSum(vectors: readonly TaskVector[], task: MergeTask): Expr {
-  const total = vectors.reduce((sum, { model }) => sum + weightOf(model), 0);
-  const divisor = flagOf(task, "normalize") && Math.abs(total) >= NO_WEIGHT ? total : 1;
-  const factor = numberOf(task, "lambda") / divisor;
-  return linear(vectors.map(({ model, delta }) => ({ weight: weightOf(model) * factor, x: delta })));
+  const sum = linear(vectors.map(({ model, delta }) => ({ weight: weightOf(model), x: delta })));
+  const total = floatSum(vectors.map(({ model }) => weightOf(model)));
+  const normalized = flagOf(task, "normalize") && Math.abs(total) >= NO_WEIGHT ? divideBy(sum, total) : sum;
+  return scaleUnlessOne(normalized, numberOf(task, "lambda"));
 }
 
 /** Elects a sign per element by the weighted sum (zero counts as positive), and keeps what agrees with it; zeros never do. */
@@ -76,10 +76,10 @@ function electedSum(vectors: readonly TaskVector[], task: MergeTask): Expr {
   }));
   const sum = linear(agreeing.map(({ value, agrees }) => ({ weight: 1, x: select(agrees, value, zero) })));
   const lambda = numberOf(task, "lambda");
-  if (!flagOf(task, "normalize")) return scale(sum, lambda);
+  if (!flagOf(task, "normalize")) return scaleUnlessOne(sum, lambda);
   const weights = linear(agreeing.map(({ model, agrees }) => ({ weight: weightOf(model), x: agrees })));
   const divisor = select(weights, weights, constant(1));
-  return mul(div(sum, divisor), constant(lambda));
+  return scaleUnlessOne(div(sum, divisor), lambda);
 }
 
 /**

@@ -98,6 +98,8 @@ describe("compiled formulas", () => {
     "an input as it is": x,
     "base and deltas": e.add(x, deltas),
     "deltas and base": e.add(deltas, x),
+    "sum of three, divided": e.div(e.linear([x, y, z].map((input, i) => ({ weight: 0.1 + i / 3, x: input }))), e.constant(1.3)),
+    "base and divided, scaled deltas": e.add(x, e.scale(e.div(deltas, e.constant(1.7)), 0.6)),
     "base and scaled deltas": e.add(x, e.scale(deltas, 0.6)),
     "base and one delta": e.add(x, e.sub(y, x)),
   };

@@ -1,5 +1,5 @@
 // Linear combinations of raw inputs straight to the output type, the whole of the commonest merges:
-// sum of w_t * x_t, or base + s * sum of w_t * (x_t - base). The order of operations and roundings is that of the formula
+// sum of w_t * x_t, or base + s * (sum of w_t * (x_t - base)) / d. The order of operations and roundings is that of the formula
 // written out step by step, so the bits are the same; only the trips through memory are saved.
 import { BF16, F16, F32, load4, narrow, shiftOf } from "./dtypes";
 
@@ -17,8 +17,8 @@ function term(dtype: i32, from: usize, at: usize, base: v128, hasBase: bool, wei
 }
 
 @inline
-function finish(sum: v128, base: v128, hasBase: bool, hasScale: bool, scale: v128): v128 {
-  const scaled = hasScale ? f32x4.mul(scale, sum) : sum;
+function finish(sum: v128, base: v128, hasBase: bool, hasScale: bool, scale: v128, divisor: v128): v128 {
+  const scaled = hasScale ? f32x4.mul(scale, f32x4.div(sum, divisor)) : sum;
   return hasBase ? f32x4.add(base, scaled) : scaled;
 }
 
@@ -54,7 +54,7 @@ function storeGroup(dtype: i32, to: usize, a: v128, b: v128, c: v128, d: v128): 
 }
 
 @inline
-function combine(inType: i32, outType: i32, hasBase: bool, terms: usize, count: i32, base: usize, hasScale: bool, scale: v128, to: usize, n: i32): i32 {
+function combine(inType: i32, outType: i32, hasBase: bool, terms: usize, count: i32, base: usize, hasScale: bool, scale: v128, divisor: v128, to: usize, n: i32): i32 {
   let bad = 0;
   const last = terms + <usize>count * TERM;
   for (let i = 0; i < n; i += GROUP) {
@@ -80,10 +80,10 @@ function combine(inType: i32, outType: i32, hasBase: bool, terms: usize, count: 
       s2 = f32x4.add(s2, term(inType, from, at + 8, b2, hasBase, w));
       s3 = f32x4.add(s3, term(inType, from, at + 12, b3, hasBase, w));
     }
-    s0 = finish(s0, b0, hasBase, hasScale, scale);
-    s1 = finish(s1, b1, hasBase, hasScale, scale);
-    s2 = finish(s2, b2, hasBase, hasScale, scale);
-    s3 = finish(s3, b3, hasBase, hasScale, scale);
+    s0 = finish(s0, b0, hasBase, hasScale, scale, divisor);
+    s1 = finish(s1, b1, hasBase, hasScale, scale, divisor);
+    s2 = finish(s2, b2, hasBase, hasScale, scale, divisor);
+    s3 = finish(s3, b3, hasBase, hasScale, scale, divisor);
     const out = to + (at << shiftOf(outType));
     if (outType == F16 || n - i < GROUP || anyLarge(s0, s1, s2, s3)) {
       v128.store(last, s0);
@@ -97,27 +97,28 @@ function combine(inType: i32, outType: i32, hasBase: bool, terms: usize, count: 
 }
 
 @inline
-function chooseOutput(inType: i32, outType: i32, hasBase: bool, terms: usize, count: i32, base: usize, hasScale: bool, scale: v128, to: usize, n: i32): i32 {
-  if (outType == BF16) return combine(inType, BF16, hasBase, terms, count, base, hasScale, scale, to, n);
-  if (outType == F16) return combine(inType, F16, hasBase, terms, count, base, hasScale, scale, to, n);
-  return combine(inType, F32, hasBase, terms, count, base, hasScale, scale, to, n);
+function chooseOutput(inType: i32, outType: i32, hasBase: bool, terms: usize, count: i32, base: usize, hasScale: bool, scale: v128, divisor: v128, to: usize, n: i32): i32 {
+  if (outType == BF16) return combine(inType, BF16, hasBase, terms, count, base, hasScale, scale, divisor, to, n);
+  if (outType == F16) return combine(inType, F16, hasBase, terms, count, base, hasScale, scale, divisor, to, n);
+  return combine(inType, F32, hasBase, terms, count, base, hasScale, scale, divisor, to, n);
 }
 
-function plain(inType: i32, outType: i32, terms: usize, count: i32, hasScale: bool, scale: v128, to: usize, n: i32): i32 {
-  if (inType == BF16) return chooseOutput(BF16, outType, false, terms, count, 0, hasScale, scale, to, n);
-  if (inType == F16) return chooseOutput(F16, outType, false, terms, count, 0, hasScale, scale, to, n);
-  return chooseOutput(F32, outType, false, terms, count, 0, hasScale, scale, to, n);
+function plain(inType: i32, outType: i32, terms: usize, count: i32, hasScale: bool, scale: v128, divisor: v128, to: usize, n: i32): i32 {
+  if (inType == BF16) return chooseOutput(BF16, outType, false, terms, count, 0, hasScale, scale, divisor, to, n);
+  if (inType == F16) return chooseOutput(F16, outType, false, terms, count, 0, hasScale, scale, divisor, to, n);
+  return chooseOutput(F32, outType, false, terms, count, 0, hasScale, scale, divisor, to, n);
 }
 
-function fromBase(inType: i32, outType: i32, terms: usize, count: i32, base: usize, hasScale: bool, scale: v128, to: usize, n: i32): i32 {
-  if (inType == BF16) return chooseOutput(BF16, outType, true, terms, count, base, hasScale, scale, to, n);
-  if (inType == F16) return chooseOutput(F16, outType, true, terms, count, base, hasScale, scale, to, n);
-  return chooseOutput(F32, outType, true, terms, count, base, hasScale, scale, to, n);
+function fromBase(inType: i32, outType: i32, terms: usize, count: i32, base: usize, hasScale: bool, scale: v128, divisor: v128, to: usize, n: i32): i32 {
+  if (inType == BF16) return chooseOutput(BF16, outType, true, terms, count, base, hasScale, scale, divisor, to, n);
+  if (inType == F16) return chooseOutput(F16, outType, true, terms, count, base, hasScale, scale, divisor, to, n);
+  return chooseOutput(F32, outType, true, terms, count, base, hasScale, scale, divisor, to, n);
 }
 
 /**
  * One chunk. `inputs` is the table of input addresses for this tile, `first` the chunk's first element in it. `baseSlot` is -1
- * for a plain sum; `scale` is an address of four equal lanes, or 0. All inputs have one type of BF16, F16, F32; so has the output.
+ * for a plain sum; `scale` is an address of four lanes of
+ * a factor and four of a divisor for the sum of terms, or 0. All inputs have one type of BF16, F16, F32; so has the output.
  * Returns how many outputs are infinite or NaN.
  */
 export function fusedLinear(inType: i32, outType: i32, terms: usize, count: i32, baseSlot: i32, scale: usize, inputs: usize, to: usize, first: usize, n: i32): i32 {
@@ -128,6 +129,7 @@ export function fusedLinear(inType: i32, outType: i32, terms: usize, count: i32,
   }
   const out = to + (first << shiftOf(outType));
   const factor = scale ? v128.load(scale) : f32x4.splat(1);
-  if (baseSlot < 0) return plain(inType, outType, terms, count, scale != 0, factor, out, n);
-  return fromBase(inType, outType, terms, count, load<usize>(inputs + (<usize>baseSlot << 2)) + skip, scale != 0, factor, out, n);
+  const divisor = scale ? v128.load(scale, 16) : factor;
+  if (baseSlot < 0) return plain(inType, outType, terms, count, scale != 0, factor, divisor, out, n);
+  return fromBase(inType, outType, terms, count, load<usize>(inputs + (<usize>baseSlot << 2)) + skip, scale != 0, factor, divisor, out, n);
 }
