@@ -173,10 +173,11 @@ export class ComputePool {
     const workerData: WorkerStart = { module: kernelModule(), memory: this.memory, board: this.#boardBuffer, index };
     const worker = new Worker(this.#workerUrl, { workerData, name: `weightsmith-compute-${index}` });
     const thread: Thread = { worker, pending: new Map() };
-    worker.unref();
     worker.on("message", (message: FromWorker) => this.#settle(thread, message));
     worker.on("error", (error) => this.#lose(index, thread, new Error("a compute worker crashed", { cause: error })));
     worker.on("exit", (code) => this.#lose(index, thread, new Error(`a compute worker ended with exit code ${code}`)));
+    // After the listeners: adding one makes the worker keep the process alive again.
+    worker.unref();
     return thread;
   }
 
