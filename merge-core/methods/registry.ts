@@ -1,13 +1,25 @@
 // Every merge method, in the order in which they are listed to users.
+import { breadcrumbs, breadcrumbsTies } from "./breadcrumbs.ts";
 import { dareLinear, dareTies } from "./dare.ts";
+import { karcher } from "./karcher.ts";
 import { linear } from "./linear.ts";
 import type { MergeMethod } from "./method.ts";
+import { modelStock } from "./model-stock.ts";
+import { multislerp } from "./multislerp.ts";
+import { nearswap } from "./nearswap.ts";
+import { nuslerp } from "./nuslerp.ts";
 import { passthrough } from "./passthrough.ts";
+import { ram, ramplusTl } from "./ram.ts";
+import { sce } from "./sce.ts";
 import { slerp } from "./slerp.ts";
 import { taskArithmetic } from "./task-arithmetic.ts";
 import { ties } from "./ties.ts";
 
-export const methods: readonly MergeMethod[] = [linear, slerp, taskArithmetic, ties, dareLinear, dareTies, passthrough];
+export const methods: readonly MergeMethod[] = [
+  ...[linear, slerp, nuslerp, multislerp, karcher],
+  ...[taskArithmetic, ties, dareLinear, dareTies, breadcrumbs, breadcrumbsTies, sce, modelStock],
+  ...[nearswap, ram, ramplusTl, passthrough],
+];
 
 /** The method of that name; names are case-sensitive. */
 export function findMethod(id: string): MergeMethod | undefined {

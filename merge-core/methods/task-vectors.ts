@@ -64,22 +64,24 @@ function plainSum(vectors: readonly TaskVector[], task: MergeTask): Expr {
   return scaleUnlessOne(normalized, numberOf(task, "lambda"));
 }
 
-/** Elects a sign per element by the weighted sum (zero counts as positive), and keeps what agrees with it; zeros never do. */
+/** Keeps of the weighted differences, per element, what agrees with the sign of their sum. */
 function electedSum(vectors: readonly TaskVector[], task: MergeTask): Expr {
-  const weighted = vectors.map(({ model, delta }) => ({ model, value: scale(delta, weightOf(model)) }));
-  const zero = constant(0);
-  const positive = compare("ge", linear(weighted.map(({ value }) => ({ weight: 1, x: value }))), zero);
-  const agreeing = weighted.map(({ model, value }) => ({
-    model,
-    value,
-    agrees: select(positive, compare("gt", value, zero), compare("lt", value, zero)),
-  }));
-  const sum = linear(agreeing.map(({ value, agrees }) => ({ weight: 1, x: select(agrees, value, zero) })));
+  const weighted = vectors.map(({ model, delta }) => scale(delta, weightOf(model)));
+  const masks = agreement(weighted);
+  const agreeing = vectors.map(({ model }, i) => ({ model, value: weighted[i] ?? constant(0), agrees: masks[i] ?? constant(0) }));
+  const sum = linear(agreeing.map(({ value, agrees }) => ({ weight: 1, x: select(agrees, value, constant(0)) })));
   const lambda = numberOf(task, "lambda");
   if (!flagOf(task, "normalize")) return scaleUnlessOne(sum, lambda);
   const weights = linear(agreeing.map(({ model, agrees }) => ({ weight: weightOf(model), x: agrees })));
   const divisor = select(weights, weights, constant(1));
   return scaleUnlessOne(div(sum, divisor), lambda);
+}
+
+/** Per value 1 where its sign is that of the sum (zero counts as positive), else 0; zeros never agree. */
+export function agreement(values: readonly Expr[]): Expr[] {
+  const zero = constant(0);
+  const positive = compare("ge", linear(values.map((x) => ({ weight: 1, x }))), zero);
+  return values.map((value) => select(positive, compare("gt", value, zero), compare("lt", value, zero)));
 }
 
 /**

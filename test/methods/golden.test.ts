@@ -69,6 +69,72 @@ const GOLDEN: readonly Golden[] = [
     expected: [0.38, -1.19, 0.43, 2.44, 1.925, 0.68, -0.28, -1.75],
   },
   { what: "scale 2", method: "passthrough", models: [{ values: B, parameters: { scale: 2 } }], expected: B.map((x) => 2 * x) },
+  {
+    what: "flattened, with a base",
+    method: "nuslerp",
+    models: [...pair(), base],
+    expected: [0.510381, -1.267108, 0.52749, 1.935014, 2.109117, 0.749325, -0.49211, -1.803951],
+  },
+  {
+    what: "weights .6/.4",
+    method: "multislerp",
+    models: pair(),
+    expected: [0.522473, -1.204684, 0.464354, 1.935864, 1.963435, 0.762554, -0.515935, -1.866809],
+  },
+  {
+    what: "with a base",
+    method: "multislerp",
+    models: [...pair(), base],
+    expected: [0.501096, -1.267146, 0.518242, 1.970382, 2.104781, 0.74424, -0.47641, -1.814315],
+  },
+  {
+    what: "of three",
+    method: "karcher",
+    models: [...pair(), base],
+    expected: [0.502091, -1.135613, 0.37514, 2.019325, 1.797689, 0.752942, -0.488107, -1.936691],
+  },
+  {
+    what: "density .5, gamma .125",
+    method: "breadcrumbs",
+    models: [...pair({ density: 0.5, gamma: 0.125 }), base],
+    expected: [0.452, -1.192, 0.43, 1.76, 1.64, 0.75, -0.412, -1.85],
+  },
+  { what: "all elements", method: "sce", models: [...pair(), base], expected: [0.38, -1.192058, 0.454695, 2.44, 1.940434, 0.68, -0.28, -1.75] },
+  {
+    what: "half of the elements",
+    method: "sce",
+    models: [...pair(), base],
+    parameters: { select_topk: 0.5 },
+    expected: [0.5, -1, 0.448454, 2.44, 1.5, 0.75, -0.28, -1.75],
+  },
+  {
+    what: "of two",
+    method: "model_stock",
+    models: [...pair(), base],
+    expected: [0.499923, -1.001463, 0.251386, 2.000154, 1.503273, 0.749923, -0.49973, -1.999076],
+  },
+  { what: "t .1", method: "nearswap", models: [...pair().slice(0, 1), base], parameters: { t: 0.1 }, expected: [0.6, -1.1, 0.35, 1.9, 1.6, 0.8, -0.6, -1.9] },
+  {
+    what: "epsilon .11",
+    method: "ram",
+    models: [...pair(), base],
+    parameters: { epsilon: 0.11 },
+    expected: [0.38, -1.19, 0.55, 2.02, 1.925, 0.75, -0.465, -1.75],
+  },
+  {
+    what: "epsilon .11",
+    method: "ramplus_tl",
+    models: [...pair(), base],
+    parameters: { epsilon: 0.11 },
+    expected: [0.3776, -1.19, 0.556, 2.02, 1.925, 0.75, -0.465, -1.745],
+  },
+  {
+    what: "epsilon .11, r .5, alpha 1",
+    method: "ramplus_tl",
+    models: [...pair(), base],
+    parameters: { epsilon: 0.11, r: 0.5, alpha: 1 },
+    expected: [0.32, -1.19, 0.7, 2.02, 1.925, 0.75, -0.465, -1.625],
+  },
 ];
 
 describe("golden vectors", () => {
