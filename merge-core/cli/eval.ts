@@ -1,5 +1,5 @@
 // weightsmith eval MODEL --data F.jsonl...
-import { type Evaluation, evaluateCheckpoint } from "../evaluate/evaluate.ts";
+import type { Evaluation } from "../evaluate/evaluate.ts";
 import type { Command } from "./command.ts";
 import { list, number, positionals, THREADS, threads } from "./options.ts";
 import { formatTable } from "./output.ts";
@@ -26,6 +26,7 @@ and exact match of the greedy continuation, {"text": ...} gives loss and perplex
     const files = list(args, "data");
     const optional = { limit: number(args, "limit"), batchSize: number(args, "batch-size"), maxNewTokens: number(args, "max-new-tokens") };
     const given = Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined));
+    const { evaluateCheckpoint } = await import("../evaluate/evaluate.ts");
     const results: ({ file: string } & Evaluation)[] = [];
     for (const file of files.length > 0 ? files : [undefined]) {
       const evaluation = await evaluateCheckpoint(path, file === undefined ? [] : [file], {

@@ -28,6 +28,9 @@ the recipe, the models and the seed alone, never on threads, memory or machine.
       overwrite: flag(args, "overwrite"),
       signal,
       onProgress: (p) => output.progress({ stage: "merge", done: p.bytesDone, total: p.bytesTotal, unit: "bytes", detail: p.tensor }),
+    }).catch((error: unknown) => {
+      if (signal.aborted) output.note(`the work done so far is in ${out}.partial; the same command goes on from there`);
+      throw error;
     });
     output.diagnostics(result.warnings.filter((warning) => !plan.findings.includes(warning)));
     output.result(result, report(result));

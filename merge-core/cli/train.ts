@@ -1,6 +1,5 @@
 // weightsmith train CONFIG OUT: full fine-tuning or LoRA of a decoder model.
-import { readTrainConfig } from "../train/config.ts";
-import { train as runTraining, type TrainResult } from "../train/train.ts";
+import type { TrainResult } from "../train/train.ts";
 import type { Command } from "./command.ts";
 import { flag, number, OVERWRITE, positionals, SEED, THREADS, threads } from "./options.ts";
 import { formatDuration } from "./output.ts";
@@ -27,6 +26,8 @@ command, and ends with the same weights as one that was not interrupted.
   options: [THREADS, SEED, OVERWRITE],
   async run(args, { output, signal }) {
     const [file = "", out = ""] = positionals(args, ["CONFIG", "OUT"]);
+    // Imported when needed: loading the training code takes longer than most commands run.
+    const [{ readTrainConfig }, { train: runTraining }] = await Promise.all([import("../train/config.ts"), import("../train/train.ts")]);
     const config = await readTrainConfig(file);
     const seed = number(args, "seed");
     const result = await runTraining(seed === undefined ? config : { ...config, seed }, out, {
