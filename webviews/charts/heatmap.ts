@@ -28,6 +28,8 @@ export interface CellPlace {
 
 export interface HeatmapLayout {
   readonly height: number;
+  readonly headerHeight: number;
+  readonly headerTurned: boolean;
   readonly labelWidth: number;
   /** By row, then column. */
   readonly cells: readonly (readonly CellPlace[])[];
@@ -35,6 +37,11 @@ export interface HeatmapLayout {
 }
 
 const HEADER = 26;
+/** Where column names would touch, they are turned, which takes more height. */
+const TURNED_HEADER = 92;
+/** Below this width a cell's number is set smaller, below the next also without its decimal. */
+const NARROW_CELL = 44;
+const NARROWEST_CELL = 36;
 const ROW = 30;
 const GROUP = 26;
 const GAP = 2;
@@ -47,7 +54,9 @@ export function layoutHeatmap(map: Heatmap, width: number): HeatmapLayout {
   const labelWidth = Math.min(Math.ceil(longest * CHARACTER) + 12, Math.floor(width * 0.36));
   const hasSummaries = map.summariesFrom < map.columns.length;
   const pitch = (width - labelWidth - (hasSummaries ? SUMMARY_GAP : 0)) / map.columns.length;
-  let y = HEADER;
+  const headerTurned = Math.max(...map.columns.map((column) => column.length * CHARACTER)) > pitch;
+  const headerHeight = headerTurned ? TURNED_HEADER : HEADER;
+  let y = headerHeight;
   let group: string | undefined;
   const groups: { name: string; y: number }[] = [];
   const cells = map.rows.map((row) => {
@@ -65,7 +74,7 @@ export function layoutHeatmap(map: Heatmap, width: number): HeatmapLayout {
       height: ROW - GAP,
     }));
   });
-  return { height: y, labelWidth, cells, groups };
+  return { height: y, headerHeight, headerTurned, labelWidth, cells, groups };
 }
 
 /** Draws `map`; colours come from `--chart-*` custom properties. */
@@ -80,9 +89,9 @@ export function drawHeatmap(map: Heatmap, size: ChartSize): SVGSVGElement {
     .selectAll("text")
     .data(map.columns)
     .join("text")
-    .attr("x", (_, i) => centre(header[i]))
-    .attr("y", HEADER - 10)
-    .attr("text-anchor", "middle")
+    .attr("transform", (_, i) => `translate(${centre(header[i])},${layout.headerHeight - 10})${layout.headerTurned ? " rotate(-90)" : ""}`)
+    .attr("dy", layout.headerTurned ? "0.35em" : null)
+    .attr("text-anchor", layout.headerTurned ? "start" : "middle")
     .text((column) => column);
   root
     .append("g")
@@ -101,7 +110,10 @@ export function drawHeatmap(map: Heatmap, size: ChartSize): SVGSVGElement {
 
 function drawRow(svg: SVGSVGElement, map: Heatmap, row: HeatmapRow, layout: HeatmapLayout, index: number): void {
   const places = layout.cells[index] ?? [];
-  const group = select(svg).append("g").attr("class", "row");
+  const narrow = (places[0]?.width ?? 0) < NARROW_CELL;
+  const group = select(svg)
+    .append("g")
+    .attr("class", narrow ? "row narrow" : "row");
   const shown = Math.max(1, Math.floor((layout.labelWidth - 8) / CHARACTER));
   group
     .append("text")
@@ -127,7 +139,7 @@ function drawRow(svg: SVGSVGElement, map: Heatmap, row: HeatmapRow, layout: Heat
     .attr("x", ({ place }) => centre(place))
     .attr("y", ({ place }) => place.y + place.height / 2 + 5)
     .attr("text-anchor", "middle")
-    .text(({ value }) => shownValue(value));
+    .text(({ place, value }) => (place.width < NARROWEST_CELL && !Number.isNaN(value) ? (100 * value).toFixed(0) : shownValue(value)));
   cells.append("title").text(({ column, value }) => `${row.label}, ${map.columns[column]}: ${shownValue(value)}`);
 }
 

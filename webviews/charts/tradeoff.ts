@@ -2,7 +2,7 @@
 import { axisBottom, axisLeft } from "d3-axis";
 import { scaleLinear } from "d3-scale";
 import { select } from "d3-selection";
-import { line, symbol, symbolCircle, symbolDiamond, symbolSquare, symbolTriangle } from "d3-shape";
+import { line, symbol, symbolCircle, symbolDiamond, symbolSquare } from "d3-shape";
 import { type ChartSize, createChart, percent } from "./svg.ts";
 
 /** One merge on the curve; x and y are fractions. */
@@ -26,10 +26,12 @@ export interface Tradeoff {
   readonly references: readonly ReferencePoint[];
 }
 
-const MARGIN = { top: 16, right: 24, bottom: 48, left: 56 };
+/** Room above and to the right for the labels, which stand on the better side of the curve. */
+const MARGIN = { top: 24, right: 40, bottom: 48, left: 56 };
 const MAX_SIDE = 460;
-const SHAPES = { "curve-point": symbolCircle, base: symbolSquare, expert: symbolTriangle, merge: symbolDiamond };
-const AREAS = { "curve-point": 64, base: 110, expert: 110, merge: 110 };
+const SHAPES = { "curve-point": symbolCircle, base: symbolSquare, expert: symbolCircle, merge: symbolDiamond };
+/** Experts are drawn large and hollow, because the ends of the curve lie on them. */
+const AREAS = { "curve-point": 64, base: 110, expert: 260, merge: 110 };
 
 /** Kinds of marks; shape and colour tell them apart. */
 export const MARKS = ["curve-point", "base", "expert", "merge"] as const;
@@ -38,7 +40,7 @@ type Mark = (typeof MARKS)[number];
 /** Outline of a mark around the origin. */
 export const markPath = (kind: Mark): string => symbol(SHAPES[kind], AREAS[kind]).digits(2)() ?? "";
 /** Labels nearer to each other than this (in pixels) would overlap. */
-const LABEL_ROOM = { x: 38, y: 15 };
+const LABEL_ROOM = { x: 28, y: 15 };
 
 export interface PlacedLabel {
   readonly text: string;
@@ -92,9 +94,8 @@ export function drawTradeoff(data: Tradeoff, size: ChartSize): SVGSVGElement {
     .data(labels)
     .join("text")
     .attr("class", "weight")
-    .attr("x", (label) => label.x + (label.x > side - LABEL_ROOM.x ? -9 : 9))
-    .attr("y", (label) => label.y + (label.y < LABEL_ROOM.y ? 16 : -7))
-    .attr("text-anchor", (label) => (label.x > side - LABEL_ROOM.x ? "end" : "start"))
+    .attr("x", (label) => label.x + 8)
+    .attr("y", (label) => label.y - 7)
     .text((label) => label.text);
   return svg;
 }

@@ -12,7 +12,7 @@ export function legend(): HTMLElement {
 function swatch(kind: (typeof MARKS)[number]): SVGSVGElement {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  for (const [name, value] of Object.entries({ viewBox: "-9 -9 18 18", width: "18", height: "18", "aria-hidden": "true" })) svg.setAttribute(name, value);
+  for (const [name, value] of Object.entries({ viewBox: "-11 -11 22 22", width: "22", height: "22", "aria-hidden": "true" })) svg.setAttribute(name, value);
   path.setAttribute("class", `mark ${kind}`);
   path.setAttribute("d", markPath(kind));
   svg.append(path);

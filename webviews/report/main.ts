@@ -69,7 +69,11 @@ function weightSection(): HTMLElement {
 
 function recipeSection(): HTMLElement {
   const recipes = Object.entries(results.recipes).map(([name, text]) => element("details", {}, element("summary", {}, name), element("pre", {}, text)));
-  return section("How was each merge made?", "These recipes run as they are with weightsmith merge, and with mergekit.", ...recipes);
+  return section(
+    "How was each merge made?",
+    "Recipes as weightsmith merge and mergekit read them; paths are relative to the folder of recipes among the sample models.",
+    ...recipes,
+  );
 }
 
 adoptStyles(style);

@@ -34,6 +34,16 @@ describe("heatmap", () => {
     });
   }
 
+  it("turns column names that would touch, and sets numbers smaller in narrow cells", () => {
+    const narrow = drawHeatmap(map, { width: 120, document: page() });
+    assert.match(narrow.querySelector(".columns text")?.getAttribute("transform") ?? "", /rotate/);
+    assert.ok(narrow.querySelector(".row.narrow"));
+    assert.equal(narrow.querySelector(".cell text")?.textContent, "20");
+    const wide = drawHeatmap(map, { width: 600, document: page() });
+    assert.doesNotMatch(wide.querySelector(".columns text")?.getAttribute("transform") ?? "", /rotate/);
+    assert.equal(wide.querySelector(".row.narrow"), null);
+  });
+
   it("names each group once, above its first row", () => {
     const { groups, cells } = layoutHeatmap(map, 600);
     assert.deepEqual(

@@ -27,7 +27,7 @@ describe("trade-off chart", () => {
   it("puts points where both scales say, whatever the width", () => {
     for (const width of [320, 480, 2000]) {
       const svg = drawTradeoff(data, { width, document: page() });
-      const side = sideOf(svg, 80);
+      const side = sideOf(svg, 96);
       assert.ok(Number(svg.getAttribute("width")) <= width);
       const place = svg.querySelectorAll(".curve-point")[1]?.getAttribute("transform");
       assert.equal(place, `translate(${(0.7 * side).toFixed(1)},${(0.25 * side).toFixed(1)})`);
@@ -35,7 +35,7 @@ describe("trade-off chart", () => {
   });
 
   it("joins the merges in order and tells kinds apart by shape as well as class", () => {
-    const svg = drawTradeoff(data, { width: 380, document: page() });
+    const svg = drawTradeoff(data, { width: 396, document: page() });
     assert.equal(svg.querySelector(".curve")?.getAttribute("d"), "M300,270L210,75L0,0");
     const shapes = new Set([...svg.querySelectorAll(".mark")].map((mark) => `${mark.getAttribute("class")} ${mark.getAttribute("d")?.length}`));
     assert.equal(shapes.size, 3);
