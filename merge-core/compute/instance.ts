@@ -10,6 +10,14 @@ export interface ComputeContext {
   readonly kernel: (name: string) => Kernel;
   /** Export names in module order, the same in every thread. */
   readonly names: readonly string[];
+  /** The function of a generated module. */
+  readonly specialised: (code: GeneratedCode) => Kernel;
+}
+
+/** A compiled formula, under a number by which a thread knows it again. */
+export interface GeneratedCode {
+  readonly id: number;
+  readonly module: WebAssembly.Module;
 }
 
 export const PAGE_BYTES = 65536;
@@ -34,7 +42,23 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
     if (typeof found !== "function") throw new TypeError(`no kernel is called ${name}`);
     return found as Kernel;
   };
-  return { memory, kernel, names };
+  return { memory, kernel, names, specialised: specialiser(exports, memory) };
+}
+
+/** More formulas than this at a time and the oldest are forgotten; a merge uses a handful. */
+const MAX_INSTANCES = 64;
+
+/** Instantiates generated code on the kernels it calls, once. */
+function specialiser(kernels: WebAssembly.Exports, memory: WebAssembly.Memory): (code: GeneratedCode) => Kernel {
+  const known = new Map<number, Kernel>();
+  return ({ id, module }) => {
+    const found = known.get(id);
+    if (found !== undefined) return found;
+    const run = new WebAssembly.Instance(module, { env: { ...kernels, memory } }).exports.run as Kernel;
+    if (known.size >= MAX_INSTANCES) known.delete(known.keys().next().value ?? id);
+    known.set(id, run);
+    return run;
+  };
 }
 
 /** AssemblyScript's own checks end here; without assertions only its library's allocation failures do. */

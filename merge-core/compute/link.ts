@@ -1,6 +1,6 @@
-// Places a compiled program in WASM memory: instruction words with real addresses, constants, terms of fused sums.
-import { constantAt, detailsAt, INSTRUCTION_BYTES, LANES_BYTES, registerAt, SPILL_BYTES, TERM_BYTES, termsAt } from "./layout.ts";
-import { DTYPE_CODES, type Instruction, type Program } from "./program.ts";
+// Places a compiled program in WASM memory: instruction words with real addresses, constants.
+import { constantAt, detailsAt, INSTRUCTION_BYTES, registerAt } from "./layout.ts";
+import type { Instruction, Program } from "./program.ts";
 
 const REGISTER_STEP = 16;
 /** The first code that accumulates over blocks, as in kernels/program.ts. */
@@ -8,7 +8,6 @@ const FIRST_REDUCTION = 32;
 
 /** Writes the program to `base` on. `sinkAddress` gives each sink's memory. */
 export function linkProgram(program: Program, buffer: ArrayBufferLike, base: number, sinkAddress: (sink: number) => number): void {
-  let terms = base + termsAt(program);
   const view = new DataView(buffer);
   program.constants.forEach((value, i) => {
     writeLanes(view, base + constantAt(program, -1 - i), value);
@@ -20,7 +19,6 @@ export function linkProgram(program: Program, buffer: ArrayBufferLike, base: num
     if (instruction.to >= 0) view.setUint32(at + 4, base + registerAt(program, instruction.to), true);
     writeOperands(view, at, base, program, instruction);
     writeDetails(view, base + detailsAt(i), instruction, sinkAddress);
-    if (instruction.fused !== undefined) terms = writeFused(view, base + detailsAt(i), instruction.fused, terms);
   });
 }
 
@@ -45,19 +43,4 @@ function writeDetails(view: DataView, at: number, instruction: Instruction, sink
   const place = instruction.code >= FIRST_REDUCTION ? at - 8 : at;
   view.setUint32(place, sinkAddress(instruction.sink), true);
   view.setUint32(place + 4, instruction.detail ?? 0, true);
-}
-
-/** @returns the address after the terms. */
-function writeFused(view: DataView, at: number, fused: NonNullable<Instruction["fused"]>, terms: number): number {
-  fused.terms.forEach(({ slot, weight }, i) => {
-    view.setInt32(terms + i * TERM_BYTES, slot, true);
-    writeLanes(view, terms + i * TERM_BYTES + 16, weight);
-  });
-  const scale = terms + fused.terms.length * TERM_BYTES + SPILL_BYTES;
-  writeLanes(view, scale, fused.scale ?? 1);
-  const words = [DTYPE_CODES[fused.inType], DTYPE_CODES[fused.outType], terms, fused.terms.length, fused.base ?? -1, fused.scale === undefined ? 0 : scale];
-  words.forEach((word, i) => {
-    view.setInt32(at + i * 4, word, true);
-  });
-  return scale + LANES_BYTES;
 }

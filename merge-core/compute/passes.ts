@@ -1,7 +1,9 @@
 // One pass over a tensor's inputs: compile, place in memory, run on the pool, collect what the sinks gathered.
 import { DTYPE_BYTES, type FloatDType } from "../formats/dtypes.ts";
+import { codeOf } from "./code-cache.ts";
 import { bytesOf } from "./instance.ts";
-import { linkProgram, programBytes } from "./link.ts";
+import { programBytes } from "./layout.ts";
+import { linkProgram } from "./link.ts";
 import type { ComputePool } from "./pool.ts";
 import { compileProgram, type Program, type Sink } from "./program.ts";
 import { BLOCK } from "./reference.ts";
@@ -128,7 +130,7 @@ function place(memory: WebAssembly.Memory, pass: Pass, program: Program, layout:
   const { first, end, tile } = pass;
   const output = pass.output === undefined ? undefined : { elementBytes: DTYPE_BYTES[pass.output.dtype], store: pass.output.store };
   const inputs = program.inputs.map((slot) => tileInput(pass.inputs[slot] as PassInput, slot));
-  return { control: createControl(), first, end, tile, instructions: program.instructions.length, inputs, output, parts };
+  return { control: createControl(), first, end, tile, code: codeOf(program), inputs, output, parts };
 }
 
 function tileInput(input: PassInput, slot: number): TileInput {

@@ -2,7 +2,6 @@
 // computed once, constants folded with the oracle's own arithmetic, registers given back after their last use.
 import type { FloatDType } from "../formats/dtypes.ts";
 import type { Expr, Reduction } from "./expr.ts";
-import { type FusedLinear, matchLinear } from "./fused.ts";
 import { applyScalar, magnitudeKeys } from "./reference.ts";
 import { type RandomKey, streamWord } from "./rng.ts";
 
@@ -10,9 +9,9 @@ import { type RandomKey, streamWord } from "./rng.ts";
 export const DTYPE_CODES: Readonly<Record<FloatDType, number>> = { BF16: 0, F16: 1, F32: 2, F64: 3, F8_E4M3: 4, F8_E5M2: 5 };
 
 /** Instruction codes of kernels/program.ts. */
-const CODES = {
+export const CODES = {
   ...{ add: 0, sub: 1, mul: 2, div: 3, min: 4, max: 5, lt: 6, le: 7, gt: 8, ge: 9, eq: 10, neg: 11, abs: 12, sqrt: 13 },
-  ...{ mulAdd: 14, select: 15, trim: 16, bernoulli: 17, load: 18, store: 19, fused: 20, histogramHigh: 21, histogramLow: 22 },
+  ...{ mulAdd: 14, select: 15, trim: 16, bernoulli: 17, load: 18, store: 19, histogramHigh: 20, histogramLow: 21 },
   ...{ sum: 32, sumAbs: 33, sumSquares: 34, dot: 35, countNonZero: 36, countTies: 37, maxAbs: 38 },
 };
 type Code = keyof typeof CODES;
@@ -40,7 +39,6 @@ export interface Instruction {
   /** The sink whose memory this instruction uses, and its second number (bin or key). */
   readonly sink?: number;
   readonly detail?: number;
-  readonly fused?: FusedLinear;
 }
 
 export interface Program {
@@ -90,22 +88,13 @@ class Builder {
   }
 
   sink(sink: Sink, index: number): void {
-    if (sink.kind === "store") this.#store(sink.x, sink.dtype);
+    if (sink.kind === "store") this.#use("store", [sink.x], { words: [0, DTYPE_CODES[sink.dtype]] });
     else if (sink.kind === "reduce") this.#reduce(sink.reduction, index);
     else this.#use(sink.kind, [sink.x], { sink: index, detail: sink.kind === "countTies" ? sink.key : sink.kind === "histogramLow" ? sink.bin : 0 });
   }
 
   #reduce(reduction: Reduction, index: number): void {
     this.#use(reduction.op, reduction.op === "dot" ? [reduction.x, reduction.y] : [reduction.x], { sink: index });
-  }
-
-  #store(x: Expr, dtype: FloatDType): void {
-    const fused = matchLinear(x, this.#inputTypes, dtype);
-    if (fused === undefined) this.#use("store", [x], { words: [0, DTYPE_CODES[dtype]] });
-    else {
-      for (const slot of fused.inputs) this.inputs.add(slot);
-      this.#use("fused", [], { fused });
-    }
   }
 
   #use(code: Code, xs: readonly Expr[], extra: Use["extra"]): void {

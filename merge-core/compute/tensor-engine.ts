@@ -131,9 +131,9 @@ class PoolTensorEngine implements OpenTensor {
 
   /** Room for every input, if that is at most half of the budget. */
   #reserve(): number[] {
-    const sizes = this.#task.inputs.map((input) => paddedBytes(this.size * DTYPE_BYTES[input.dtype]));
+    const sizes = this.#task.inputs.map((input) => this.size * DTYPE_BYTES[input.dtype]);
     const total = sizes.reduce((sum, bytes) => sum + bytes, 0);
-    return total <= this.#task.memoryBytes / 2 ? sizes.map((bytes) => this.#pool.arena.alloc(bytes)) : [];
+    return total <= this.#task.memoryBytes / 2 ? sizes.map((bytes) => this.#pool.arena.alloc(paddedBytes(bytes))) : [];
   }
 
   #run(sinks: readonly Sink[], output: { dtype: FloatDType; store: TileStore } | undefined, first: number, end: number): Promise<PassResult> {

@@ -1,7 +1,7 @@
 // The tile loop: each thread takes the next tile of a tensor from a shared counter, brings its inputs into WASM memory,
 // runs the program, and puts the result where it belongs. Nothing it does depends on which thread takes which tile.
 import { readFully, writeFully } from "./files.ts";
-import { bytesOf, type ComputeContext } from "./instance.ts";
+import { bytesOf, type ComputeContext, type GeneratedCode } from "./instance.ts";
 
 /** Words of a job's control array, which all its threads share. */
 const NEXT_TILE = 0;
@@ -43,7 +43,8 @@ export interface TileJob {
   readonly first: number;
   readonly end: number;
   readonly tile: number;
-  readonly instructions: number;
+  /** What to compute; nothing means the input buffers are all there is to do. */
+  readonly code: GeneratedCode | undefined;
   readonly inputs: readonly TileInput[];
   readonly output: { readonly elementBytes: number; readonly store: TileStore } | undefined;
   readonly parts: readonly TilePart[];
@@ -57,14 +58,14 @@ export interface TileResult {
 /** One thread's share of the tiles; yields after each. @throws WeightsmithError for input and output errors. */
 export function* runTiles(context: ComputeContext, job: TileJob, part: number): Generator<void, TileResult> {
   const own = job.parts[part] as TilePart;
-  const run = context.kernel("runProgram");
+  const run = job.code === undefined ? undefined : context.specialised(job.code);
   let nonFinite = 0;
   for (;;) {
     const start = job.first + Atomics.add(job.control, NEXT_TILE, 1) * job.tile;
     if (start >= job.end || Atomics.load(job.control, STOP) !== 0) return { nonFinite };
     const count = Math.min(job.tile, job.end - start);
     readInputs(context.memory, job, own, start, count);
-    nonFinite += run(own.program, job.instructions, own.table, own.output, count, start);
+    nonFinite += run?.(own.program, own.table, own.output, count, start) ?? 0;
     writeOutput(context.memory, job, own, start, count);
     Atomics.add(job.control, TILES_DONE, 1);
     yield;

@@ -2,7 +2,7 @@
 export * from "./memory";
 export { narrow, widen } from "./dtypes";
 export { philox4 } from "./philox";
-export { runProgram } from "./program";
+export { relativeLimit, runInstruction } from "./program";
 export * from "./gemm";
 export * from "./nn";
 export * from "./adamw";

@@ -76,20 +76,3 @@ function bump(table: usize, bin: i32): void {
 export function ties(x: v128, key: i32): v128 {
   return i32x4.eq(keys(x), i32x4.splat(key));
 }
-
-/** x where its key is above `key`, or equal to it at a position below `limit`; else +0. */
-export function trim(to: usize, a: usize, aStep: usize, key: i32, limit: i32, n: i32): void {
-  const end = to + (<usize>n << 2);
-  const threshold = i32x4.splat(key);
-  const last = i32x4.splat(limit);
-  let position = i32x4(0, 1, 2, 3);
-  while (to < end) {
-    const x = v128.load(a);
-    const k = keys(x);
-    const tied = v128.and(i32x4.eq(k, threshold), i32x4.lt_s(position, last));
-    v128.store(to, v128.and(x, v128.or(i32x4.gt_s(k, threshold), tied)));
-    position = i32x4.add(position, i32x4.splat(4));
-    to += 16;
-    a += aStep;
-  }
-}

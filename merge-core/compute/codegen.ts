@@ -1,0 +1,413 @@
+// Turns a compiled program into a WASM function of its own. Runs of element-wise operations become one loop that keeps every
+// value in a SIMD register; what needs more than lanes (odd types, random masks, histograms, reductions, rounding on save)
+// stays a call of the kernels. Constants and thresholds are read from memory, so that one function serves every tensor that
+// is merged by the same formula.
+import { MAX_PAGES } from "./instance.ts";
+import { CHUNK, constantAt, detailsAt, INSTRUCTION_BYTES, registerAt } from "./layout.ts";
+import { CODES, DTYPE_CODES, type Instruction, type Operand, type Program } from "./program.ts";
+import { F64, FunctionWriter, I32, type SimdOp, V128, writeModule } from "./wasm-writer.ts";
+
+const LANE_OPS: ReadonlyMap<number, SimdOp> = new Map([
+  [CODES.add, "f32x4Add"],
+  [CODES.sub, "f32x4Sub"],
+  [CODES.mul, "f32x4Mul"],
+  [CODES.div, "f32x4Div"],
+  [CODES.min, "f32x4Min"],
+  [CODES.max, "f32x4Max"],
+  [CODES.neg, "f32x4Neg"],
+  [CODES.abs, "f32x4Abs"],
+  [CODES.sqrt, "f32x4Sqrt"],
+]);
+const COMPARE_OPS: ReadonlyMap<number, SimdOp> = new Map([
+  [CODES.lt, "f32x4Lt"],
+  [CODES.le, "f32x4Le"],
+  [CODES.gt, "f32x4Gt"],
+  [CODES.ge, "f32x4Ge"],
+  [CODES.eq, "f32x4Eq"],
+]);
+/** The last magnitude that is finite in bf16 too after rounding. */
+const LAST_SAFE = 0x7f7f7fff;
+const MAGNITUDE = 0x7fffffff;
+/** 1.0 as float32 bits. */
+const ONE = 0x3f800000;
+const NAN_KEY = 0x7f800001;
+
+/** Parameters of the function. */
+const [PROGRAM, INPUTS, OUTPUT, COUNT, FIRST] = [0, 1, 2, 3, 4];
+const RUN = { parameters: [I32, I32, I32, I32, F64], results: [I32] };
+const IMPORTS = [
+  { name: "runInstruction", parameters: [I32, I32, I32, I32, I32, I32, F64], results: [I32] },
+  { name: "relativeLimit", parameters: [F64, F64, I32], results: [I32] },
+];
+const [RUN_INSTRUCTION, RELATIVE_LIMIT] = [0, 1];
+
+/** The bytes of a module whose function `run(program, inputs, output, n, first)` does what the program says; see kernels/program.ts. */
+export function generate(program: Program): Uint8Array<ArrayBuffer> {
+  return writeModule(IMPORTS, RUN, new Generator(program).body(), MAX_PAGES);
+}
+
+/** A load whose elements fit lanes as they are. */
+function isPlainLoad({ code, words }: Instruction): boolean {
+  return code === CODES.load && (words?.[1] === DTYPE_CODES.BF16 || words?.[1] === DTYPE_CODES.F32);
+}
+
+/** A store that is a matter of a few lane operations while all values are finite. */
+function isPlainStore({ code, words, operands }: Instruction): boolean {
+  return code === CODES.store && (words?.[1] === DTYPE_CODES.BF16 || words?.[1] === DTYPE_CODES.F32) && (operands[0] ?? -1) >= 0;
+}
+
+function isLaneWise(instruction: Instruction): boolean {
+  const { code } = instruction;
+  if (isPlainLoad(instruction) || isPlainStore(instruction)) return true;
+  return LANE_OPS.has(code) || COMPARE_OPS.has(code) || code === CODES.mulAdd || code === CODES.select || code === CODES.trim;
+}
+
+/** A lane-wise instruction and the locals that it uses in its loop. */
+interface Place {
+  readonly instruction: Instruction;
+  readonly index: number;
+  /** For loads and stores: where the current elements are, and how far the next ones. */
+  readonly pointer: number | undefined;
+  readonly bytes: number;
+  /** For trims. */
+  readonly limit: number | undefined;
+  /** For stores: the largest magnitude so far, by lane. */
+  readonly most: number | undefined;
+}
+
+class Generator {
+  readonly #program: Program;
+  readonly #f = new FunctionWriter(RUN.parameters.length);
+  readonly #from = this.#f.local(I32);
+  readonly #size = this.#f.local(I32);
+  readonly #bad = this.#f.local(I32);
+  readonly #start = this.#f.local(F64);
+  /** The program's address plus the byte offset of the current element in a register. */
+  readonly #at = this.#f.local(I32);
+  readonly #end = this.#f.local(I32);
+  readonly #position = this.#f.local(V128);
+
+  constructor(program: Program) {
+    this.#program = program;
+  }
+
+  body(): number[] {
+    const f = this.#f;
+    f.loop(() => {
+      this.#startChunk();
+      this.#chunk();
+      f.get(this.#from);
+      f.i32(CHUNK);
+      f.op("i32Add");
+      f.set(this.#from);
+      f.get(this.#from);
+      f.get(COUNT);
+      f.op("i32LtS");
+    });
+    f.get(this.#bad);
+    return f.body();
+  }
+
+  /** size = min(CHUNK, n - from); start = first + from. */
+  #startChunk(): void {
+    const f = this.#f;
+    f.get(COUNT);
+    f.get(this.#from);
+    f.op("i32Sub");
+    f.set(this.#size);
+    f.i32(CHUNK);
+    f.get(this.#size);
+    f.i32(CHUNK);
+    f.get(this.#size);
+    f.op("i32LtS");
+    f.op("select");
+    f.set(this.#size);
+    f.get(FIRST);
+    f.get(this.#from);
+    f.op("f64FromI32");
+    f.op("f64Add");
+    f.set(this.#start);
+  }
+
+  #chunk(): void {
+    const { instructions } = this.#program;
+    for (let i = 0; i < instructions.length; ) {
+      let end = i;
+      // A store may have to be done again from its register, so nothing after it may use that in the same loop.
+      while (end < instructions.length && isLaneWise(instructions[end] as Instruction) && !(end > i && isPlainStore(instructions[end - 1] as Instruction)))
+        end++;
+      if (end === i) this.#call(i++);
+      else {
+        this.#lanes(i, end);
+        i = end;
+      }
+    }
+  }
+
+  #call(index: number): void {
+    const f = this.#f;
+    f.get(PROGRAM);
+    f.i32(index * INSTRUCTION_BYTES);
+    f.op("i32Add");
+    for (const local of [INPUTS, OUTPUT, this.#from, this.#size, COUNT, this.#start]) f.get(local);
+    f.call(RUN_INSTRUCTION);
+    f.get(this.#bad);
+    f.op("i32Add");
+    f.set(this.#bad);
+  }
+
+  /** One loop over the chunk for instructions `from` to `end`. */
+  #lanes(from: number, end: number): void {
+    const f = this.#f;
+    const places = this.#program.instructions.slice(from, end).map((instruction, i) => this.#prepare(instruction, from + i));
+    f.lanes();
+    f.set(this.#position);
+    f.get(PROGRAM);
+    f.set(this.#at);
+    f.get(PROGRAM);
+    this.#bytes(this.#size, 2);
+    f.op("i32Add");
+    f.set(this.#end);
+    f.loop(() => {
+      this.#loopBody(places);
+      for (const place of places) if (place.pointer !== undefined) this.#advance(place.pointer, place.bytes);
+      if (places.some((place) => place.limit !== undefined)) this.#advancePosition();
+      this.#advance(this.#at, 16);
+      f.get(this.#at);
+      f.get(this.#end);
+      f.op("i32LtU");
+    });
+    for (const place of places) if (place.most !== undefined) this.#repairStore(place.index, place.most);
+  }
+
+  /** Sets up what an instruction needs before the loop. */
+  #prepare(instruction: Instruction, index: number): Place {
+    const isLoad = isPlainLoad(instruction);
+    const isStore = isPlainStore(instruction);
+    const half = instruction.words?.[1] === DTYPE_CODES.BF16;
+    return {
+      instruction,
+      index,
+      pointer: isLoad || isStore ? this.#pointer(instruction, half ? 1 : 2) : undefined,
+      bytes: half ? 8 : 16,
+      limit: instruction.code === CODES.trim ? this.#tieLimit(index) : undefined,
+      most: isStore ? this.#zero() : undefined,
+    };
+  }
+
+  #loopBody(places: readonly Place[]): void {
+    const f = this.#f;
+    const live = this.#usedFrom((places.at(-1)?.index ?? 0) + 1);
+    const values = new Map<Operand, number>();
+    for (const [i, place] of places.entries()) {
+      const { to, operands } = place.instruction;
+      if (place.most !== undefined) {
+        this.#store(place, operands[0] as Operand, values);
+        continue;
+      }
+      const value = f.local(V128);
+      this.#compute(place, values);
+      f.set(value);
+      values.set(to, value);
+      const replaced = places.slice(i + 1).some((later) => later.instruction.to === to);
+      if (!replaced && live.has(to)) this.#keep(to, value);
+    }
+  }
+
+  /** Registers read by instructions from `index` on before they are written again. */
+  #usedFrom(index: number): ReadonlySet<number> {
+    const used = new Set<number>();
+    const written = new Set<number>();
+    for (const { to, operands } of this.#program.instructions.slice(index)) {
+      for (const operand of operands) if (operand >= 0 && !written.has(operand)) used.add(operand);
+      if (to >= 0) written.add(to);
+    }
+    return used;
+  }
+
+  #keep(register: number, value: number): void {
+    this.#f.get(this.#at);
+    this.#f.get(value);
+    this.#f.simdMemory("store", registerAt(this.#program, register));
+  }
+
+  /** Leaves local << shift on the stack. */
+  #bytes(local: number, shift: number): void {
+    this.#f.get(local);
+    this.#f.i32(shift);
+    this.#f.op("i32Shl");
+  }
+
+  /** A local that points at the chunk's first raw element of an input, or of the output. */
+  #pointer({ code, words }: Instruction, shift: number): number {
+    const pointer = this.#f.local(I32);
+    if (code === CODES.store) this.#f.get(OUTPUT);
+    else {
+      this.#f.get(INPUTS);
+      this.#f.loadI32((words?.[0] ?? 0) * 4);
+    }
+    this.#bytes(this.#from, shift);
+    this.#f.op("i32Add");
+    this.#f.set(pointer);
+    return pointer;
+  }
+
+  #zero(): number {
+    const local = this.#f.local(V128);
+    this.#f.constant(0);
+    this.#f.set(local);
+    return local;
+  }
+
+  /** Rounds as if all were finite, remembers the largest magnitude, and keeps the values in case that was wrong. */
+  #store({ instruction, pointer = 0, most = 0 }: Place, operand: Operand, values: ReadonlyMap<Operand, number>): void {
+    const f = this.#f;
+    const x = values.get(operand) ?? f.local(V128);
+    if (!values.has(operand)) {
+      this.#operand(operand, values);
+      f.set(x);
+    }
+    this.#keep(operand, x);
+    f.get(most);
+    f.get(x);
+    f.constant(MAGNITUDE);
+    f.simd("and");
+    f.simd("i32x4MaxS");
+    f.set(most);
+    f.get(pointer);
+    if (instruction.words?.[1] === DTYPE_CODES.F32) {
+      f.get(x);
+      f.simdMemory("store", 0);
+    } else this.#storeBf16(x);
+  }
+
+  /** (x + 0x7fff + bit 16 of x) >> 16, the upper halves side by side. */
+  #storeBf16(x: number): void {
+    const f = this.#f;
+    const codes = f.local(V128);
+    f.get(x);
+    f.constant(0x7fff);
+    f.simd("i32x4Add");
+    f.get(x);
+    f.i32(16);
+    f.simd("i32x4ShrU");
+    f.constant(1);
+    f.simd("and");
+    f.simd("i32x4Add");
+    f.i32(16);
+    f.simd("i32x4ShrU");
+    f.set(codes);
+    f.get(codes);
+    f.get(codes);
+    f.simd("i16x8NarrowU");
+    f.store64();
+  }
+
+  /** Does a chunk's store again with the kernel that knows infinity and NaN, if there may be any. */
+  #repairStore(index: number, most: number): void {
+    const f = this.#f;
+    f.get(most);
+    f.constant(LAST_SAFE);
+    f.simd("i32x4GtS");
+    f.simd("anyTrue");
+    f.when(() => this.#call(index));
+  }
+
+  /** A local with the position in this chunk from which ties are dropped, in every lane. */
+  #tieLimit(index: number): number {
+    const f = this.#f;
+    const limit = f.local(V128);
+    f.get(PROGRAM);
+    f.loadF64(detailsAt(index) + 8);
+    f.get(this.#start);
+    f.get(this.#size);
+    f.call(RELATIVE_LIMIT);
+    f.simd("i32x4Splat");
+    f.set(limit);
+    return limit;
+  }
+
+  #advance(local: number, bytes: number): void {
+    this.#f.get(local);
+    this.#f.i32(bytes);
+    this.#f.op("i32Add");
+    this.#f.set(local);
+  }
+
+  #advancePosition(): void {
+    this.#f.get(this.#position);
+    this.#f.constant(4);
+    this.#f.simd("i32x4Add");
+    this.#f.set(this.#position);
+  }
+
+  /** Leaves the instruction's value on the stack. */
+  #compute({ instruction, index, pointer, limit }: Place, values: ReadonlyMap<Operand, number>): void {
+    const f = this.#f;
+    const { code, operands } = instruction;
+    const operand = (i: number): void => this.#operand(operands[i] as Operand, values);
+    if (pointer !== undefined) this.#load(instruction, pointer);
+    else if (limit !== undefined) this.#trim(index, () => operand(0), limit);
+    else if (code === CODES.mulAdd) {
+      for (const i of [0, 1, 2]) operand(i);
+      f.simd("f32x4Mul");
+      f.simd("f32x4Add");
+    } else if (code === CODES.select) {
+      for (const i of [1, 2, 0]) operand(i);
+      f.constant(0);
+      f.simd("f32x4Ne");
+      f.simd("bitselect");
+    } else {
+      operands.forEach((_, i) => {
+        operand(i);
+      });
+      const op = LANE_OPS.get(code) ?? COMPARE_OPS.get(code);
+      if (op !== undefined) f.simd(op);
+      if (COMPARE_OPS.has(code)) {
+        f.constant(ONE);
+        f.simd("and");
+      }
+    }
+  }
+
+  #operand(operand: Operand, values: ReadonlyMap<Operand, number>): void {
+    const value = values.get(operand);
+    if (value !== undefined) this.#f.get(value);
+    else if (operand >= 0) {
+      this.#f.get(this.#at);
+      this.#f.simdMemory("load", registerAt(this.#program, operand));
+    } else {
+      this.#f.get(PROGRAM);
+      this.#f.simdMemory("load", constantAt(this.#program, operand));
+    }
+  }
+
+  #load({ words }: Instruction, pointer: number): void {
+    this.#f.get(pointer);
+    if (words?.[1] === DTYPE_CODES.F32) this.#f.simdMemory("load", 0);
+    else {
+      this.#f.simdMemory("load16x4U", 0);
+      this.#f.i32(16);
+      this.#f.simd("i32x4Shl");
+    }
+  }
+
+  /** x where key(x) > threshold - (position < limit ? 1 : 0), else 0. A comparison's true is -1 as an integer. */
+  #trim(index: number, x: () => void, limit: number): void {
+    const f = this.#f;
+    x();
+    x();
+    f.constant(MAGNITUDE);
+    f.simd("and");
+    f.constant(NAN_KEY);
+    f.simd("i32x4MinS");
+    f.get(PROGRAM);
+    f.simdMemory("load32Splat", detailsAt(index));
+    f.get(this.#position);
+    f.get(limit);
+    f.simd("i32x4LtS");
+    f.simd("i32x4Add");
+    f.simd("i32x4GtS");
+    f.simd("and");
+  }
+}
