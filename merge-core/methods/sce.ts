@@ -60,11 +60,12 @@ async function selectVarying(deltas: readonly Expr[], share: number, engine: Ten
   return deltas.map((delta) => select(chosen, delta, constant(0)));
 }
 
-/** Population variance over the models, per element. */
+/** Population variance over the models, per element. Taken from the first model's value on, so that equal values have exactly none. */
 function varianceOf(deltas: readonly Expr[]): Expr {
-  const mean = div(linear(deltas.map((x) => ({ weight: 1, x }))), constant(deltas.length));
-  const squares = deltas.map((delta) => {
-    const off = sub(delta, mean);
+  const shifted = deltas.map((delta) => sub(delta, deltas[0] ?? delta));
+  const mean = div(linear(shifted.map((x) => ({ weight: 1, x }))), constant(deltas.length));
+  const squares = shifted.map((x) => {
+    const off = sub(x, mean);
     return mul(off, off);
   });
   return scale(linear(squares.map((x) => ({ weight: 1, x }))), 1 / deltas.length);

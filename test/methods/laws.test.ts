@@ -154,6 +154,13 @@ describe("dare", () => {
   });
 });
 
+describe("sce", () => {
+  it("sees no variance between equal models, so that a selection of the varying elements is empty", async () => {
+    const thirds = W1.map((x) => x / 3);
+    assert.deepEqual(await merge("sce", [base, ...[0, 1, 2].map(() => model("sce", thirds))], { select_topk: 0.9 }), B);
+  });
+});
+
 describe("checks before a merge", () => {
   it("refuse weights that sum to zero where they would be divided by", () => {
     const check = (normalize: number) =>
