@@ -1,5 +1,6 @@
 // The subcommands, in the order help shows them.
 import type { Command } from "./command.ts";
+import { demo } from "./demo.ts";
 import { doctor } from "./doctor.ts";
 import { evaluateCommand } from "./eval.ts";
 import { inspect } from "./inspect.ts";
@@ -8,4 +9,4 @@ import { methods } from "./methods.ts";
 import { plan } from "./plan.ts";
 import { train } from "./train.ts";
 
-export const commands: readonly Command[] = [merge, plan, methods, inspect, train, evaluateCommand, doctor];
+export const commands: readonly Command[] = [demo, merge, plan, methods, inspect, train, evaluateCommand, doctor];

@@ -2,7 +2,6 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { throwIfCancelled } from "../diagnostics.ts";
 import { initBackend } from "../nn/backend.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel } from "../nn/model.ts";
@@ -11,7 +10,7 @@ import { fillDemoFolder, REPORT_FILE, RESULTS_FILE } from "./demo-folder.ts";
 import { readReportScript, reportHtml } from "./demo-report.ts";
 import { type DemoResults, type MeasuredModel, mean, type WeightPoint } from "./demo-results.ts";
 import { measureTasks, readTaskData, type TaskData } from "./measure-tasks.ts";
-import { mergeByRecipe } from "./recipe-merge.ts";
+import { mergeByRecipe, type RecipeText } from "./recipe-merge.ts";
 
 /** Recipes of the zoo that merge all four experts, in the order of the table. */
 export const DEMO_RECIPES = ["linear", "task-arithmetic", "ties", "dare-linear", "dare-ties"] as const;
@@ -63,7 +62,7 @@ export async function runDemo(options: DemoOptions = {}): Promise<DemoOutcome> {
   const { out = "weightsmith-demo", overwrite = false, threads } = options;
   await initBackend(threads === undefined ? {} : { threads });
   const results = await fillDemoFolder(out, overwrite, async (folder) => {
-    const measured = await new Demo(options, folder).run();
+    const measured = await measureAll(options, folder);
     await writeFile(join(folder, RESULTS_FILE), `${JSON.stringify(measured, undefined, 2)}\n`);
     await writeFile(join(folder, REPORT_FILE), reportHtml(measured, await readReportScript()));
     return measured;
@@ -71,84 +70,83 @@ export async function runDemo(options: DemoOptions = {}): Promise<DemoOutcome> {
   return { results, resultsFile: join(out, RESULTS_FILE), reportFile: join(out, REPORT_FILE), seconds: (performance.now() - started) / 1000 };
 }
 
-/** One run: what is shared by its steps, and how far it is. */
-class Demo {
-  readonly #options: DemoOptions;
-  readonly #folder: string;
-  readonly #zoo: string;
-  #done = 0;
-  #total = 0;
+/** What the steps of one run share. */
+interface DemoRun {
+  readonly zoo: string;
+  /** Where merges are put. */
+  readonly folder: string;
+  readonly data: TaskData;
+  readonly options: { readonly threads?: number; readonly signal?: AbortSignal };
+  /** Says what is being done; `measured` counts a model as done. */
+  readonly report: (detail: string, measured?: boolean) => void;
+}
 
-  constructor(options: DemoOptions, folder: string) {
-    this.#options = options;
-    this.#folder = folder;
-    this.#zoo = options.zoo ?? shippedZoo();
+async function measureAll(options: DemoOptions, folder: string): Promise<DemoResults> {
+  const zoo = options.zoo ?? shippedZoo();
+  const { base, tasks: entries } = JSON.parse(await readFile(join(zoo, "zoo.json"), "utf8")) as ZooDescription;
+  const tasks = entries.map(({ name }) => name);
+  const data = await readTaskData(join(zoo, "data"), tasks, "test");
+  const report = progressReporter(1 + tasks.length + DEMO_RECIPES.length + TRADE_OFF.steps + 1, options.onProgress);
+  const { threads, signal } = options;
+  const run: DemoRun = { zoo, folder, data, report, options: { ...(threads === undefined ? {} : { threads }), ...(signal === undefined ? {} : { signal }) } };
+  const models = [
+    await measureModel(run, { name: "base", kind: "base" }, join(zoo, base)),
+    ...(await inTurn(entries, ({ name, expert }) => measureModel(run, { name, kind: "expert", task: name }, join(zoo, expert)))),
+  ];
+  const recipes: Record<string, string> = {};
+  for (const name of DEMO_RECIPES) {
+    const file = join(zoo, "recipes", `${name}.yml`);
+    const text = await readFile(file, "utf8");
+    recipes[name] = text;
+    const merged = join(folder, "merges", name);
+    const method = await merge(run, { text, file }, merged);
+    models.push(await measureModel(run, { name, kind: "merge", method }, merged));
   }
+  const examples = Object.fromEntries([...data].map(([task, list]) => [task, list.length]));
+  return { format: "weightsmith-demo", weightsmith: VERSION, tasks, examples, models, tradeOff: await measureTradeOff(run), recipes };
+}
 
-  async run(): Promise<DemoResults> {
-    const zoo = JSON.parse(await readFile(join(this.#zoo, "zoo.json"), "utf8")) as ZooDescription;
-    const tasks = zoo.tasks.map(({ name }) => name);
-    const data = await readTaskData(join(this.#zoo, "data"), tasks, "test");
-    this.#total = 1 + tasks.length + DEMO_RECIPES.length + TRADE_OFF.steps + 1;
-    const models = [
-      await this.#measured({ name: "base", kind: "base" }, join(this.#zoo, zoo.base), data),
-      ...(await inTurn(zoo.tasks, ({ name, expert }) => this.#measured({ name, kind: "expert", task: name }, join(this.#zoo, expert), data))),
-    ];
-    const recipes: Record<string, string> = {};
-    for (const name of DEMO_RECIPES) {
-      const file = join(this.#zoo, "recipes", `${name}.yml`);
-      recipes[name] = await readFile(file, "utf8");
-      const merged = join(this.#folder, "merges", name);
-      const method = await this.#merge({ text: recipes[name], file }, merged);
-      models.push(await this.#measured({ name, kind: "merge", method }, merged, data));
-    }
-    const examples = Object.fromEntries([...data].map(([task, list]) => [task, list.length]));
-    return { format: "weightsmith-demo", weightsmith: VERSION, tasks, examples, models, tradeOff: await this.#tradeOff(data), recipes };
-  }
+function progressReporter(total: number, onProgress: DemoOptions["onProgress"]): DemoRun["report"] {
+  let done = 0;
+  return (detail, measured = false) => {
+    if (measured) done++;
+    onProgress?.({ done, total, detail });
+  };
+}
 
-  /** Merges of two experts at evenly spaced weights, the ends included. */
-  async #tradeOff(data: TaskData): Promise<DemoResults["tradeOff"]> {
-    const { method, tasks, steps } = TRADE_OFF;
-    const [first, second] = tasks;
-    const both: TaskData = new Map([...data].filter(([task]) => task === first || task === second));
-    const weights = Array.from({ length: steps + 1 }, (_, i) => i / steps);
-    const points = await inTurn(weights, async (weight): Promise<WeightPoint> => {
-      const merged = join(this.#folder, "weights", weight.toFixed(1));
-      await this.#merge({ text: weightRecipe(method, [first, 1 - weight], [second, weight]), file: join(this.#zoo, "recipes", "weights.yml") }, merged);
-      return { weight, exactMatch: await this.#measure(merged, both) };
-    });
-    await rm(join(this.#folder, "weights"), { recursive: true });
-    return { method, tasks: [first, second], points };
-  }
+/** Merges of two experts at evenly spaced weights, the ends included. */
+async function measureTradeOff(run: DemoRun): Promise<DemoResults["tradeOff"]> {
+  const { method, tasks, steps } = TRADE_OFF;
+  const [first, second] = tasks;
+  const both: TaskData = new Map([...run.data].filter(([task]) => task === first || task === second));
+  const weights = Array.from({ length: steps + 1 }, (_, i) => i / steps);
+  const points = await inTurn(weights, async (weight): Promise<WeightPoint> => {
+    const merged = join(run.folder, "weights", weight.toFixed(1));
+    await merge(run, { text: weightRecipe(method, [first, 1 - weight], [second, weight]), file: join(run.zoo, "recipes", "weights.yml") }, merged);
+    return { weight, exactMatch: await measure(run, merged, both) };
+  });
+  await rm(join(run.folder, "weights"), { recursive: true });
+  return { method, tasks: [first, second], points };
+}
 
-  async #merge(recipe: { text: string; file: string }, out: string): Promise<string> {
-    this.#report(`merging ${basename(out)}`);
-    const { threads, signal } = this.#options;
-    return mergeByRecipe(recipe, out, { ...(threads === undefined ? {} : { threads }), ...(signal === undefined ? {} : { signal }) });
-  }
+function merge(run: DemoRun, recipe: RecipeText, out: string): Promise<string> {
+  run.report(`merging ${basename(out)}`);
+  return mergeByRecipe(recipe, out, run.options);
+}
 
-  async #measured(model: Omit<MeasuredModel, "exactMatch" | "mean">, folder: string, data: TaskData): Promise<MeasuredModel> {
-    const exactMatch = await this.#measure(folder, data);
-    return { ...model, exactMatch, mean: mean(Object.values(exactMatch)) };
-  }
+async function measureModel(run: DemoRun, model: Omit<MeasuredModel, "exactMatch" | "mean">, folder: string): Promise<MeasuredModel> {
+  const exactMatch = await measure(run, folder, run.data);
+  return { ...model, exactMatch, mean: mean(Object.values(exactMatch)) };
+}
 
-  async #measure(folder: string, data: TaskData): Promise<Record<string, number>> {
-    this.#report(`measuring ${basename(folder)}`);
-    const { signal } = this.#options;
-    throwIfCancelled(signal);
-    const signalled = signal === undefined ? {} : { signal };
-    const model = await loadModel(folder, signalled);
-    try {
-      return await measureTasks(model, data, signalled);
-    } finally {
-      disposeDecoder(model.decoder);
-      this.#done++;
-      this.#report(basename(folder));
-    }
-  }
-
-  #report(detail: string): void {
-    this.#options.onProgress?.({ done: this.#done, total: this.#total, detail });
+async function measure(run: DemoRun, folder: string, data: TaskData): Promise<Record<string, number>> {
+  run.report(`measuring ${basename(folder)}`);
+  const model = await loadModel(folder, run.options);
+  try {
+    return await measureTasks(model, data, run.options);
+  } finally {
+    disposeDecoder(model.decoder);
+    run.report(`measured ${basename(folder)}`, true);
   }
 }
 
