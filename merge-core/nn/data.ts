@@ -67,9 +67,18 @@ export function tokenize(example: Example, codec: TextCodec, endToken: number | 
   const end = endToken === undefined ? [] : [endToken];
   if ("text" in example) return cut([...codec.encodeStart(example.text), ...end], maxLength);
   const prompt = codec.encodeStart(example.prompt);
-  const tokens = [...prompt, ...codec.encodeMore(example.completion), ...end];
+  const tokens = [...joinTokens(prompt, example, codec), ...end];
   // The first token of a sequence has nothing before it to be predicted from.
   return tokens.length > maxLength || tokens.length < 2 ? [] : [{ tokens, lossFrom: Math.max(1, prompt.length) }];
+}
+
+/**
+ * Prompt and completion as one text, so that a tokenizer which marks the start of words does not see one in the middle; if the
+ * prompt's own tokens are not the beginning of that, which is what generation starts from, each by itself.
+ */
+function joinTokens(prompt: readonly number[], example: { prompt: string; completion: string }, codec: TextCodec): number[] {
+  const joint = codec.encodeStart(example.prompt + example.completion);
+  return prompt.every((id, i) => joint[i] === id) ? joint : [...prompt, ...codec.encodeMore(example.completion)];
 }
 
 function cut(tokens: readonly number[], maxLength: number): TokenRow[] {

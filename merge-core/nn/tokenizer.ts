@@ -5,7 +5,7 @@ import { Tokenizer } from "@huggingface/tokenizers";
 import { inputError } from "../diagnostics.ts";
 
 export interface TextCodec {
-  /** Ids of the start of a sequence: with whatever the tokenizer puts in front of text (BOS). */
+  /** Ids of the start of a sequence: with whatever the tokenizer puts in front of text (BOS), without what it puts behind. */
   encodeStart(text: string): number[];
   /** Ids of text that follows other text: nothing added. */
   encodeMore(text: string): number[];
@@ -16,11 +16,22 @@ export interface TextCodec {
 /** @param tokenizer parsed tokenizer.json @param config parsed tokenizer_config.json */
 export function createTextCodec(tokenizer: object, config: object = {}): TextCodec {
   const inner = new Tokenizer(tokenizer, config);
+  const bare = (text: string): number[] => inner.encode(text, { add_special_tokens: false }).ids;
+  const prefix = idsBefore(inner.encode(PROBE).ids, bare(PROBE));
   return {
-    encodeStart: (text) => inner.encode(text).ids,
-    encodeMore: (text) => inner.encode(text, { add_special_tokens: false }).ids,
+    encodeStart: (text) => [...prefix, ...bare(text)],
+    encodeMore: bare,
     decode: (ids) => (ids.length === 0 ? "" : inner.decode([...ids], { skip_special_tokens: true })),
   };
+}
+
+/** A text that every vocabulary can spell. */
+const PROBE = "a";
+
+/** What a tokenizer put in front of `bare`; all of `whole` if the tokenizer has no tokens for the probe. */
+function idsBefore(whole: readonly number[], bare: readonly number[]): number[] {
+  const at = whole.findIndex((_, i) => bare.length > 0 && bare.every((id, j) => whole[i + j] === id));
+  return whole.slice(0, at < 0 ? undefined : at);
 }
 
 /** The tokenizer of a model folder. @throws WeightsmithError `tokenizer-missing`, `tokenizer-invalid` */

@@ -42,6 +42,17 @@ describe("examples", () => {
     assert.deepEqual(tokenize({ prompt: "ab", completion: "ba" }, codec, 2, 5), []);
   });
 
+  it("are spelled as one text unless that would change the prompt's own tokens", () => {
+    // A merge makes "ab" token 17, and text that follows other text starts with a mark, token 16.
+    const merging = {
+      ...codec,
+      encodeStart: (text: string) => [1, ...(text.startsWith("ab") ? [17, ...codec.encodeMore(text.slice(2))] : codec.encodeMore(text))],
+    };
+    const separate = { ...merging, encodeMore: (text: string) => [16, ...codec.encodeMore(text)] };
+    assert.deepEqual(tokenize({ prompt: "ab", completion: "c" }, separate, 2, 10), [{ tokens: [1, 17, 5, 2], lossFrom: 2 }]);
+    assert.deepEqual(tokenize({ prompt: "a", completion: "bc" }, separate, 2, 10), [{ tokens: [1, 3, 16, 4, 5, 2], lossFrom: 2 }]);
+  });
+
   it("predict every token of a long text but the first exactly once", () => {
     const rows = tokenize({ text: "abcdefg" }, codec, 2, 4);
     assert.deepEqual(

@@ -98,6 +98,16 @@ describe("tokenizer", () => {
     assert.deepEqual(codec.encodeStart("abc"), [1, 3, 4, 5]);
     assert.deepEqual(codec.encodeMore("abc"), [3, 4, 5]);
   });
+  it("leaves out what a tokenizer puts behind a text", () => {
+    const json = tinyTokenizerJson();
+    const specials = { "<s>": { id: "<s>", ids: [1], tokens: ["<s>"] }, "</s>": { id: "</s>", ids: [2], tokens: ["</s>"] } };
+    const single = [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }, { SpecialToken: { id: "</s>", type_id: 0 } }];
+    const closing = createTextCodec({ ...json, post_processor: { type: "TemplateProcessing", single, pair: single, special_tokens: specials } });
+    assert.deepEqual(closing.encodeStart("abc"), [1, 3, 4, 5]);
+    assert.deepEqual(closing.encodeStart(""), [1]);
+    const plain = createTextCodec({ ...json, post_processor: null });
+    assert.deepEqual(plain.encodeStart("abc"), [3, 4, 5]);
+  });
   it("leaves special tokens out of text", () => assert.equal(codec.decode([1, 3, 4, 2]), "ab"));
   it("is refused when missing or broken", async () => {
     const folder = temporaryFolder();

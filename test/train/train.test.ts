@@ -132,6 +132,11 @@ describe("training", () => {
     await train({ ...config, seed: 9 }, join(folder, "out"), { overwrite: true });
   });
 
+  it("refuses data of which nothing fits", async () => {
+    const { folder, config } = setUp({ maxLength: 3 });
+    await rejectsWith("data-empty", () => train(config, join(folder, "out")));
+  });
+
   it("says so when the numbers blow up", async () => {
     const { folder, config } = setUp({ optimizer: { lr: 1e30, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 } });
     await rejectsWith("training-diverged", () => train(config, join(folder, "out")));
