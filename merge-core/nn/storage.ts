@@ -2,7 +2,7 @@
 import { MathBackendCPU } from "@tensorflow/tfjs-backend-cpu";
 import * as tf from "@tensorflow/tfjs-core";
 import type { ComputePool } from "../compute/pool.ts";
-import { inputError } from "../diagnostics.ts";
+import { formatDiagnostic, inputError, WeightsmithError } from "../diagnostics.ts";
 
 export const BACKEND_NAME = "weightsmith";
 
@@ -52,21 +52,26 @@ export class SharedBackend extends MathBackendCPU {
   }
 
   #place(dataId: object, values: NumericArray, dtype: Numeric, refCount: number): void {
-    const data = this.#allocate(values.length, dtype);
+    const data = this.#allocate([values.length], dtype);
     data.refCount = refCount;
     data.values.set(values);
     this.data.set(dataId, data);
   }
 
-  #allocate(size: number, dtype: Numeric): SharedData {
+  #allocate(shape: readonly number[], dtype: Numeric): SharedData {
+    const size = tf.util.sizeFromShape(shape as number[]);
     const bytes = size * (dtype === "bool" ? 1 : 4);
-    return new SharedData(this.pool.memory, this.pool.arena.alloc(bytes), size, dtype);
+    try {
+      return new SharedData(this.pool.memory, this.pool.arena.alloc(bytes), size, dtype);
+    } catch (cause) {
+      throw cause instanceof WeightsmithError ? noRoom(shape, bytes, this.pool.arena.usedBytes, cause) : cause;
+    }
   }
 
   /** A new tensor whose content the caller writes at once. @throws WeightsmithError `out-of-memory` */
   output(shape: number[], dtype: Numeric = "float32"): tf.TensorInfo {
     const dataId = {};
-    this.data.set(dataId, this.#allocate(tf.util.sizeFromShape(shape), dtype));
+    this.data.set(dataId, this.#allocate(shape, dtype));
     return { dataId, shape, dtype };
   }
 
@@ -98,6 +103,19 @@ export class SharedBackend extends MathBackendCPU {
   override dispose(): void {
     void this.pool.close();
   }
+}
+
+function noRoom(shape: readonly number[], bytes: number, used: number, cause: WeightsmithError): WeightsmithError {
+  return new WeightsmithError(
+    {
+      code: "out-of-memory",
+      severity: "error",
+      message: `no memory is left for a tensor of [${shape}], ${bytes} bytes beside ${used} in use`,
+      remedy: "use a smaller batch, shorter sequences or a smaller model",
+      notes: cause.diagnostics.map(formatDiagnostic),
+    },
+    { exitCode: 1, cause },
+  );
 }
 
 function isNumeric(dtype: tf.DataType): dtype is Numeric {
