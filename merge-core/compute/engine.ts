@@ -18,4 +18,6 @@ export interface TensorEngine {
    * ties at the threshold go to the lowest index. Histogram passes, never a sort.
    */
   selectLargest(items: readonly { readonly x: Expr; readonly keep: number }[]): Promise<MagnitudeSelection[]>;
+  /** Elements [first, end) of a formula, in memory; all of them by default, so ask for whole tensors only where they are small. */
+  values(expr: Expr, first?: number, end?: number): Promise<Float32Array>;
 }

@@ -32,7 +32,11 @@ export type Expr =
   /** x where selected by magnitude, else +0. */
   | { readonly op: "trim"; readonly a: Expr; readonly selection: MagnitudeSelection }
   /** 1 with probability `keep`, else 0; Philox 4x32-10 keyed by seed, tensor name, stream and element index. */
-  | { readonly op: "bernoulli"; readonly keep: Expr; readonly stream: RandomStream };
+  | { readonly op: "bernoulli"; readonly keep: Expr; readonly stream: RandomStream }
+  /** One value for all elements of a row (which is as long as the last dimension), or of a column. */
+  | { readonly op: "perRow" | "perColumn"; readonly values: Float32Array }
+  /** Place of |a| in its row by ascending magnitude, 0 for the smallest and 1 for the largest; ties in index order; 0.5 in rows of one. */
+  | { readonly op: "rowRank"; readonly a: Expr };
 
 /** Whole-tensor reductions, accumulated in float64 over fixed blocks in index order. */
 export type Reduction =
@@ -51,4 +55,7 @@ export const abs = (a: Expr): Expr => ({ op: "abs", a });
 export const compare = (op: "lt" | "le" | "gt" | "ge" | "eq", a: Expr, b: Expr): Expr => ({ op, a, b });
 export const select = (a: Expr, b: Expr, c: Expr): Expr => ({ op: "select", a, b, c });
 export const trim = (a: Expr, selection: MagnitudeSelection): Expr => ({ op: "trim", a, selection });
+export const perRow = (values: Float32Array): Expr => ({ op: "perRow", values });
+export const perColumn = (values: Float32Array): Expr => ({ op: "perColumn", values });
+export const rowRank = (a: Expr): Expr => ({ op: "rowRank", a });
 export const bernoulli = (keep: Expr, stream: RandomStream): Expr => ({ op: "bernoulli", keep, stream });

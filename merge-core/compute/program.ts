@@ -132,6 +132,10 @@ class Builder {
       case "abs":
       case "sqrt":
         return this.#apply(expr.op, [expr.a]);
+      case "perRow":
+      case "perColumn":
+      case "rowRank":
+        throw new TypeError(`${expr.op} is no kernel operation; the tensor engine replaces it by an input`);
       default:
         return this.#apply(expr.op, [expr.a, expr.b]);
     }

@@ -16,6 +16,8 @@ export interface ReferenceInputs {
   /** Each as float32, `size` elements. */
   readonly inputs: readonly Float32Array[];
   readonly size: number;
+  /** Length of a row; one row by default. */
+  readonly columns?: number;
   readonly key: RandomKey;
 }
 
@@ -82,6 +84,12 @@ function compute(expr: Expr, env: ReferenceInputs, value: (x: Expr) => Float32Ar
       const keep = selected(a, expr.selection);
       return fill((i) => (keep(i) ? (a[i] as number) : 0));
     }
+    case "perRow":
+      return fill((i) => expr.values[Math.floor(i / columnsOf(env))] as number);
+    case "perColumn":
+      return fill((i) => expr.values[i % columnsOf(env)] as number);
+    case "rowRank":
+      return rankRows(value(expr.a), columnsOf(env));
     case "bernoulli": {
       const keep = value(expr.keep);
       const u = uniforms(env.key, expr.stream, 0, env.size);
@@ -93,6 +101,19 @@ function compute(expr: Expr, env: ReferenceInputs, value: (x: Expr) => Float32Ar
       return fill((i) => apply(a[i] as number, b[i] as number));
     }
   }
+}
+
+const columnsOf = ({ columns, size }: ReferenceInputs): number => columns ?? size;
+
+/** By sorting each row. */
+function rankRows(values: Float32Array, columns: number): Float32Array {
+  const keys = magnitudeKeys(values);
+  const ranks = new Float32Array(values.length);
+  for (let start = 0; start < values.length; start += columns) {
+    const order = Array.from({ length: columns }, (_, i) => start + i).sort((i, j) => (keys[i] as number) - (keys[j] as number) || i - j);
+    for (const [place, i] of order.entries()) ranks[i] = columns === 1 ? 0.5 : place / (columns - 1);
+  }
+  return ranks;
 }
 
 function missingInput(index: number): never {
@@ -205,13 +226,14 @@ export function createReferenceEngine(task: {
   readonly inputs: readonly Float32Array[];
 }): TensorEngine & { write(expr: Expr): Float32Array } {
   const size = elementCount(task.shape);
-  const env = { inputs: task.inputs, size, key: randomKey(task.seed, task.name) };
+  const env = { inputs: task.inputs, size, columns: task.shape.at(-1) ?? 1, key: randomKey(task.seed, task.name) };
   return {
     shape: task.shape,
     size,
     inputCount: task.inputs.length,
     reduce: async (reductions) => reductions.map((r) => reduceArrays(r.op, evaluate(r.x, env), evaluate(r.op === "dot" ? r.y : r.x, env))),
     selectLargest: async (items) => items.map(({ x, keep }) => selectLargest(evaluate(x, env), keep)),
+    values: async (expr, first = 0, end = size) => evaluate(expr, env).slice(first, end),
     write: (expr) => evaluate(expr, env),
   };
 }

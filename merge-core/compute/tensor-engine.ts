@@ -2,13 +2,15 @@
 import { inputError, throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES, elementCount, type FloatDType } from "../formats/dtypes.ts";
 import type { TensorEngine } from "./engine.ts";
-import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
+import { type Expr, input as inputValue, type MagnitudeSelection, type Reduction } from "./expr.ts";
 import { type PassInput, type PassResult, paddedBytes, runPass } from "./passes.ts";
 import type { ComputePool } from "./pool.ts";
+import { joinPasses } from "./join-passes.ts";
 import type { Sink } from "./program.ts";
 import { BLOCK, joinBlocks } from "./reference.ts";
 import { type RandomKey, randomKey } from "./rng.ts";
 import { selectByHistogram } from "./selection.ts";
+import { fillSide, replaceSides, type SideExpr, sidesOf } from "./side-values.ts";
 import type { TileStore } from "./tiles.ts";
 
 /** Elements of one tensor, row by row: in a file, or in memory (`offset` then counts from the start of `bytes`). */
@@ -136,9 +138,34 @@ class PoolTensorEngine implements OpenTensor {
     return total <= this.#task.memoryBytes / 2 ? sizes.map((bytes) => this.#pool.arena.alloc(paddedBytes(bytes))) : [];
   }
 
-  #run(sinks: readonly Sink[], output: { dtype: FloatDType; store: TileStore } | undefined, first: number, end: number): Promise<PassResult> {
+  async #run(sinks: readonly Sink[], output: Output | undefined, first: number, end: number): Promise<PassResult> {
+    const sides = sidesOf(sinks);
+    if (sides.length === 0) return this.#pass(sinks, output, first, end, []);
+    const replaced = replaceSides(sinks, (side) => inputValue(this.inputCount + sides.indexOf(side)));
+    const results: PassResult[] = [];
+    const step = sideRange(this.#task.memoryBytes, sides.length);
+    for (let start = first; start < end; start += step) {
+      const stop = Math.min(end, start + step);
+      const arrays = await this.#sideInputs(sides, start, stop);
+      results.push(await this.#pass(replaced, output && outputFrom(output, start - first), start, stop, arrays));
+    }
+    return joinPasses(sinks, results, this.inputCount);
+  }
+
+  /** The side values of a range of elements, as further inputs. */
+  async #sideInputs(sides: readonly SideExpr[], first: number, end: number): Promise<PassInput[]> {
+    const inputs: PassInput[] = [];
+    for (const side of sides) {
+      const bytes = sharedBytes((end - first) * 4);
+      await fillSide(side, this.shape.at(-1) ?? 1, first, new Float32Array(bytes.buffer), this.values.bind(this), this.size);
+      inputs.push({ dtype: "F32", store: { bytes, first: first * 4 }, load: true });
+    }
+    return inputs;
+  }
+
+  #pass(sinks: readonly Sink[], output: Output | undefined, first: number, end: number, sides: readonly PassInput[]): Promise<PassResult> {
     const { signal, onBytes } = this.#task;
-    const inputs = this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, output === undefined));
+    const inputs = [...this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, output === undefined)), ...sides];
     return runPass(this.#pool, { sinks, inputs, key: this.#key, first, end, tile: this.#tile, output, signal, onBytes });
   }
 
@@ -160,6 +187,25 @@ class PoolTensorEngine implements OpenTensor {
     this.#files.push({ file, writable });
     return { file, fd, offset };
   }
+}
+
+interface Output {
+  readonly dtype: FloatDType;
+  readonly store: TileStore;
+}
+
+/** Output in memory begins with the pass's first element; output in a file has its place there. */
+function outputFrom({ dtype, store }: Output, skipped: number): Output {
+  return { dtype, store: "bytes" in store ? { bytes: store.bytes.subarray(skipped * DTYPE_BYTES[dtype]) } : store };
+}
+
+/** Most elements that side values are worked out for at a time, in whole blocks: enough to keep all threads busy. */
+const MOST_SIDE_ELEMENTS = 2 ** 22;
+
+/** Elements per range, so that side values take at most an eighth of the budget. */
+function sideRange(memoryBytes: number, sides: number): number {
+  const affordable = Math.floor(memoryBytes / 8 / (4 * (sides + 1)) / BLOCK) * BLOCK;
+  return Math.max(BLOCK, Math.min(MOST_SIDE_ELEMENTS, affordable));
 }
 
 function sharedBytes(length: number): Uint8Array<SharedArrayBuffer> {

@@ -14,7 +14,7 @@ export function createControl(): Int32Array {
 }
 
 /** Bytes in a file, or in memory that all threads of the job can see. */
-export type TileStore = { readonly file: string; readonly fd: number; readonly offset: number } | { readonly bytes: Uint8Array };
+export type TileStore = { readonly file: string; readonly fd: number; readonly offset: number } | { readonly bytes: Uint8Array; /** Which byte of the tensor `bytes` begins with. */ readonly first?: number };
 
 export interface TileInput {
   /** Place in the program's table of inputs. */
@@ -83,7 +83,7 @@ function readInputs(memory: WebAssembly.Memory, job: TileJob, part: TilePart, st
 }
 
 function fetchBytes(store: TileStore, target: Uint8Array, from: number): void {
-  if ("bytes" in store) target.set(store.bytes.subarray(from, from + target.byteLength));
+  if ("bytes" in store) target.set(store.bytes.subarray(from - (store.first ?? 0), from - (store.first ?? 0) + target.byteLength));
   else readFully(store.fd, target, store.offset + from, store.file);
 }
 

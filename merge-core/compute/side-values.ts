@@ -1,0 +1,129 @@
+// Values that belong to rows or columns rather than to single elements. They are worked out here, a range of elements at a
+// time, and handed to the kernels as one more input; no kernel has to know where a row ends.
+import type { Expr, Reduction } from "./expr.ts";
+import type { Sink } from "./program.ts";
+import { magnitudeKeys } from "./reference.ts";
+
+export type SideExpr = Extract<Expr, { readonly op: "perRow" | "perColumn" | "rowRank" }>;
+
+/** The side values that the sinks' formulas use, not those inside the formulas that ranks are taken of. */
+export function sidesOf(sinks: readonly Sink[]): SideExpr[] {
+  const sides = new Set<SideExpr>();
+  const seen = new Set<Expr>();
+  const visit = (x: Expr): void => {
+    if (seen.has(x)) return;
+    seen.add(x);
+    if (isSide(x)) sides.add(x);
+    else for (const child of childrenOf(x)) visit(child);
+  };
+  for (const sink of sinks) for (const x of formulasOf(sink)) visit(x);
+  return [...sides];
+}
+
+const isSide = (x: Expr): x is SideExpr => x.op === "perRow" || x.op === "perColumn" || x.op === "rowRank";
+
+function childrenOf(x: Expr): readonly Expr[] {
+  if (x.op === "linear") return x.terms.map((term) => term.x);
+  return [...("a" in x ? [x.a] : []), ...("b" in x ? [x.b] : []), ...("c" in x ? [x.c] : []), ...("keep" in x ? [x.keep] : [])];
+}
+
+function formulasOf(sink: Sink): readonly Expr[] {
+  if (sink.kind !== "reduce") return [sink.x];
+  return sink.reduction.op === "dot" ? [sink.reduction.x, sink.reduction.y] : [sink.reduction.x];
+}
+
+/** The same sinks with `replace` in the place of each side value. Shared parts stay shared. */
+export function replaceSides(sinks: readonly Sink[], replace: (side: SideExpr) => Expr): Sink[] {
+  const done = new Map<Expr, Expr>();
+  const rewrite = (x: Expr): Expr => {
+    const known = done.get(x);
+    if (known !== undefined) return known;
+    const result = isSide(x) ? replace(x) : rebuild(x, rewrite);
+    done.set(x, result);
+    return result;
+  };
+  return sinks.map((sink) => (sink.kind === "reduce" ? { ...sink, reduction: rewriteReduction(sink.reduction, rewrite) } : { ...sink, x: rewrite(sink.x) }));
+}
+
+function rewriteReduction(reduction: Reduction, rewrite: (x: Expr) => Expr): Reduction {
+  return reduction.op === "dot" ? { ...reduction, x: rewrite(reduction.x), y: rewrite(reduction.y) } : { ...reduction, x: rewrite(reduction.x) };
+}
+
+function rebuild(x: Expr, rewrite: (x: Expr) => Expr): Expr {
+  if (x.op === "linear") return { ...x, terms: x.terms.map(({ weight, x: inner }) => ({ weight, x: rewrite(inner) })) };
+  if (x.op === "select") return { ...x, a: rewrite(x.a), b: rewrite(x.b), c: rewrite(x.c) };
+  if (x.op === "bernoulli") return { ...x, keep: rewrite(x.keep) };
+  if ("b" in x) return { ...x, a: rewrite(x.a), b: rewrite(x.b) };
+  return "a" in x ? { ...x, a: rewrite(x.a) } : x;
+}
+
+/** Writes a side value's elements [first, first + target.length) of a tensor with rows of `columns`; `values` gives elements of a formula. */
+export async function fillSide(
+  side: SideExpr,
+  columns: number,
+  first: number,
+  target: Float32Array,
+  values: (x: Expr, first: number, end: number) => Promise<Float32Array>,
+  size: number,
+): Promise<void> {
+  if (side.op === "rowRank") {
+    const start = first - (first % columns);
+    const end = Math.min(size, Math.ceil((first + target.length) / columns) * columns);
+    const ranks = rowRanks(await values(side.a, start, end), columns);
+    target.set(ranks.subarray(first - start, first - start + target.length));
+  } else if (side.op === "perRow") for (let i = 0; i < target.length; i++) target[i] = side.values[Math.floor((first + i) / columns)] as number;
+  else for (let i = 0; i < target.length; i++) target[i] = side.values[(first + i) % columns] as number;
+}
+
+/** For each element its place in its row by ascending magnitude, from 0 to 1; ties in index order, NaN last; 0.5 in rows of one. */
+export function rowRanks(values: Float32Array, columns: number): Float32Array {
+  const keys = magnitudeKeys(values);
+  const ranks = new Float32Array(values.length);
+  const sorter = new RowSorter(columns);
+  for (let start = 0; start < values.length; start += columns) {
+    const order = sorter.sort(keys.subarray(start, start + columns));
+    for (let place = 0; place < order.length; place++) ranks[start + (order[place] as number)] = columns === 1 ? 0.5 : place / (columns - 1);
+  }
+  return ranks;
+}
+
+const DIGIT_BITS = 11;
+const DIGIT_MASK = (1 << DIGIT_BITS) - 1;
+
+/** Stable least-significant-digit radix sort of 32-bit keys, with its memory kept from row to row. */
+class RowSorter {
+  readonly #orders: readonly [Uint32Array, Uint32Array];
+  readonly #counts = new Uint32Array(1 << DIGIT_BITS);
+
+  constructor(size: number) {
+    this.#orders = [new Uint32Array(size), new Uint32Array(size)];
+  }
+
+  /** Indices by ascending key; valid until the next call. */
+  sort(keys: Uint32Array): Uint32Array {
+    let [from, to] = this.#orders;
+    for (let i = 0; i < keys.length; i++) from[i] = i;
+    for (let shift = 0; shift < 32; shift += DIGIT_BITS) {
+      this.#sortByDigit(keys, shift, from.subarray(0, keys.length), to);
+      [from, to] = [to, from];
+    }
+    return from.subarray(0, keys.length);
+  }
+
+  #sortByDigit(keys: Uint32Array, shift: number, from: Uint32Array, to: Uint32Array): void {
+    const counts = this.#counts.fill(0);
+    for (const key of keys) counts[(key >>> shift) & DIGIT_MASK] = (counts[(key >>> shift) & DIGIT_MASK] as number) + 1;
+    let place = 0;
+    for (let digit = 0; digit < counts.length; digit++) {
+      const count = counts[digit] as number;
+      counts[digit] = place;
+      place += count;
+    }
+    for (const index of from) {
+      const digit = ((keys[index] as number) >>> shift) & DIGIT_MASK;
+      const at = counts[digit] as number;
+      to[at] = index;
+      counts[digit] = at + 1;
+    }
+  }
+}
