@@ -8,5 +8,6 @@ import { merge } from "./merge.ts";
 import { methods } from "./methods.ts";
 import { plan } from "./plan.ts";
 import { train } from "./train.ts";
+import { verify } from "./verify.ts";
 
-export const commands: readonly Command[] = [demo, merge, plan, methods, inspect, train, evaluateCommand, doctor];
+export const commands: readonly Command[] = [demo, merge, plan, verify, methods, inspect, train, evaluateCommand, doctor];

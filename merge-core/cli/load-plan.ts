@@ -1,10 +1,10 @@
 // What merge and plan share: from a recipe file to a plan, problems printed on the way.
 import { readFile, stat } from "node:fs/promises";
 import { openError } from "../bytes/file-source.ts";
-import { inputError, WeightsmithError } from "../diagnostics.ts";
-import { modelOpener } from "../plan/open-model.ts";
+import { type Diagnostic, inputError, WeightsmithError } from "../diagnostics.ts";
+import { modelOpener, type OpenModel } from "../plan/open-model.ts";
 import type { MergePlan } from "../plan/plan.ts";
-import { planMerge } from "../plan/plan-merge.ts";
+import { type PlanOptions, planMerge } from "../plan/plan-merge.ts";
 import { parseRecipe } from "../recipe/parse-recipe.ts";
 import { defaultMemoryBytes } from "../run/memory.ts";
 import type { CommandContext } from "./command.ts";
@@ -21,16 +21,27 @@ export const PLAN_OPTIONS: readonly OptionSpec[] = [
 
 /** Plans the recipe; warnings go to stderr. @throws WeightsmithError with every error found, in the recipe or in the models' headers */
 export async function loadPlan(file: string, args: Arguments, { output, signal }: CommandContext): Promise<{ plan: MergePlan; memoryBytes: number }> {
-  const { recipe, diagnostics } = parseRecipe(await readRecipe(file), file);
-  if (recipe === undefined) throw new WeightsmithError(diagnostics);
   const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
   const shardBytes = number(args, "shard-size");
   const options = { seed: number(args, "seed") ?? 0, memoryBytes, ...(shardBytes === undefined ? {} : { shardBytes }) };
-  const planned = await planMerge(recipe, modelOpener(file, { signal }), options);
+  const { plan, diagnostics } = await planText(await readRecipe(file), file, modelOpener(file, { signal }), options);
+  output.diagnostics(diagnostics);
+  return { plan, memoryBytes };
+}
+
+/** Plans the text of a recipe. @throws WeightsmithError with every error found, before what is no error */
+export async function planText(
+  text: string,
+  file: string,
+  open: OpenModel,
+  options: PlanOptions,
+): Promise<{ plan: MergePlan; diagnostics: readonly Diagnostic[] }> {
+  const { recipe, diagnostics } = parseRecipe(text, file);
+  if (recipe === undefined) throw new WeightsmithError(diagnostics);
+  const planned = await planMerge(recipe, open, options);
   const all = [...diagnostics, ...planned.diagnostics];
   if (planned.plan === undefined) throw new WeightsmithError([...all.filter((d) => d.severity === "error"), ...all.filter((d) => d.severity !== "error")]);
-  output.diagnostics(all);
-  return { plan: planned.plan, memoryBytes };
+  return { plan: planned.plan, diagnostics: all };
 }
 
 async function readRecipe(file: string): Promise<string> {

@@ -9,7 +9,7 @@ import type { MergePlan } from "../plan/plan.ts";
 import { VERSION } from "../version.ts";
 import { Journal, type JournalEntry, type RunIdentity, readJournal, wholeLinesBytes } from "./journal.ts";
 import { buildManifest, type Manifest } from "./manifest.ts";
-import { defaultMemoryBytes } from "./memory.ts";
+import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
 import { type MergeProgress, ProgressMeter } from "./progress.ts";
 import { runJob } from "./run-job.ts";
 import { checkShards, fingerprintInputs, prepareShards } from "./shard-files.ts";
@@ -136,12 +136,9 @@ async function fillFolder(
   throwIfCancelled(options.signal);
   const warnings = [...plan.findings.filter((finding) => finding.severity === "warning"), ...plan.jobs.flatMap((job) => noted.get(job.name) ?? [])];
   await writeSideFiles(plan, work.path, options.out);
-  await writeFile(join(work.path, MANIFEST_FILE), `${JSON.stringify(await buildManifest(plan, files, warnings), null, 2)}\n`);
+  await writeFile(join(work.path, MANIFEST_FILE), `${JSON.stringify(await buildManifest(plan, work.path, files, warnings), null, 2)}\n`);
   return { files, warnings };
 }
-
-/** Room in the shared memory for programs, tables and rounding beside the tensors. */
-const ARENA_SLACK_BYTES = 32 * 2 ** 20;
 
 const BREATH_MS = 30;
 let breathedMs = 0;

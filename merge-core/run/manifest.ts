@@ -1,13 +1,14 @@
 // weightsmith.json: what a folder was made from and how, so that it can be checked and made again.
 // No times, paths of this machine or thread counts: the same merge writes the same manifest.
 import { createHash } from "node:crypto";
-import { open } from "node:fs/promises";
-import { basename, relative } from "node:path";
+import { open, stat } from "node:fs/promises";
+import { basename, join, relative } from "node:path";
 import { openFile } from "../bytes/file-source.ts";
 import { type Diagnostic, throwIfCancelled } from "../diagnostics.ts";
 import { LENGTH_BYTES, readHeader } from "../formats/safetensors.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { VERSION } from "../version.ts";
+import { sideFileNames } from "./side-files.ts";
 
 export interface FileRecord {
   readonly file: string;
@@ -24,11 +25,13 @@ export interface Manifest {
   readonly inputs: readonly { readonly model: string; readonly files: readonly (FileRecord & { readonly headerSha256: string })[] }[];
   /** `sha256` is of the whole file; absent if the run was told not to hash. */
   readonly outputs: readonly (FileRecord & { readonly sha256?: string })[];
+  /** The files beside the tensors, but for the model card, which is the user's to edit. */
+  readonly sideFiles: readonly (FileRecord & { readonly sha256: string })[];
   readonly warnings: readonly Diagnostic[];
 }
 
-/** Assembles the manifest; reads the headers of the inputs again to hash them. */
-export async function buildManifest(plan: MergePlan, outputs: Manifest["outputs"], warnings: readonly Diagnostic[]): Promise<Manifest> {
+/** Assembles the manifest of the finished files in `folder`; reads the headers of the inputs again to hash them. */
+export async function buildManifest(plan: MergePlan, folder: string, outputs: Manifest["outputs"], warnings: readonly Diagnostic[]): Promise<Manifest> {
   const inputs: Manifest["inputs"][number][] = [];
   for (const { reference, folder, files } of plan.models) {
     const records = [];
@@ -36,11 +39,19 @@ export async function buildManifest(plan: MergePlan, outputs: Manifest["outputs"
     inputs.push({ model: reference, files: records });
   }
   const { planHash, method, seed, recipe } = plan;
-  return { format: 1, weightsmith: VERSION, planHash, method, seed, recipe: { file: basename(recipe.file), sha256: recipe.sha256 }, inputs, outputs, warnings };
+  const sideFiles = [];
+  for (const file of sideFileNames(plan)) sideFiles.push(await fileRecord(folder, file));
+  const origin = { file: basename(recipe.file), sha256: recipe.sha256 };
+  return { format: 1, weightsmith: VERSION, planHash, method, seed, recipe: origin, inputs, outputs, sideFiles, warnings };
+}
+
+async function fileRecord(folder: string, file: string): Promise<Manifest["sideFiles"][number]> {
+  const path = join(folder, file);
+  return { file, sizeBytes: (await stat(path)).size, sha256: await fileSha256(path) };
 }
 
 /** Hash of everything before the first tensor byte: tells one version of a model from another without reading it. */
-async function headerSha256(file: string): Promise<string> {
+export async function headerSha256(file: string): Promise<string> {
   const source = await openFile(file);
   try {
     const { dataOffset } = await readHeader(source);

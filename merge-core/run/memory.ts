@@ -6,3 +6,6 @@ const GIB = 2 ** 30;
 export function defaultMemoryBytes(): number {
   return Math.min(4 * GIB, Math.floor(totalmem() / 4));
 }
+
+/** Room in the shared memory for programs, tables and rounding beside the tensors. */
+export const ARENA_SLACK_BYTES = 32 * 2 ** 20;

@@ -21,24 +21,29 @@ export interface JobContext {
 
 /** Writes one tensor to its place in the shard `target`; returns what was noticed. */
 export async function runJob(job: TensorJob, target: string, context: JobContext): Promise<readonly Diagnostic[]> {
-  if (job.kind === "merge") return mergeTensor(job, target, context);
+  if (job.kind === "merge") return (await mergeTensor(job, { file: target, offset: job.offset }, context)).warnings;
   const nonFinite = await copyTensor(job, target, context.pool, context.onBytes, context.signal);
   return nonFinite === 0 ? [] : [nonFiniteWarning(job.name, nonFinite, [job.source.name])];
 }
 
-async function mergeTensor(job: MergeJob, target: string, { pool, seed, memoryBytes, signal, onBytes }: JobContext): Promise<readonly Diagnostic[]> {
+/** Merges one tensor into a file, or without one into memory: `bytes` then holds the encoded tensor. */
+export async function mergeTensor(
+  job: MergeJob,
+  target: { readonly file: string; readonly offset: number } | undefined,
+  { pool, seed, memoryBytes, signal, onBytes }: JobContext,
+): Promise<{ warnings: readonly Diagnostic[]; bytes?: Uint8Array }> {
   const method = findMethod(job.method);
   if (method === undefined) throw new Error(`the plan names an unknown method ${job.method}`);
   const warnings: Diagnostic[] = [];
   const share = outputShare(job, method.passes, onBytes);
-  const output = { dtype: job.dtype, file: target, offset: job.offset };
+  const output = { dtype: job.dtype, ...target };
   const engine = openTensorEngine(pool, { name: job.name, shape: job.shape, seed, inputs: job.inputs, output, memoryBytes, signal, onBytes: share.add });
   try {
     const expr = await method.merge(mergeTask(job, warnings), engine);
-    const { nonFinite } = await engine.write(expr);
+    const { nonFinite, bytes } = await engine.write(expr);
     share.finish();
     if (nonFinite > 0) warnings.push(nonFiniteWarning(job.name, nonFinite, await nonFiniteInputs(job, engine)));
-    return warnings;
+    return bytes === undefined ? { warnings } : { warnings, bytes };
   } finally {
     engine.close();
   }

@@ -10,6 +10,11 @@ import { modelCard } from "./model-card.ts";
 export const RECIPE_FILE = "mergekit_config.yml";
 const INDEX_FILE = "model.safetensors.index.json";
 
+/** Names of the files that `writeSideFiles` writes, but for the model card. */
+export function sideFileNames({ donor, shards }: MergePlan): string[] {
+  return [...donor.files, ...(donor.hasConfig ? ["config.json"] : []), ...(shards.length > 1 ? [INDEX_FILE] : []), RECIPE_FILE];
+}
+
 /** Writes config, index, tokenizer files, model card and recipe into `folder`; `out` is the name it will have. */
 export async function writeSideFiles(plan: MergePlan, folder: string, out: string): Promise<void> {
   for (const name of plan.donor.files) await copyFile(join(plan.donor.folder, name), join(folder, name));
@@ -20,7 +25,7 @@ export async function writeSideFiles(plan: MergePlan, folder: string, out: strin
 }
 
 /** The donor's config as it was written, but for the values that the merge changed. */
-async function outputConfig(plan: MergePlan): Promise<string> {
+export async function outputConfig(plan: MergePlan): Promise<string> {
   const text = await readFile(join(plan.donor.folder, "config.json"), "utf8");
   return plan.config.reduce((config, { path, value }) => setJsonValue(config, path, value), text);
 }

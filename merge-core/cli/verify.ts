@@ -1,0 +1,84 @@
+// weightsmith verify OUT: is a result what its manifest says, and does merging again give it?
+import { join } from "node:path";
+import { type Diagnostic, inputError, WeightsmithError } from "../diagnostics.ts";
+import { modelOpener } from "../plan/open-model.ts";
+import { defaultMemoryBytes } from "../run/memory.ts";
+import { compareRebuilt } from "../run/rebuild.ts";
+import { RECIPE_FILE } from "../run/side-files.ts";
+import { type Verification, verifyOutput } from "../run/verify.ts";
+import { VERSION } from "../version.ts";
+import type { Command, CommandContext } from "./command.ts";
+import { planText } from "./load-plan.ts";
+import { type Arguments, flag, MEMORY, number, positionals, THREADS, text, threads } from "./options.ts";
+import { formatBytes } from "./output.ts";
+
+export const verify: Command = {
+  name: "verify",
+  summary: "check a result against its manifest, or by merging again",
+  usage: "OUT",
+  help: `
+Compares the files of a merged model with weightsmith.json: names, sizes, sha256 sums, recipe. With --rebuild it plans the
+recipe in OUT again, merges into memory, tensor by tensor, and compares every byte; nothing is written. Exit status 2 if
+anything differs. The recipe's relative paths start in the current folder, or where there is nothing, in --models.
+
+  weightsmith verify ./merged
+  weightsmith verify ./merged --rebuild --models ./recipes`,
+  options: [
+    { name: "rebuild", type: "flag", doc: "merge again into memory and compare every byte" },
+    { name: "models", type: "string", value: "FOLDER", doc: "where relative model paths start: the folder of the recipe (default: OUT)" },
+    MEMORY,
+    THREADS,
+  ],
+  async run(args, context) {
+    const [out = ""] = positionals(args, ["OUT"]);
+    const { output, signal } = context;
+    let checkedBytes = 0;
+    const verified = await verifyOutput(out, {
+      signal,
+      onFile: (_, sizeBytes) => {
+        checkedBytes += sizeBytes;
+      },
+    });
+    const rebuilt = flag(args, "rebuild") ? await rebuild(out, verified, args, context) : undefined;
+    const diagnostics = [...verified.diagnostics, ...(rebuilt?.diagnostics ?? [])];
+    if (diagnostics.some(({ severity }) => severity === "error")) throw new WeightsmithError(errorsFirst(diagnostics));
+    output.diagnostics(diagnostics);
+    const { files, planHash, seed } = verified.manifest;
+    const tensors = rebuilt === undefined ? {} : { rebuiltTensors: rebuilt.tensors };
+    output.result(
+      { ok: true, out, files: files.length, bytes: checkedBytes, planHash, seed, ...tensors, diagnostics },
+      `${out}: ${files.length} files, ${formatBytes(checkedBytes)}, as they were written${rebuilt === undefined ? "" : `; merging again gives the same ${rebuilt.tensors} tensors`}`,
+    );
+  },
+};
+
+const errorsFirst = (list: readonly Diagnostic[]): Diagnostic[] => [
+  ...list.filter(({ severity }) => severity === "error"),
+  ...list.filter(({ severity }) => severity !== "error"),
+];
+
+async function rebuild(
+  out: string,
+  { recipe, manifest }: Verification,
+  args: Arguments,
+  { output, signal }: CommandContext,
+): Promise<{ tensors: number; diagnostics: readonly Diagnostic[] }> {
+  const file = join(out, RECIPE_FILE);
+  if (recipe === undefined) throw inputError("output-recipe-differs", "there is no recipe to merge again", { file });
+  const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
+  const open = modelOpener(join(text(args, "models") ?? out, RECIPE_FILE), { signal });
+  const { plan } = await planText(recipe, file, open, { seed: manifest.seed, memoryBytes });
+  const differences = await compareRebuilt(plan, out, manifest, {
+    memoryBytes,
+    threads: threads(args),
+    signal,
+    onProgress: (p) => output.progress({ stage: "rebuild", done: p.bytesDone, total: p.bytesTotal, unit: "bytes", detail: p.tensor }),
+  });
+  return { tensors: plan.jobs.length, diagnostics: [...differences, ...otherVersion(file, manifest.weightsmith)] };
+}
+
+function otherVersion(file: string, found: string): Diagnostic[] {
+  if (found === VERSION) return [];
+  const message = "merged by another version of weightsmith, which may have rounded or drawn differently";
+  return [{ code: "other-version", severity: "warning", message, file, found, expected: VERSION }];
+}
