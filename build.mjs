@@ -51,7 +51,7 @@ const node = {
   splitting: true,
   sourcemap: "linked",
   chunkNames: "chunk-[hash]",
-  external: ["koffi", "webgpu", "@tensorflow/tfjs-node", "@tensorflow/tfjs-node-gpu", "@tensorflow/tfjs-backend-webgpu"],
+  external: ["playwright-core", "koffi", "webgpu", "@tensorflow/tfjs-node", "@tensorflow/tfjs-node-gpu", "@tensorflow/tfjs-backend-webgpu"],
   loader: { ".wasm": "binary" },
   logLevel: "warning",
   // Some dependencies are CommonJS inside and call require() for node's own modules.
@@ -65,25 +65,25 @@ const programs = {
   "compute-worker": "merge-core/compute/worker.ts",
 };
 
-/** Scripts that run inside a web page. */
-const pages = { report: "webviews/report/main.ts", inspector: "webviews/inspector/main.ts" };
-
-/** The extension host loads CommonJS; in this package only a .cjs file is that. */
-function buildExtension(outdir) {
+/** CommonJS that runs inside the editor: its own module loader knows no other, and in this package only a .cjs file is that. */
+function buildForEditor(entryPoints, outdir, more = {}) {
   return build({
     bundle: true,
     format: "cjs",
     platform: "node",
     target: "node20",
-    entryPoints: present({ extension: "extension/extension.ts" }),
+    entryPoints,
     outdir,
     outExtension: { ".js": ".cjs" },
-    external: ["vscode"],
-    minify: true,
+    external: ["vscode", "mocha"],
     sourcemap: "linked",
     logLevel: "warning",
+    ...more,
   });
 }
+
+/** Scripts that run inside a web page. */
+const pages = { report: "webviews/report/main.ts", inspector: "webviews/inspector/main.ts" };
 
 function present(entries) {
   return Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(file)));
@@ -119,10 +119,19 @@ if (process.argv.includes("--tests")) {
   const tests = {
     ...entries("test", ".test.ts"),
     ...entries("test", ".bench.ts"),
+    ...entries("test", ".e2e.ts"),
     ...present({ bench: "test/bench/main.ts", zoo: "scripts/zoo/main.ts", schema: "scripts/schema/main.ts" }),
   };
-  await Promise.all([build({ ...node, outdir: OUT, entryPoints: { ...present(programs), ...tests } }), buildPages(OUT)]);
+  await Promise.all([
+    build({ ...node, outdir: OUT, entryPoints: { ...present(programs), ...tests } }),
+    buildPages(OUT),
+    buildForEditor({ host: "test/e2e/host/main.ts" }, OUT),
+  ]);
 } else {
   for (const file of readdirSync("dist")) if (file !== "kernels.wasm") rmSync(join("dist", file), { recursive: true });
-  await Promise.all([build({ ...node, outdir: "dist", entryPoints: present(programs) }), buildPages("dist"), buildExtension("dist")]);
+  await Promise.all([
+    build({ ...node, outdir: "dist", entryPoints: present(programs) }),
+    buildPages("dist"),
+    buildForEditor({ extension: "extension/extension.ts" }, "dist", { minify: true }),
+  ]);
 }

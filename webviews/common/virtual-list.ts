@@ -34,6 +34,11 @@ export class VirtualList {
     new ResizeObserver(() => this.#schedule()).observe(this.element);
   }
 
+  /** Room that the scroll bar takes, for a header above the list to leave free too. */
+  get scrollBarWidth(): number {
+    return this.element.offsetWidth - this.element.clientWidth;
+  }
+
   get activeIndex(): number {
     return this.#active;
   }

@@ -79,6 +79,7 @@ export class CheckpointView {
     this.#count.textContent = shown === tensors.length ? `${shown} tensors` : `${shown} of ${tensors.length} tensors`;
     this.#drawHeader();
     this.#list.reset(this.#rows.length, toTop);
+    this.#header.style.paddingRight = `${2 + this.#list.scrollBarWidth}px`;
   }
 
   #drawHeader(): void {

@@ -1,0 +1,181 @@
+// The packaged extension as a user meets it: by palette, keyboard and what is on the screen.
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Browser, Page } from "playwright-core";
+import { MANY_TENSORS, writeWorkspace } from "./fixtures.ts";
+import { type Server, startServer } from "./server.ts";
+import { answer, command, launchBrowser, openFile, openWorkbench, quickInput, webview } from "./workbench.ts";
+
+const VSIX = process.env.VSIX ?? "weightsmith.vsix";
+const SHOTS = join(import.meta.dirname, "screenshots");
+
+describe("the packaged extension", function () {
+  this.timeout(120_000);
+  let browser: Browser;
+  let server: Server;
+  let page: Page;
+  const shot = (name: string) => page.screenshot({ path: join(SHOTS, `${name}.png`) });
+  const row = (text: string | RegExp) => page.locator(".pane-body .monaco-list-row", { hasText: text }).first();
+
+  before(async () => {
+    mkdirSync(SHOTS, { recursive: true });
+    browser = await launchBrowser();
+    server = await startServer({ vsix: VSIX });
+    writeWorkspace(server.workspace);
+    page = await openWorkbench(browser, server.url());
+  });
+  afterEach(async function () {
+    if (this.currentTest?.isFailed()) await shot(`failed ${this.currentTest.title}`.replaceAll(/[^\w]+/g, "-").slice(0, 80));
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  it("shows a checkpoint from its headers: totals, roles, tensors; filters and groups by keyboard", async () => {
+    await openFile(page, "models/base/model.safetensors");
+    const frame = await webview(page, '[data-testid="inspector"] .list-row');
+    assert.match((await frame.locator(".totals").textContent()) ?? "", /1\.66 k parameters.*6\.47 KiB.*F32.*21 tensors.*2 layers/);
+    assert.match((await frame.locator("svg.treemap").getAttribute("aria-label")) ?? "", /attention 46\.4 %/);
+    await shot("checkpoint");
+    await frame.getByLabel("Filter tensors").fill("mlp layer:1");
+    await frame.locator('[data-testid="tensor-count"]', { hasText: "3 of 21 tensors" }).waitFor();
+    await frame.getByLabel("Filter tensors").fill("");
+    await frame.getByLabel("Group tensors by").selectOption("layer");
+    await frame.locator(".group-row", { hasText: "layer 0" }).waitFor();
+    await frame.locator('[role="grid"]').focus();
+    await page.keyboard.press("Enter");
+    await frame.locator('.group-row[aria-expanded="false"]', { hasText: "outside layers" }).waitFor();
+    await shot("checkpoint-grouped");
+  });
+
+  it("keeps the table's state while its tab is hidden", async () => {
+    await openFile(page, "good.merge.yml");
+    await openFile(page, "models/base/model.safetensors");
+    const frame = await webview(page, '[data-testid="inspector"] .group-row');
+    assert.equal(await frame.getByLabel("Group tensors by").inputValue(), "layer");
+  });
+
+  it("opens a sharded model as one through its index", async () => {
+    await openFile(page, "sharded/model.safetensors.index.json");
+    const frame = await webview(page, 'h1:text-is("sharded/model.safetensors.index.json")');
+    assert.match((await frame.locator(".totals").textContent()) ?? "", /21 tensors.*2 files/);
+  });
+
+  it("says what is wrong with a damaged file, and where", async () => {
+    await openFile(page, "cut.safetensors");
+    const frame = await webview(page, '[data-testid="inspector-problem"]');
+    const text = (await frame.locator('[data-testid="inspector-problem"]').textContent()) ?? "";
+    assert.match(text, /tensor a lies beyond the end of the file/);
+    assert.match(text, /safetensors-truncated/);
+    await shot("damaged");
+  });
+
+  it(`scrolls ${MANY_TENSORS} tensors, and shows names as text`, async () => {
+    await openFile(page, "many.safetensors");
+    const frame = await webview(page, `[data-testid="tensor-count"]:text-is("${MANY_TENSORS} tensors")`);
+    assert.equal(await frame.locator(".list-row .cell-name").first().textContent(), "<img src=x onerror=alert(1)>");
+    assert.equal(await frame.locator("img").count(), 0);
+    assert.ok((await frame.locator(".list-row").count()) < 100, "only rows in sight are in the document");
+    const times = (await frame.evaluate(scrollThrough)).sort((a, b) => a - b);
+    const [median = 99, slow = 99] = [times[Math.floor(times.length / 2)], times[Math.floor(0.95 * times.length)]];
+    console.log(`      frames every ${median.toFixed(1)} ms while scrolling (median), ${slow.toFixed(1)} ms (95th percentile)`);
+    assert.ok(median < 17.5, `${median.toFixed(1)} ms between frames is less than 60 a second`);
+    await frame.locator('[role="grid"]').focus();
+    await page.keyboard.press("End");
+    await frame.locator(".list-row", { hasText: "model.layers.999.mlp.experts.99.weight" }).waitFor();
+    await shot("many-tensors");
+  });
+
+  it("lists models, with their facts when opened up", async () => {
+    await page.locator('.activitybar [aria-label="Weightsmith"]').first().click();
+    await row("expert-a").locator(".monaco-tl-twistie").click();
+    await row(/Parameters\s*1\.66 k/).waitFor({ timeout: 20_000 });
+    await shot("models");
+  });
+
+  it("makes a new recipe by four questions", async () => {
+    await command(page, "Weightsmith: New Merge Recipe");
+    await answer(page, "How to combine the models", "task_arithmetic");
+    await answer(page, "The model that the others were fine-tuned from", "base");
+    await page.getByPlaceholder("The models to merge").waitFor();
+    for (const name of ["expert-a", "expert-b"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
+    await shot("new-recipe");
+    await page.keyboard.press("Enter");
+    await page.locator(".quick-input-title", { hasText: "4 of 4" }).waitFor();
+    await quickInput(page).fill("story");
+    await page.keyboard.press("Enter");
+    await page.locator(".tab", { hasText: "story.merge.yml" }).waitFor();
+    await page.locator(".view-lines", { hasText: "task_arithmetic" }).waitFor();
+  });
+
+  it("underlines a planted error and mends it by quick fix", async () => {
+    await openFile(page, "planted.merge.yml");
+    await page.locator(".squiggly-error").first().waitFor();
+    await command(page, "Go to Next Problem in Files");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Control+.");
+    await page.locator(".action-widget", { hasText: "Change to ties" }).waitFor();
+    await shot("quick-fix");
+    await page.keyboard.press("Enter");
+    await page.locator(".squiggly-error").first().waitFor({ state: "detached" });
+    await page.keyboard.press("Control+S");
+  });
+
+  it("plans a recipe from the lens above it", async () => {
+    await openFile(page, "good.merge.yml");
+    await page.locator(".codelens-decoration a", { hasText: "Plan" }).click();
+    await page.locator(".tab", { hasText: "good.plan.txt" }).waitFor();
+    await page.locator(".view-lines", { hasText: "ties" }).waitFor();
+    await shot("plan");
+  });
+
+  it("runs a recipe, shows it among the runs, and opens its output", async () => {
+    await openFile(page, "good.merge.yml");
+    await command(page, "Weightsmith: Run Merge");
+    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    assert.equal(await quickInput(page).inputValue(), "good-merged");
+    await page.keyboard.press("Enter");
+    await row(/merge good\s*done/).waitFor({ timeout: 60_000 });
+    assert.ok(existsSync(join(server.workspace, "good-merged", "model.safetensors")));
+    await shot("run-done");
+    await page.locator(".notification-toast", { hasText: "Done: merge good" }).getByRole("button", { name: "Open Output" }).click();
+    const frame = await webview(page, 'h1:text-is("good-merged/model.safetensors")');
+    assert.match((await frame.locator(".totals").textContent()) ?? "", /21 tensors/);
+    await shot("output");
+  });
+
+  it("asks before it replaces an output", async () => {
+    await openFile(page, "good.merge.yml");
+    await command(page, "Weightsmith: Run Merge");
+    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await page.keyboard.press("Enter");
+    await page.locator(".monaco-dialog-box", { hasText: "good-merged is there already" }).waitFor();
+    await shot("replace");
+    await page.locator(".monaco-dialog-box").getByRole("button", { name: "Cancel" }).click();
+  });
+
+  it("shows the engines of this machine", async () => {
+    await command(page, "Weightsmith: Show Engines");
+    await page.locator(".tab", { hasText: "engines.txt" }).waitFor({ timeout: 60_000 });
+    await page.locator(".view-lines", { hasText: "GFLOP" }).waitFor();
+    await shot("engines");
+  });
+});
+
+/** In the page: scrolls from top to end, a step a frame, and gives the times between frames. */
+async function scrollThrough(): Promise<number[]> {
+  const list = document.querySelector<HTMLElement>(".list");
+  const times: number[] = [];
+  if (list === null) return times;
+  const step = (list.scrollHeight - list.clientHeight) / 180;
+  let last = await new Promise<number>((resume) => requestAnimationFrame(resume));
+  for (let i = 1; i <= 180; i++) {
+    list.scrollTop = i * step;
+    const now = await new Promise<number>((resume) => requestAnimationFrame(resume));
+    times.push(now - last);
+    last = now;
+  }
+  return times;
+}

@@ -1,0 +1,116 @@
+// What a user does in the workbench, by keyboard and palette, with a bound on every wait.
+import { type Browser, chromium, type Frame, type Page } from "playwright-core";
+
+const WAIT_MS = 30_000;
+/** Begins a line of a host test that is meant for the reader. */
+const FIGURE = "figure: ";
+
+export function launchBrowser(): Promise<Browser> {
+  const args = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+  ];
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", timeout: WAIT_MS, args });
+}
+
+export async function openWorkbench(browser: Browser, url: string): Promise<Page> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+  const page = await context.newPage();
+  await page.goto(url, { timeout: WAIT_MS });
+  await page
+    .locator(".monaco-workbench .statusbar-item")
+    .first()
+    .waitFor({ timeout: 2 * WAIT_MS });
+  return page;
+}
+
+export const quickInput = (page: Page) => page.locator(".quick-input-widget input.input");
+
+/** Runs a command from the palette. The palette's list is a snapshot, and commands of extensions come later than the workbench: hence the retries. */
+export async function command(page: Page, title: string): Promise<void> {
+  const row = page.locator(".quick-input-list .monaco-list-row", { hasText: title }).first();
+  for (const end = Date.now() + WAIT_MS; ; ) {
+    await page.keyboard.press("F1");
+    await quickInput(page).waitFor({ timeout: WAIT_MS });
+    await quickInput(page).fill(`>${title}`);
+    try {
+      await row.waitFor({ timeout: 1500 });
+      await row.click();
+      return;
+    } catch {
+      await page.keyboard.press("Escape");
+    }
+    if (Date.now() > end) throw new Error(`no such command: ${title}`);
+  }
+}
+
+/** Opens a file of the workspace by its name. */
+export async function openFile(page: Page, name: string): Promise<void> {
+  await page.keyboard.press("Control+P");
+  await quickInput(page).waitFor({ timeout: WAIT_MS });
+  await quickInput(page).fill(name);
+  await page
+    .locator(".quick-input-list .monaco-list-row", { hasText: name.split("/").at(-1) ?? name })
+    .first()
+    .click({ timeout: WAIT_MS });
+}
+
+/** Answers the quick pick or input box that is open: types, then takes the first row or confirms. */
+export async function answer(page: Page, placeholder: string | RegExp, text: string): Promise<void> {
+  const box = page.getByPlaceholder(placeholder);
+  await box.waitFor({ timeout: WAIT_MS });
+  await box.fill(text);
+  const row = page.locator(".quick-input-list .monaco-list-row", { hasText: text }).first();
+  await row.waitFor({ timeout: WAIT_MS });
+  await page.keyboard.press("Enter");
+}
+
+/** The document of a page of an extension: the frame that holds something matching the selector. */
+export async function webview(page: Page, selector: string): Promise<Frame> {
+  for (const end = Date.now() + WAIT_MS; Date.now() < end; await new Promise((r) => setTimeout(r, 100))) {
+    for (const frame of page.frames()) {
+      if (frame === page.mainFrame()) continue;
+      // A frame that goes away while it is asked holds nothing.
+      if (
+        (await frame
+          .locator(selector)
+          .count()
+          .catch(() => 0)) > 0
+      )
+        return frame;
+    }
+  }
+  throw new Error(
+    `no page with ${selector}; frames: ${page
+      .frames()
+      .map((f) => f.url())
+      .join(", ")}`,
+  );
+}
+
+/** Runs the tests that the URL names in the extension host; their exit code. */
+export async function runHostTests(browser: Browser, url: string, limitMs: number): Promise<number | "timeout"> {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  let timer: NodeJS.Timeout | undefined;
+  const ended = new Promise<number | "timeout">((settle) => {
+    timer = setTimeout(() => settle("timeout"), limitMs);
+    void page.exposeFunction("codeAutomationExit", (code: number) => settle(code));
+  });
+  // The workbench says much of its own here; the tests mark what they measured.
+  await page.exposeFunction("codeAutomationLog", (_type: string, args: unknown) => {
+    const text = [args].flat().map(String).join(" ");
+    if (text.includes(FIGURE)) console.log(`      ${text.slice(text.indexOf(FIGURE) + FIGURE.length)}`);
+  });
+  await page.goto(url);
+  const code = await ended;
+  clearTimeout(timer);
+  await context.close();
+  return code;
+}
