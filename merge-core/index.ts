@@ -1,1 +1,33 @@
-export {};
+// The public API for Node programs. Each name is documented where it is defined; what is not here may change without notice.
+
+export { foldLora, type LoraAdapter, type LoraFactors } from "./adapters/lora.ts";
+export { readPeftLora, writePeftLora } from "./adapters/peft-lora.ts";
+export { openFile } from "./bytes/file-source.ts";
+export { memorySource } from "./bytes/memory-source.ts";
+export type { ByteSource, ReadOptions } from "./bytes/source.ts";
+export type { Checkpoint, Shard, TensorEntry } from "./checkpoints/checkpoint.ts";
+export { type CheckpointSummary, describeCheckpoint } from "./checkpoints/describe.ts";
+export { openCheckpoint } from "./checkpoints/open-checkpoint.ts";
+export { placeOf, type TensorPlace, type TensorRole } from "./checkpoints/tensor-roles.ts";
+export { type Diagnostic, formatDiagnostic, nearestName, type Severity, type SourceRange, WeightsmithError } from "./diagnostics.ts";
+export { type EvaluateOptions, type Evaluation, evaluate, evaluateCheckpoint } from "./evaluate/evaluate.ts";
+export { narrowFromFloat32, widenToFloat32 } from "./formats/dtype-codecs.ts";
+export { DTYPE_BYTES, type DType, type FloatDType } from "./formats/dtypes.ts";
+export { readHeader, type SafetensorsHeader, type TensorRange } from "./formats/safetensors.ts";
+export { encodeSafetensors, layoutFile, type TensorSpec } from "./formats/safetensors-write.ts";
+export type { MergeMethod, ParameterSpec } from "./methods/method.ts";
+export { findMethod, methods } from "./methods/registry.ts";
+export { initBackend } from "./nn/backend.ts";
+export { type GenerateOptions, generate } from "./nn/generate.ts";
+export { loadModel, type Model, modelFromTensors } from "./nn/model.ts";
+export { formatPlan } from "./plan/format-plan.ts";
+export { modelOpener, type OpenModel } from "./plan/open-model.ts";
+export type { MergePlan, TensorJob } from "./plan/plan.ts";
+export { type PlanOptions, type PlanResult, planMerge } from "./plan/plan-merge.ts";
+export { type ParsedRecipe, parseRecipe } from "./recipe/parse-recipe.ts";
+export type { Recipe } from "./recipe/recipe.ts";
+export { recipeJsonSchema } from "./recipe/schema.ts";
+export { type MergeResult, type RunOptions, runMerge } from "./run/execute.ts";
+export { parseTrainConfig, readTrainConfig, type TrainConfig } from "./train/config.ts";
+export { type TrainOptions, type TrainProgress, type TrainResult, train } from "./train/train.ts";
+export { VERSION } from "./version.ts";
