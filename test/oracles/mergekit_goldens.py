@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import zlib
 
 import torch
 import yaml
@@ -24,14 +25,14 @@ from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
 
 from common import FIXTURES, provenance, write_json
-from mergekit_recipes import RECIPES
+from mergekit_recipes import AGAIN_IN_FLOAT64, RECIPES
 
 FOLDER = FIXTURES / "mergekit"
 MODELS = FOLDER / "models"
 SHAPE = dict(
     vocab_size=64,
     hidden_size=12,
-    intermediate_size=20,
+    intermediate_size=13,
     num_hidden_layers=3,
     num_attention_heads=2,
     num_key_value_heads=1,
@@ -43,8 +44,7 @@ SHAPE = dict(
 
 def seeded(*parts):
     """A generator for one named thing, so that adding a model leaves the others as they were."""
-    text = "/".join(map(str, parts)).encode()
-    return torch.Generator().manual_seed(int.from_bytes(text[-7:], "little"))
+    return torch.Generator().manual_seed(zlib.crc32("/".join(parts).encode()))
 
 
 def base_weights(config):
@@ -102,6 +102,7 @@ def llama_family():
         save_model(name, config, weights)
         save_model(f"{name}-bf16", config, weights, torch.bfloat16)
     save_model("a-f16", config, family["a"], torch.float16)
+    save_model("a-again", config, family["a"])
     return config, family
 
 
@@ -185,26 +186,33 @@ def lora_adapter():
     (MODELS / "lora-q-v-down" / "README.md").unlink(missing_ok=True)
 
 
+def merge(recipe, out, scratch, options):
+    LoaderCache().loaders.clear()
+    merge_options = MergeOptions(quiet=True, write_model_card=False, copy_tokenizer=False, lora_merge_cache=str(scratch / "lora-cache"), **options)
+    run_merge(MergeConfiguration.model_validate(recipe), str(out), merge_options)
+    tensors = {}
+    for file in sorted(out.glob("*.safetensors")):
+        tensors.update(load_file(file))
+    return tensors
+
+
 def run_recipe(name, recipe, options, scratch):
-    """One merge in a folder of its own; keeps weights, config and, where one was built, the tokenizer."""
+    """One merge in a folder of its own; keeps weights, config and, where one was built, the vocabulary."""
     out = scratch / name
     text = yaml.safe_dump(recipe, sort_keys=False)
     (FOLDER / "recipes").mkdir(exist_ok=True)
     (FOLDER / "recipes" / f"{name}.yml").write_text(text)
-    LoaderCache().loaders.clear()
-    merge_options = MergeOptions(quiet=True, write_model_card=False, copy_tokenizer=False, lora_merge_cache=str(scratch / "lora-cache"), **options)
-    run_merge(MergeConfiguration.model_validate(yaml.safe_load(text)), str(out), merge_options)
+    tensors = merge(yaml.safe_load(text), out, scratch, options)
     golden = FOLDER / "golden" / name
     golden.mkdir(parents=True)
-    shutil.copy(out / "config.json", golden / "config.json")
-    files = sorted(out.glob("*.safetensors"))
-    tensors = {}
-    for file in files:
-        tensors.update(load_file(file))
     save_file(tensors, golden / "model.safetensors", metadata={"format": "pt"})
+    shutil.copy(out / "config.json", golden / "config.json")
     if "tokenizer" in recipe or "tokenizer_source" in recipe:
         vocab = PreTrainedTokenizerFast.from_pretrained(out).get_vocab()
         write_json(golden / "vocab.json", dict(sorted(vocab.items(), key=lambda item: item[1])))
+    if name in AGAIN_IN_FLOAT64:
+        exact = merge({**yaml.safe_load(text), "dtype": "float64"}, scratch / f"{name}-float64", scratch, options)
+        save_file({key: value.float() for key, value in exact.items()}, golden / "float64.safetensors", metadata={"format": "pt"})
 
 
 def main():

@@ -138,6 +138,8 @@ add("breadcrumbs-ties", method("breadcrumbs_ties", weighted(0.6, 0.4, 0.5), base
 # the others that need a base
 add("sce", method("sce", plain("a", "b", "c"), base="base"))
 add("sce-topk", method("sce", plain("a", "b", "c"), base="base", parameters={"select_topk": 0.4}))
+add("sce-topk-equal-models", method("sce", plain("a", "a-again"), base="base", parameters={"select_topk": 0.4}))
+add("ties-equal-models", method("ties", [model("a", weight=0.6), model("a-again", weight=0.4)], base="base", parameters={"density": 0.5}))
 add("model-stock", method("model_stock", plain("a", "b", "c"), base="base"))
 add("model-stock-filter-wise", method("model_stock", plain("a", "b"), base="base", parameters={"filter_wise": True}))
 add("nearswap", method("nearswap", plain("a"), base="base", parameters={"t": 0.02}))
@@ -188,6 +190,7 @@ add(
 add("tied", method("ties", [model("tied-a", weight=1)], base="tied-base", parameters={"density": 0.6}))
 add("tied-and-untied", method("linear", [model("tied-a", weight=0.5), model("untied-b", weight=0.5)], base="tied-a"))
 add("rows-cropped", method("linear", [model("a-rows70", weight=0.5), model("b", weight=0.5)], base="b"), unsafe_truncate_embeddings=True)
+add("rows-cropped-bigger-base", method("linear", [model("a-rows70", weight=0.5), model("b", weight=0.5)], base="a-rows70"), unsafe_truncate_embeddings=True)
 add("rows-cropped-task-arithmetic", method("task_arithmetic", [model("a-rows70", weight=0.5)], base="base"), unsafe_truncate_embeddings=True)
 add("qwen2", method("ties", [model("qwen2-a", weight=0.6), model("qwen2-b", weight=0.4)], base="qwen2-base", parameters={"density": 0.5}))
 add("gpt2", method("task_arithmetic", [model("gpt2-a", weight=0.6), model("gpt2-b", weight=0.4)], base="gpt2-base"))
@@ -220,3 +223,37 @@ add(
 # adapters
 add("lora-linear", method("linear", [{"model": "models/base+models/lora-q-v-down", "parameters": {"weight": 0.5}}, model("b", weight=0.5)], base="b"))
 add("lora-task-arithmetic", method("task_arithmetic", [{"model": "models/base+models/lora-q-v-down", "parameters": {"weight": 0.8}}, model("a", weight=0.4)], base="base"))
+
+# Where mergekit's float32 sums, norms and coefficients stray by more than a unit in the last place from its own float64:
+# these are run again in float64, and the result, rounded to float32, is stored beside the other.
+AGAIN_IN_FLOAT64 = [
+    "karcher",
+    "karcher-base-listed",
+    "linear-base-listed",
+    "linear-filters",
+    "linear-gradient",
+    "linear-negative",
+    "linear-precedence",
+    "linear-three",
+    "model-stock",
+    "model-stock-filter-wise",
+    "nearswap",
+    "multislerp",
+    "multislerp-base",
+    "multislerp-unnormalised",
+    "nuslerp-base",
+    "nuslerp-columns-base",
+    "nuslerp-rows",
+    "nuslerp",
+    "nuslerp-zero-sum",
+    "ram",
+    "ramplus-tl",
+    "sce",
+    "sce-topk",
+    "slerp",
+    "slerp-gradients",
+    "slerp-extrapolate",
+    "slices-linear-offsets",
+    "ties-rescale",
+    "breadcrumbs-rescale",
+]

@@ -1,0 +1,194 @@
+// Every stored recipe through our parser, planner and executor, compared with what mergekit made of it (mergekit_goldens.py).
+// Within 1 unit in the last place of the output's dtype, taken at the largest operand; the tables say which recipes differ, and why.
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { WeightsmithError } from "../../merge-core/diagnostics.ts";
+import { modelOpener } from "../../merge-core/plan/open-model.ts";
+import type { MergePlan, TensorJob } from "../../merge-core/plan/plan.ts";
+import { planMerge } from "../../merge-core/plan/plan-merge.ts";
+import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
+import { runMerge } from "../../merge-core/run/execute.ts";
+import { temporaryFolder } from "../helpers/folders.ts";
+import { readTensors, type StoredTensor, valuesOf } from "./read-tensors.ts";
+
+const FOLDER = "test/fixtures/oracles/mergekit";
+
+/** Methods of mergekit that are not here; their recipes are refused by name. */
+const ABSENT_METHODS: readonly string[] = ["arcee_fusion", "della", "della_linear"];
+
+/** Recipes that are refused for another reason, with the code of the diagnostic. */
+const REFUSED: Readonly<Record<string, string>> = {
+  "lora-linear": "reference-unsupported",
+  "lora-task-arithmetic": "reference-unsupported",
+  "model-stock-filter-wise": "unknown-parameter",
+  "nuslerp-columns-base": "unknown-parameter",
+  "nuslerp-rows": "unknown-parameter",
+  "tokenizer-base": "tokenizer-unsupported",
+  "tokenizer-model": "tokenizer-unsupported",
+  "tokenizer-padded": "tokenizer-unsupported",
+  "tokenizer-tokens": "tokenizer-unsupported",
+  "tokenizer-union": "tokenizer-unsupported",
+};
+
+/** Models of several dtypes and no dtype in the recipe: mergekit writes float32 beside a config that names the first model's dtype; ours keeps that dtype. */
+const KEPT_DTYPE: Readonly<Record<string, string>> = { "linear-f16-bf16": "F16", "linear-mixed-dtypes": "BF16" };
+
+/** Differences of bfloat16 numbers are often equal. Which of those at the threshold stay is left open there; here the first do. */
+const TIED: readonly string[] = ["ties-f32-out-bf16"];
+
+/** Where mergekit's config.json is not true to its tensors: a head of its own in a tied model, rows cropped without vocab_size, dtypes mixed. */
+const CORRECTED_CONFIG: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  "tied-and-untied": { tie_word_embeddings: false },
+  "rows-cropped-bigger-base": { vocab_size: 64 },
+  "linear-f16-bf16": { dtype: "float16" },
+  "linear-mixed-dtypes": { dtype: "bfloat16" },
+};
+
+/** Recipes that mergekit computes in bfloat16, each with the recipe that does the same in float32 and rounds once: that is what ours gives. */
+const ROUNDED_ONCE: Readonly<Record<string, string>> = {
+  "task-arithmetic-bf16": "task-arithmetic-f32-out-bf16",
+};
+
+describe("Recipes run by mergekit", () => {
+  const names = readdirSync(`${FOLDER}/recipes`).map((file) => file.slice(0, -4));
+
+  it("are all here, and every exception below names one of them", () => {
+    assert.ok(names.length >= 80);
+    for (const name of [...[REFUSED, KEPT_DTYPE, CORRECTED_CONFIG, ROUNDED_ONCE].flatMap(Object.keys)]) assert.ok(names.includes(name), name);
+  });
+
+  for (const name of names) {
+    const code = ABSENT_METHODS.includes(methodOf(name)) ? "unknown-method" : REFUSED[name];
+    if (code !== undefined) {
+      it(`${name}: refused with ${code}`, () => assert.rejects(planOf(name), (error) => error instanceof WeightsmithError && error.code === code));
+      continue;
+    }
+    it(`${name}: same tensors, config and values`, async () => {
+      const plan = await planOf(name);
+      const out = join(temporaryFolder(), "out");
+      await runMerge(plan, { out, threads: 1 });
+      await compareTensors(plan, out, ROUNDED_ONCE[name] ?? name);
+      compareConfigs(out, name);
+    });
+  }
+});
+
+function recipeText(name: string): string {
+  return readFileSync(`${FOLDER}/recipes/${name}.yml`, "utf8");
+}
+
+function methodOf(name: string): string {
+  return /^merge_method: (\w+)$/m.exec(recipeText(name))?.[1] ?? "";
+}
+
+async function planOf(name: string): Promise<MergePlan> {
+  // The recipes name models relative to the folder above theirs; the path is what they are resolved against.
+  const file = `${FOLDER}/${name}.yml`;
+  const { recipe, diagnostics } = parseRecipe(recipeText(name), file);
+  if (recipe === undefined) throw new WeightsmithError(diagnostics);
+  const { plan, diagnostics: findings } = await planMerge(recipe, modelOpener(file));
+  if (plan === undefined) throw new WeightsmithError(findings.filter(({ severity }) => severity === "error"));
+  return plan;
+}
+
+async function compareTensors(plan: MergePlan, out: string, name: string): Promise<void> {
+  const golden = `${FOLDER}/golden/${name}`;
+  const theirs = await readTensors(`${golden}/model.safetensors`);
+  const ours = await readFolder(out);
+  // Where mergekit's float32 strays from its float64, the latter is stored too and counts; ours may be off by 1 more than theirs.
+  const exact = existsSync(`${golden}/float64.safetensors`) ? await readTensors(`${golden}/float64.safetensors`) : theirs;
+  assert.deepEqual([...ours.keys()].sort(), [...theirs.keys()].sort());
+  let worst = { error: 0, where: "" };
+  let limit = 1;
+  for (const [tensor, expected] of exact) {
+    const actual = ours.get(tensor);
+    assert.ok(actual);
+    assert.equal(actual.dtype, KEPT_DTYPE[name] ?? expected.dtype, tensor);
+    assert.deepEqual(actual.shape, expected.shape, tensor);
+    const job = plan.jobs.find((candidate) => candidate.name === tensor);
+    const operands = await operandsOf(job);
+    const scale = { operands, dtype: actual.dtype, except: TIED.includes(name) ? tiedPositions(job, operands) : new Set<number>() };
+    const { error, index } = worstError(valuesOf(actual), valuesOf(expected), scale);
+    if (error > worst.error) worst = { error, where: `${tensor}[${index}]: ${valuesOf(actual)[index]}, mergekit ${valuesOf(expected)[index]}` };
+    limit = Math.max(limit, 1 + worstError(valuesOf(theirs.get(tensor)), valuesOf(expected), scale).error);
+  }
+  assert.ok(worst.error <= limit, `${worst.where}, ${worst.error} ulp, limit ${limit}`);
+}
+
+interface ErrorScale {
+  readonly operands: readonly Float32Array[];
+  readonly dtype: string;
+  /** Positions that are not compared. */
+  readonly except: ReadonlySet<number>;
+}
+
+/** The largest difference in units in the last place, at the size of the largest operand: sums that cancel are not held to less. */
+function worstError(ours: Float32Array, theirs: Float32Array, { operands, dtype, except }: ErrorScale): { error: number; index: number } {
+  const worst = { error: 0, index: 0 };
+  for (const [index, value] of theirs.entries()) {
+    if (except.has(index) || Object.is(ours[index], value)) continue;
+    const size = Math.max(Math.abs(value), ...operands.map((operand) => Math.abs(operand[index] ?? 0)));
+    const difference = Math.abs((ours[index] ?? Number.NaN) - value);
+    const error = Number.isNaN(difference) ? Number.POSITIVE_INFINITY : difference / unitInLastPlace(size, dtype);
+    if (error > worst.error) Object.assign(worst, { error, index });
+  }
+  return worst;
+}
+
+/** Positions at which some model's difference from the base is exactly as large as the last one kept, while others as large are dropped. */
+function tiedPositions(job: TensorJob | undefined, operands: readonly Float32Array[]): Set<number> {
+  assert.ok(job?.kind === "merge");
+  const base = operands[job.inputs.findIndex(({ isBase }) => isBase)];
+  const positions = new Set<number>();
+  for (const [k, { isBase, parameters }] of job.inputs.entries()) {
+    if (isBase) continue;
+    const sizes = (operands[k] ?? new Float32Array()).map((value, i) => Math.abs(value - (base?.[i] ?? 0)));
+    const descending = sizes.toSorted().reverse();
+    const kept = Math.max(1, Math.floor((parameters.density ?? 1) * sizes.length));
+    const last = descending[kept - 1] ?? 0;
+    if (last === descending[kept]) for (const [i, size] of sizes.entries()) if (size === last) positions.add(i);
+  }
+  return positions;
+}
+
+const MANTISSA_BITS: Readonly<Record<string, number>> = { F32: 23, F16: 10, BF16: 7 };
+
+/** Distance between the neighbours of a number of this size. */
+function unitInLastPlace(size: number, dtype: string): number {
+  return 2 ** (Math.floor(Math.log2(Math.max(size, 2 ** -24))) - (MANTISSA_BITS[dtype] ?? Number.NaN));
+}
+
+const files = new Map<string, Promise<Map<string, StoredTensor>>>();
+
+/** The values that the tensor is made from; those of cropped embeddings begin with the rows that are kept. */
+function operandsOf(job: TensorJob | undefined): Promise<Float32Array[]> {
+  const refs = job === undefined ? [] : job.kind === "copy" ? [job.source] : job.inputs;
+  return Promise.all(
+    refs.map(async ({ file, name }) => {
+      const tensors = files.get(file) ?? readTensors(file);
+      files.set(file, tensors);
+      return valuesOf((await tensors).get(name));
+    }),
+  );
+}
+
+async function readFolder(folder: string): Promise<Map<string, StoredTensor>> {
+  const shards = readdirSync(folder).filter((file) => file.endsWith(".safetensors"));
+  const tensors = await Promise.all(shards.map((file) => readTensors(join(folder, file))));
+  return new Map(tensors.flatMap((map) => [...map]));
+}
+
+const CONFIG_KEYS = ["num_hidden_layers", "n_layer", "vocab_size", "tie_word_embeddings", "dtype"] as const;
+
+function compareConfigs(out: string, name: string): void {
+  const ours = readConfig(out);
+  const theirs = { ...readConfig(`${FOLDER}/golden/${name}`), ...CORRECTED_CONFIG[name] };
+  for (const key of CONFIG_KEYS) assert.equal(ours[key], theirs[key], `config ${key}`);
+}
+
+/** The dtype has had two names. */
+function readConfig(folder: string): Record<string, unknown> {
+  const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8")) as Record<string, unknown>;
+  return { ...config, dtype: config.dtype ?? config.torch_dtype };
+}
