@@ -1,6 +1,8 @@
 // Every merge method, in the order in which they are listed to users.
+import { arceeFusion } from "./arcee-fusion.ts";
 import { breadcrumbs, breadcrumbsTies } from "./breadcrumbs.ts";
 import { dareLinear, dareTies } from "./dare.ts";
+import { della, dellaLinear } from "./della.ts";
 import { karcher } from "./karcher.ts";
 import { linear } from "./linear.ts";
 import type { MergeMethod } from "./method.ts";
@@ -17,8 +19,8 @@ import { ties } from "./ties.ts";
 
 export const methods: readonly MergeMethod[] = [
   ...[linear, slerp, nuslerp, multislerp, karcher],
-  ...[taskArithmetic, ties, dareLinear, dareTies, breadcrumbs, breadcrumbsTies, sce, modelStock],
-  ...[nearswap, ram, ramplusTl, passthrough],
+  ...[taskArithmetic, ties, dareLinear, dareTies, della, dellaLinear, breadcrumbs, breadcrumbsTies, sce, modelStock],
+  ...[nearswap, arceeFusion, ram, ramplusTl, passthrough],
 ];
 
 /** The method of that name; names are case-sensitive. */

@@ -1,5 +1,8 @@
 // Golden vectors, computed in float64 from the methods' published formulas; float32 arithmetic agrees to 1e-5.
 import assert from "node:assert/strict";
+import { input } from "../../merge-core/compute/expr.ts";
+import { createReferenceEngine } from "../../merge-core/compute/reference.ts";
+import { keepProbability } from "../../merge-core/methods/della.ts";
 import { type ArrayModel, mergeArrays } from "../helpers/merge-arrays.ts";
 
 const B = [0.5, -1.0, 0.25, 2.0, 1.5, 0.75, -0.5, -2.0];
@@ -135,9 +138,50 @@ const GOLDEN: readonly Golden[] = [
     parameters: { epsilon: 0.11, r: 0.5, alpha: 1 },
     expected: [0.32, -1.19, 0.7, 2.02, 1.925, 0.75, -0.465, -1.625],
   },
+  {
+    what: "by rows",
+    method: "nuslerp",
+    models: [...pair(), base],
+    parameters: { nuslerp_flatten: 0 },
+    expected: [0.506909, -1.372395, 0.629303, 1.938215, 1.994787, 0.751197, -0.498994, -1.837674],
+  },
+  {
+    what: "by columns",
+    method: "nuslerp",
+    models: [...pair(), base],
+    parameters: { nuslerp_flatten: 0, nuslerp_row_wise: 1 },
+    expected: [0.511903, -1.201031, 0.556784, 1.960785, 1.95479, 0.75171, -0.487734, -1.527301],
+  },
+  {
+    what: "by rows",
+    method: "model_stock",
+    models: [...pair(), base],
+    parameters: { filter_wise: 1 },
+    expected: [0.519626, -0.62711, -0.103264, 1.960748, 1.804489, 0.742836, -0.474924, -1.914027],
+  },
+  {
+    what: "one large change",
+    method: "arcee_fusion",
+    models: [
+      {
+        values: plus(
+          B,
+          D1.map((d, i) => (i === 4 ? 2 : d)),
+        ),
+      },
+      base,
+    ],
+    expected: [0.5, -1, 0.25, 2, 3.5, 0.75, -0.5, -1.75],
+  },
 ];
 
 describe("golden vectors", () => {
+  it("della: keep probabilities", () => {
+    const engine = createReferenceEngine({ name: "x", shape: [2, 4], seed: 0, inputs: [Float32Array.from(D1)] });
+    const expected = [0.3, 0.4333, 0.5667, 0.7, 0.7, 0.3, 0.4333, 0.5667];
+    for (const [i, p] of engine.write(keepProbability(input(0), 0.5, 0.2)).entries()) assert.ok(Math.abs(p - (expected[i] ?? 0)) < 1e-4, `element ${i}: ${p}`);
+  });
+
   for (const { what, method, models, parameters, expected } of GOLDEN)
     it(`${method}: ${what}`, async () => {
       const merged = await mergeArrays(method, models, { shape: [2, 4], ...(parameters && { parameters }) });

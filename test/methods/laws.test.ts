@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { randomKey, uniforms } from "../../merge-core/compute/rng.ts";
 import { methods } from "../../merge-core/methods/registry.ts";
+import { isLegal } from "../../merge-core/recipe/resolve-parameters.ts";
 import { type ArrayModel, arrayTask, mergeArrays } from "../helpers/merge-arrays.ts";
 
 /** Seeded values in [-1, 1), eight binary digits, so that sums of a few are exact in float32. */
@@ -32,7 +33,7 @@ const model = (id: string, numbers: Float32Array, parameters: Record<string, num
 const merge = (id: string, models: readonly ArrayModel[], parameters: Record<string, number> = {}, seed = 0) =>
   mergeArrays(id, models, { shape: SHAPE, seed, parameters: given(id, parameters) });
 
-const TASK_VECTORS = ["task_arithmetic", "ties", "dare_linear", "dare_ties"];
+const TASK_VECTORS = ["task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "della_linear", "breadcrumbs", "breadcrumbs_ties"];
 const largest = (a: Float32Array, b: ArrayLike<number>) => a.reduce((most, x, i) => Math.max(most, Math.abs(x - (b[i] ?? Number.NaN))), 0);
 
 describe("one model at weight 1 is returned", () => {
@@ -161,7 +162,40 @@ describe("sce", () => {
   });
 });
 
+describe("the registry", () => {
+  it("has the field's twenty methods, each with distinct parameters and a default within its range", () => {
+    assert.equal(new Set(methods.map(({ id }) => id)).size, 20);
+    for (const { id, parameters } of methods) {
+      assert.equal(new Set(parameters.map(({ name }) => name)).size, parameters.length, id);
+      for (const spec of parameters) assert.ok(typeof spec.default !== "number" || isLegal(spec, spec.default), `${id} ${spec.name}`);
+    }
+  });
+});
+
+describe("della", () => {
+  const size = 4000;
+  const [b, w] = [values(5, size).fill(0), values(6, size)];
+
+  it("keeps large elements of a row more often than small ones, the density on the whole", async () => {
+    const merged = await mergeArrays("della_linear", [{ values: b, isBase: true }, model("della_linear", w, { density: 0.5, epsilon: 0.4 })], {
+      shape: [4, 1000],
+      parameters: { rescale: 0 },
+    });
+    const share = (of: readonly number[]) => of.filter((i) => merged[i] !== 0).length / of.length;
+    const drawn = [...w.keys()].filter((i) => w[i] !== 0);
+    assert.ok(Math.abs(share(drawn) - 0.5) < 0.05);
+    assert.ok(share(drawn.filter((i) => Math.abs(w[i] ?? 0) > 0.75)) > 0.7);
+    assert.ok(share(drawn.filter((i) => Math.abs(w[i] ?? 0) < 0.25)) < 0.3);
+  });
+});
+
 describe("checks before a merge", () => {
+  it("refuse della's probabilities outside of (0, 1)", () => {
+    const check = (density: number, epsilon: number) =>
+      methods.find((m) => m.id === "della")?.check?.(arrayTask("della", [base, model("della", W1, { density, epsilon })]))?.code;
+    assert.deepEqual([check(0.5, 1.35), check(0.9, 0.15), check(0.5, 0.2), check(1, 0.15)], ["probability-range", "probability-range", undefined, undefined]);
+  });
+
   it("refuse weights that sum to zero where they would be divided by", () => {
     const check = (normalize: number) =>
       methods
