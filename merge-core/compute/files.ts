@@ -84,8 +84,8 @@ export function readFully(fd: number, target: Uint8Array, position: number, file
         severity: "error",
         message: "the file ends inside a tensor",
         file,
-        found: `end at byte ${position + done}`,
-        expected: `${target.byteLength - done} bytes more`,
+        found: `${fs.fstatSync(fd).size} bytes`,
+        expected: `at least ${position + target.byteLength}`,
         remedy: "check that the file is complete and that nothing writes to it",
       });
     }

@@ -42,5 +42,7 @@ function writeDetails(view: DataView, at: number, instruction: Instruction, sink
   // Reductions keep their lanes in the details, so their memory and key stand before those.
   const place = instruction.code >= FIRST_REDUCTION ? at - 8 : at;
   view.setUint32(place, sinkAddress(instruction.sink), true);
-  view.setUint32(place + 4, instruction.detail ?? 0, true);
+  instruction.details?.forEach((detail, i) => {
+    view.setUint32(place + 4 + i * 4, detail, true);
+  });
 }

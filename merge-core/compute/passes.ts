@@ -12,10 +12,10 @@ import { createControl, TILES_DONE, type TileInput, type TileJob, type TilePart,
 
 /** Kernels read and write up to this much past the end of a buffer. */
 const PADDING_BYTES = 64;
-/** Bins of the first histogram pass (NaN's is the last), two counters each; of the second, one each. */
-export const HIGH_BINS = 0x7f81;
-export const LOW_BINS = 0x10000;
-export const HISTOGRAM_BYTES = Math.max(HIGH_BINS * 8, LOW_BINS * 4);
+/** Bins of a histogram of the upper key bits; NaN is in the last. Each has two counters. */
+const HIGH_BINS = 0x7f81;
+/** A window's table starts with four words, of which the first counts the keys above it. */
+const WINDOW_HEAD = 4;
 
 export interface PassInput {
   readonly dtype: FloatDType;
@@ -32,6 +32,8 @@ export interface Pass {
   readonly end: number;
   /** Elements per tile, a multiple of 4096. */
   readonly tile: number;
+  /** Elements between the starts of tiles, if not all are to be visited. */
+  readonly stride?: number | undefined;
   readonly output?: { readonly dtype: FloatDType; readonly store: TileStore } | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onBytes?: ((bytes: number) => void) | undefined;
@@ -41,7 +43,7 @@ export interface PassResult {
   /** The inputs that the pass read. */
   readonly used: readonly number[];
   readonly nonFinite: number;
-  /** By sink: block results of a reduction in block order, or the counts of a histogram. */
+  /** By sink: block results of a reduction in block order, or the counts of a histogram (a window's after the count above it). */
   readonly gathered: readonly Float64Array[];
 }
 
@@ -68,7 +70,11 @@ export async function runPass(pool: ComputePool, pass: Pass): Promise<PassResult
   }
 }
 
-const isHistogram = (sink: Sink): boolean => sink.kind === "histogramHigh" || sink.kind === "histogramLow";
+/** Memory of a histogram, of which every thread has its own; 0 for other sinks. */
+function histogramBytes(sink: Sink): number {
+  if (sink.kind === "histogramHigh") return HIGH_BINS * 8;
+  return sink.kind === "histogramWindow" ? paddedBytes((WINDOW_HEAD + sink.width) * 4) : 0;
+}
 
 /** Where everything lies, relative to the pass's block of memory: first what threads share, then each thread's part. */
 class Layout {
@@ -90,7 +96,7 @@ class Layout {
     this.sharedBytes = paddedBytes(pass.sinks.length * this.blocks * 8);
     this.tableAt = programBytes(program);
     this.histogramsAt = this.tableAt + paddedBytes(pass.inputs.length * 4);
-    let at = this.histogramsAt + pass.sinks.filter(isHistogram).length * HISTOGRAM_BYTES;
+    let at = this.histogramsAt + pass.sinks.reduce((sum, sink) => sum + histogramBytes(sink), 0);
     const tile = Math.min(pass.tile, pass.end - pass.first);
     this.buffersAt = program.inputs.map((slot) => {
       const here = at;
@@ -112,7 +118,7 @@ class Layout {
   }
 
   histogram(part: number, sink: number): number {
-    return part + this.histogramsAt + this.#sinks.slice(0, sink).filter(isHistogram).length * HISTOGRAM_BYTES;
+    return part + this.histogramsAt + this.#sinks.slice(0, sink).reduce((sum, other) => sum + histogramBytes(other), 0);
   }
 }
 
@@ -123,14 +129,14 @@ function place(memory: WebAssembly.Memory, pass: Pass, program: Program, layout:
     all.fill(0, part + layout.histogramsAt, part + (layout.buffersAt[0] ?? layout.outputAt));
     // Partial results are indexed by the block's place in the tensor, histograms are the thread's own.
     const sinkAddress = (sink: number): number =>
-      isHistogram(pass.sinks[sink] as Sink) ? layout.histogram(part, sink) : layout.partials(base, sink) - (pass.first / BLOCK) * 8;
+      histogramBytes(pass.sinks[sink] as Sink) > 0 ? layout.histogram(part, sink) : layout.partials(base, sink) - (pass.first / BLOCK) * 8;
     linkProgram(program, memory.buffer, part, sinkAddress);
     return { program: part, table: part + layout.tableAt, buffers: layout.buffersAt.map((at) => part + at), output: part + layout.outputAt };
   });
-  const { first, end, tile } = pass;
+  const { first, end, tile, stride = tile } = pass;
   const output = pass.output === undefined ? undefined : { elementBytes: DTYPE_BYTES[pass.output.dtype], store: pass.output.store };
   const inputs = program.inputs.map((slot) => tileInput(pass.inputs[slot] as PassInput, slot));
-  return { control: createControl(), first, end, tile, code: codeOf(program), inputs, output, parts };
+  return { control: createControl(), first, end, tile, stride, code: codeOf(program), inputs, output, parts };
 }
 
 function tileInput(input: PassInput, slot: number): TileInput {
@@ -138,18 +144,23 @@ function tileInput(input: PassInput, slot: number): TileInput {
 }
 
 /** What a sink gathered, copied out of the pass's memory. */
-function gather(memory: WebAssembly.Memory, pass: Pass, layout: Layout, base: number, sink: number): Float64Array {
-  const kind = (pass.sinks[sink] as Sink).kind;
-  if (kind === "store") return new Float64Array(0);
-  if (!isHistogram(pass.sinks[sink] as Sink)) return new Float64Array(memory.buffer, layout.partials(base, sink), layout.blocks).slice();
-  const bins = kind === "histogramHigh" ? HIGH_BINS : LOW_BINS;
-  const counters = kind === "histogramHigh" ? 2 : 1;
+function gather(memory: WebAssembly.Memory, pass: Pass, layout: Layout, base: number, index: number): Float64Array {
+  const sink = pass.sinks[index] as Sink;
+  if (sink.kind === "store") return new Float64Array(0);
+  if (histogramBytes(sink) === 0) return new Float64Array(memory.buffer, layout.partials(base, index), layout.blocks).slice();
+  const [bins, counters] = sink.kind === "histogramWindow" ? [WINDOW_HEAD + sink.width, 1] : [HIGH_BINS, 2];
   const total = new Float64Array(bins);
   for (let thread = 0; thread < layout.threads; thread++) {
-    const counts = new Uint32Array(memory.buffer, layout.histogram(layout.part(base, thread), sink), bins * counters);
-    for (let i = 0; i < counts.length; i++) total[Math.floor(i / counters)] = (total[Math.floor(i / counters)] as number) + (counts[i] as number);
+    const counts = new Uint32Array(memory.buffer, layout.histogram(layout.part(base, thread), index), bins * counters);
+    for (let bin = 0, at = 0; bin < bins; bin++) for (let i = 0; i < counters; i++) total[bin] = (total[bin] as number) + (counts[at++] as number);
   }
-  return total;
+  return sink.kind === "histogramWindow" ? withoutPadding(total) : total;
+}
+
+/** A window's table without the unused words after the count of keys above. */
+function withoutPadding(table: Float64Array): Float64Array {
+  table.copyWithin(1, WINDOW_HEAD);
+  return table.subarray(0, table.length - WINDOW_HEAD + 1);
 }
 
 const PROGRESS_MS = 100;

@@ -11,7 +11,7 @@ export const DTYPE_CODES: Readonly<Record<FloatDType, number>> = { BF16: 0, F16:
 /** Instruction codes of kernels/program.ts. */
 export const CODES = {
   ...{ add: 0, sub: 1, mul: 2, div: 3, min: 4, max: 5, lt: 6, le: 7, gt: 8, ge: 9, eq: 10, neg: 11, abs: 12, sqrt: 13 },
-  ...{ mulAdd: 14, select: 15, trim: 16, bernoulli: 17, load: 18, store: 19, histogramHigh: 20, histogramLow: 21 },
+  ...{ mulAdd: 14, select: 15, trim: 16, bernoulli: 17, load: 18, store: 19, histogramHigh: 20, histogramWindow: 21 },
   ...{ sum: 32, sumAbs: 33, sumSquares: 34, dot: 35, countNonZero: 36, countTies: 37, maxAbs: 38 },
 };
 type Code = keyof typeof CODES;
@@ -22,7 +22,7 @@ export type Sink =
   | { readonly kind: "reduce"; readonly reduction: Reduction }
   | { readonly kind: "countTies"; readonly x: Expr; readonly key: number }
   | { readonly kind: "histogramHigh"; readonly x: Expr }
-  | { readonly kind: "histogramLow"; readonly x: Expr; readonly bin: number };
+  | { readonly kind: "histogramWindow"; readonly x: Expr; readonly low: number; readonly width: number };
 
 /** A register if >= 0, else the constant number -1 - n. */
 export type Operand = number;
@@ -36,9 +36,9 @@ export interface Instruction {
   readonly words?: readonly number[];
   /** A float64 in words 10 and 11. */
   readonly limit?: number;
-  /** The sink whose memory this instruction uses, and its second number (bin or key). */
+  /** The sink whose memory this instruction uses, and the numbers that go with it. */
   readonly sink?: number;
-  readonly detail?: number;
+  readonly details?: readonly number[];
 }
 
 export interface Program {
@@ -90,7 +90,11 @@ class Builder {
   sink(sink: Sink, index: number): void {
     if (sink.kind === "store") this.#use("store", [sink.x], { words: [0, DTYPE_CODES[sink.dtype]] });
     else if (sink.kind === "reduce") this.#reduce(sink.reduction, index);
-    else this.#use(sink.kind, [sink.x], { sink: index, detail: sink.kind === "countTies" ? sink.key : sink.kind === "histogramLow" ? sink.bin : 0 });
+    else
+      this.#use(sink.kind, [sink.x], {
+        sink: index,
+        details: sink.kind === "countTies" ? [sink.key] : sink.kind === "histogramWindow" ? [sink.low, sink.width] : [],
+      });
   }
 
   #reduce(reduction: Reduction, index: number): void {

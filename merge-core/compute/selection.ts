@@ -1,15 +1,20 @@
-// The k elements of largest magnitude without sorting: a histogram of the upper half of the magnitude bits, one of the lower
-// half inside the bin where the k-th lies, then, only if a tie has to be cut, tie counts by block and a look at one block.
+// The k elements of largest magnitude without sorting. A sample tells between which keys the k-th largest must lie; one pass over
+// all elements counts those above that window and, inside it, each key by itself. Should the window miss, or the tensor be too small for a
+// sample, a histogram of the upper key bits finds the window instead. If only some of several equal elements are kept, the last one kept
+// is found from counts per block. Sampling decides how much is read, never what is found.
 import type { Expr, MagnitudeSelection } from "./expr.ts";
-import { HISTOGRAM_BYTES } from "./passes.ts";
 import type { Sink } from "./program.ts";
 import { BLOCK, KEEP_ALL, KEEP_NONE, keyToValue, magnitudeKeys } from "./reference.ts";
+
+type Run = (sinks: readonly Sink[]) => Promise<readonly Float64Array[]>;
 
 export interface SelectionPasses {
   readonly size: number;
   readonly memoryBytes: number;
   readonly threads: number;
-  readonly run: (sinks: readonly Sink[]) => Promise<readonly Float64Array[]>;
+  readonly run: Run;
+  /** The same over a sample, where that is possible. */
+  readonly sample: Run | undefined;
   readonly values: (x: Expr, first: number, end: number) => Promise<Float32Array>;
 }
 
@@ -18,14 +23,24 @@ interface Item {
   readonly keep: number;
 }
 
+/** Below this many elements a sample says too little. */
+const SAMPLE_FROM = 1 << 22;
+/** Keys with the same upper 16 bits. */
+const BIN_KEYS = 1 << 16;
+/** A wider window costs more to clear and add up than it saves. */
+const MAX_WINDOW_BINS = 6;
+/** How far the sample's order statistics are trusted: standard deviations, and a share for neighbours being alike. */
+const DEVIATIONS = 4;
+const SHARE = 0.001;
+
 /** See TensorEngine.selectLargest. @throws RangeError if `keep` is no whole number from 0 to the size. */
 export async function selectByHistogram(items: readonly Item[], passes: SelectionPasses): Promise<MagnitudeSelection[]> {
   for (const { keep } of items)
     if (!Number.isInteger(keep) || keep < 0 || keep > passes.size) throw new RangeError(`cannot keep ${keep} of ${passes.size} elements`);
   const hard = items.filter(({ keep }) => keep > 0 && keep < passes.size);
   const found = new Map<Item, MagnitudeSelection>();
-  // Each item needs a histogram per thread; when there are many, they take turns.
-  const batch = Math.max(1, Math.floor(passes.memoryBytes / 4 / (HISTOGRAM_BYTES * passes.threads)));
+  // Each item needs a table per thread; when there are many, they take turns.
+  const batch = Math.max(1, Math.floor(passes.memoryBytes / 4 / (MAX_WINDOW_BINS * BIN_KEYS * 4 * passes.threads)));
   for (let at = 0; at < hard.length; at += batch) {
     const some = hard.slice(at, at + batch);
     const selections = await selectBatch(some, passes);
@@ -36,61 +51,117 @@ export async function selectByHistogram(items: readonly Item[], passes: Selectio
   return items.map((item) => found.get(item) ?? (item.keep === 0 ? KEEP_NONE : KEEP_ALL));
 }
 
-/** The k-th largest: its key, how many of the elements with that key are kept, and whether that is all of them. */
+/** Where the k-th largest key should be. */
+interface Window {
+  readonly low: number;
+  readonly width: number;
+  /** The key that it probably is. */
+  readonly guess: number;
+}
+
+/** The k-th largest: its key, how many of the elements with that key are kept, and whether that leaves some out. */
 interface Threshold {
   readonly key: number;
   readonly keepTies: number;
   readonly cut: boolean;
+  /** Elements with this key by block, where a right guess has counted them. */
+  readonly ties?: Float64Array | undefined;
 }
 
 async function selectBatch(items: readonly Item[], passes: SelectionPasses): Promise<MagnitudeSelection[]> {
-  const high = await passes.run(items.map(({ x }) => ({ kind: "histogramHigh", x })));
-  const bins = items.map(({ keep }, i) => findBin(high[i] as Float64Array, keep));
-  const low = await passes.run(items.map(({ x }, i) => ({ kind: "histogramLow", x, bin: bins[i]?.bin ?? 0 })));
-  const thresholds = bins.map(({ bin, rank }, i): Threshold => {
-    const last = findBin(low[i] as Float64Array, rank);
-    return { key: bin * 0x10000 + last.bin, keepTies: last.rank, cut: last.rank < last.count };
-  });
-  const limits = await tieLimits(items, thresholds, passes);
-  return thresholds.map(({ key }, i) => ({ threshold: keyToValue(key), tieLimit: limits[i] ?? Number.POSITIVE_INFINITY }));
+  const windows =
+    passes.sample === undefined || passes.size < SAMPLE_FROM ? items.map(() => undefined) : await sampleWindows(items, passes.size, passes.sample);
+  const thresholds = await searchWindows(items, windows, passes.run);
+  const missed = items.filter((_, i) => thresholds[i] === undefined);
+  const wide = missed.length === 0 ? [] : await searchWindows(missed, await scanWindows(missed, passes.run), passes.run);
+  const all = thresholds.map((threshold) => threshold ?? (wide.shift() as Threshold));
+  const limits = await tieLimits(items, all, passes);
+  return all.map(({ key }, i) => ({ threshold: keyToValue(key), tieLimit: limits[i] ?? Number.POSITIVE_INFINITY }));
 }
 
-/** The bin, from the top, that holds the element of this rank (1 is the largest), and the rank inside it. */
-function findBin(counts: Float64Array, rank: number): { bin: number; rank: number; count: number } {
+/** Windows from a sample; undefined where it leaves too wide a range. */
+async function sampleWindows(items: readonly Item[], size: number, sample: Run): Promise<(Window | undefined)[]> {
+  const upper = await sample(items.map(({ x }) => ({ kind: "histogramHigh", x })));
+  const ranges = items.map(({ keep }, i) => sampleRange(upper[i] as Float64Array, keep / size));
+  const exact = await sample(items.map(({ x }, i) => ({ kind: "histogramWindow", x, low: (ranges[i]?.middle.bin ?? 0) * BIN_KEYS, width: BIN_KEYS })));
+  return ranges.map(({ top, middle, bottom }, i) => {
+    const bins = top - bottom + 1;
+    const guess = middle.bin * BIN_KEYS + (findBin((exact[i] as Float64Array).subarray(1), middle.rank)?.bin ?? 0);
+    return bins > MAX_WINDOW_BINS ? undefined : { low: bottom * BIN_KEYS, width: bins * BIN_KEYS, guess };
+  });
+}
+
+/** The bins between which the element at this share from the top should be, from a sample's histogram. */
+function sampleRange(counts: Float64Array, share: number): { top: number; middle: Place; bottom: number } {
+  const drawn = counts.reduce((sum, count) => sum + count, 0);
+  const margin = DEVIATIONS * Math.sqrt(share * (1 - share) * drawn) + SHARE * drawn;
+  const at = (rank: number): Place => findBin(counts, Math.min(drawn, Math.max(1, Math.round(rank)))) as Place;
+  return { top: at(share * drawn - margin).bin, middle: at(share * drawn), bottom: at(share * drawn + margin).bin };
+}
+
+/** Windows of one bin from a histogram of all elements. */
+async function scanWindows(items: readonly Item[], run: Run): Promise<Window[]> {
+  const upper = await run(items.map(({ x }) => ({ kind: "histogramHigh", x })));
+  return items.map(({ keep }, i) => {
+    const low = (findBin(upper[i] as Float64Array, keep) as Place).bin * BIN_KEYS;
+    return { low, width: BIN_KEYS, guess: low };
+  });
+}
+
+/** One pass over the elements of the items that have a window; undefined where it holds no k-th largest. */
+async function searchWindows(items: readonly Item[], windows: readonly (Window | undefined)[], run: Run): Promise<(Threshold | undefined)[]> {
+  const open = items.flatMap((item, i) => (windows[i] === undefined ? [] : [{ ...item, ...windows[i] }]));
+  if (open.length === 0) return items.map(() => undefined);
+  const tables = await run([
+    ...open.map(({ x, low, width }): Sink => ({ kind: "histogramWindow", x, low, width })),
+    ...open.map(({ x, guess }): Sink => ({ kind: "countTies", x, key: guess })),
+  ]);
+  const found = open.map(({ keep, low, guess }, i) => resolve(tables[i] as Float64Array, keep, low, guess, tables[i + open.length] as Float64Array));
+  return windows.map((window) => (window === undefined ? undefined : found.shift()));
+}
+
+function resolve(table: Float64Array, keep: number, low: number, guess: number, ties: Float64Array): Threshold | undefined {
+  const place = findBin(table.subarray(1), keep - (table[0] as number));
+  if (place === undefined) return undefined;
+  const key = low + place.bin;
+  return { key, keepTies: place.rank, cut: place.rank < place.count, ties: key === guess ? ties : undefined };
+}
+
+interface Place {
+  readonly bin: number;
+  readonly rank: number;
+  readonly count: number;
+}
+
+/** The bin, from the top, that holds the element of this rank (1 is the largest), and the rank inside it; undefined if none does. */
+function findBin(counts: Float64Array, rank: number): Place | undefined {
   let left = rank;
-  for (let bin = counts.length - 1; bin >= 0; bin--) {
+  for (let bin = counts.length - 1; bin >= 0 && left > 0; bin--) {
     const count = counts[bin] as number;
     if (left <= count) return { bin, rank: left, count };
     left -= count;
   }
-  throw new RangeError(`a histogram of fewer than ${rank} elements`);
+  return undefined;
 }
 
 /** For each threshold that cuts ties, the element after the last tie kept. */
 async function tieLimits(items: readonly Item[], thresholds: readonly Threshold[], passes: SelectionPasses): Promise<(number | undefined)[]> {
   const cut = thresholds.flatMap((threshold, i) => (threshold.cut ? [{ i, threshold, x: (items[i] as Item).x }] : []));
+  const unknown = cut.filter(({ threshold }) => threshold.ties === undefined);
+  const counted = unknown.length === 0 ? [] : await passes.run(unknown.map(({ x, threshold }) => ({ kind: "countTies", x, key: threshold.key })));
   const limits = new Array<number | undefined>(items.length);
-  if (cut.length === 0) return limits;
-  const counts = await passes.run(cut.map(({ x, threshold }) => ({ kind: "countTies", x, key: threshold.key })));
-  for (const [n, { i, threshold, x }] of cut.entries()) {
-    const { block, left } = findBlock(counts[n] as Float64Array, threshold.keepTies);
-    const first = block * BLOCK;
-    const values = await passes.values(x, first, Math.min(first + BLOCK, passes.size));
-    limits[i] = first + nthTie(values, threshold.key, left) + 1;
+  for (const { i, threshold, x } of cut) {
+    const ties = threshold.ties ?? counted[unknown.findIndex((other) => other.i === i)];
+    limits[i] = await tieLimit(x, threshold, ties as Float64Array, passes);
   }
   return limits;
 }
 
-function findBlock(counts: Float64Array, rank: number): { block: number; left: number } {
-  let left = rank;
-  for (let block = 0; block < counts.length; block++) {
-    if (left <= (counts[block] as number)) return { block, left };
-    left -= counts[block] as number;
-  }
-  throw new RangeError(`fewer than ${rank} ties`);
-}
-
-function nthTie(values: Float32Array, key: number, n: number): number {
-  let left = n;
-  return magnitudeKeys(values).findIndex((k) => k === key && --left === 0);
+async function tieLimit(x: Expr, { key, keepTies }: Threshold, ties: Float64Array, { size, values }: SelectionPasses): Promise<number> {
+  let left = keepTies;
+  let block = 0;
+  for (; left > (ties[block] as number); block++) left -= ties[block] as number;
+  const first = block * BLOCK;
+  const keys = magnitudeKeys(await values(x, first, Math.min(first + BLOCK, size)));
+  return first + keys.findIndex((k) => k === key && --left === 0) + 1;
 }

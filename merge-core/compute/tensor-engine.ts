@@ -3,9 +3,9 @@ import { inputError, throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES, elementCount, type FloatDType } from "../formats/dtypes.ts";
 import type { TensorEngine } from "./engine.ts";
 import { type Expr, input as inputValue, type MagnitudeSelection, type Reduction } from "./expr.ts";
+import { joinPasses } from "./join-passes.ts";
 import { type PassInput, type PassResult, paddedBytes, runPass } from "./passes.ts";
 import type { ComputePool } from "./pool.ts";
-import { joinPasses } from "./join-passes.ts";
 import type { Sink } from "./program.ts";
 import { BLOCK, joinBlocks } from "./reference.ts";
 import { type RandomKey, randomKey } from "./rng.ts";
@@ -59,6 +59,9 @@ export interface OpenTensor extends TensorEngine {
 
 /** Small enough that a tile of each of a few inputs stays in the second-level cache. */
 const DEFAULT_TILE_BYTES = 1 << 20;
+/** Samples are taken in pieces that are worth a read, from all over the tensor. */
+const SAMPLE_TILE = 4 * BLOCK;
+const SAMPLE_SHARE = 16;
 
 /** @throws WeightsmithError `file-open`, `memory-budget`. */
 export function openTensorEngine(pool: ComputePool, task: TensorTask): OpenTensor {
@@ -97,8 +100,12 @@ class PoolTensorEngine implements OpenTensor {
   }
 
   selectLargest(items: readonly { readonly x: Expr; readonly keep: number }[]): Promise<MagnitudeSelection[]> {
+    const { memoryBytes } = this.#task;
     const run = async (sinks: readonly Sink[]): Promise<readonly Float64Array[]> => (await this.#statistics(sinks)).gathered;
-    return selectByHistogram(items, { size: this.size, memoryBytes: this.#task.memoryBytes, threads: this.#pool.threads, run, values: this.values.bind(this) });
+    // Values of rows and columns are worked out in ranges, not in samples.
+    const canSample = sidesOf(items.map(({ x }) => ({ kind: "histogramHigh", x }))).length === 0;
+    const sample = canSample ? async (sinks: readonly Sink[]) => (await this.#sample(sinks)).gathered : undefined;
+    return selectByHistogram(items, { size: this.size, memoryBytes, threads: this.#pool.threads, run, sample, values: this.values.bind(this) });
   }
 
   async write(expr: Expr): Promise<WriteResult> {
@@ -129,6 +136,13 @@ class PoolTensorEngine implements OpenTensor {
     const result = await this.#run(sinks, undefined, 0, this.size);
     if (this.#residents.length > 0) for (const index of result.used) this.#filled.add(index);
     return result;
+  }
+
+  /** A pass over one part in sixteen. What it reads is not counted: the plan knows whole passes only. */
+  #sample(sinks: readonly Sink[]): Promise<PassResult> {
+    const inputs = this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, false));
+    const tile = Math.min(this.#tile, SAMPLE_TILE);
+    return runPass(this.#pool, { sinks, inputs, key: this.#key, first: 0, end: this.size, tile, stride: tile * SAMPLE_SHARE, signal: this.#task.signal });
   }
 
   /** Room for every input, if that is at most half of the budget. */

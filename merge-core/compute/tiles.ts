@@ -14,7 +14,9 @@ export function createControl(): Int32Array {
 }
 
 /** Bytes in a file, or in memory that all threads of the job can see. */
-export type TileStore = { readonly file: string; readonly fd: number; readonly offset: number } | { readonly bytes: Uint8Array; /** Which byte of the tensor `bytes` begins with. */ readonly first?: number };
+export type TileStore =
+  | { readonly file: string; readonly fd: number; readonly offset: number }
+  | { readonly bytes: Uint8Array /** Which byte of the tensor `bytes` begins with. */; readonly first?: number };
 
 export interface TileInput {
   /** Place in the program's table of inputs. */
@@ -43,6 +45,8 @@ export interface TileJob {
   readonly first: number;
   readonly end: number;
   readonly tile: number;
+  /** Elements from one tile's start to the next one's: more than `tile` to visit only a sample. */
+  readonly stride: number;
   /** What to compute; nothing means the input buffers are all there is to do. */
   readonly code: GeneratedCode | undefined;
   readonly inputs: readonly TileInput[];
@@ -61,7 +65,7 @@ export function* runTiles(context: ComputeContext, job: TileJob, part: number): 
   const run = job.code === undefined ? undefined : context.specialised(job.code);
   let nonFinite = 0;
   for (;;) {
-    const start = job.first + Atomics.add(job.control, NEXT_TILE, 1) * job.tile;
+    const start = job.first + Atomics.add(job.control, NEXT_TILE, 1) * job.stride;
     if (start >= job.end || Atomics.load(job.control, STOP) !== 0) return { nonFinite };
     const count = Math.min(job.tile, job.end - start);
     readInputs(context.memory, job, own, start, count);

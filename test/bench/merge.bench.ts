@@ -60,7 +60,17 @@ async function copyFiles(pool: ComputePool, files: readonly string[], output: st
     return { program: table, table, buffers, output: buffers[0] as number };
   });
   const target = { elementBytes: 2, store: { file: output, fd: out, offset: 0 } };
-  await pool.run({ control: createControl(), first: 0, end: (sizeMib * MIB) / 2, tile: TILE_BYTES / 2, code: undefined, inputs, output: target, parts });
+  await pool.run({
+    control: createControl(),
+    first: 0,
+    end: (sizeMib * MIB) / 2,
+    tile: TILE_BYTES / 2,
+    stride: TILE_BYTES / 2,
+    code: undefined,
+    inputs,
+    output: target,
+    parts,
+  });
   pool.arena.free(block);
   for (const file of files) pool.files.release(file, false);
   pool.files.release(output, true);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as e from "../../merge-core/compute/expr.ts";
 import { createPool } from "../../merge-core/compute/pool.ts";
-import { createReferenceEngine, encodeOutput, selectLargest } from "../../merge-core/compute/reference.ts";
+import { createReferenceEngine, encodeOutput, keyToValue, magnitudeKeys, selectLargest } from "../../merge-core/compute/reference.ts";
 import { type OpenTensor, openTensorEngine, type TensorTask } from "../../merge-core/compute/tensor-engine.ts";
 import { widenToFloat32 } from "../../merge-core/formats/dtype-codecs.ts";
 import { randomWeights, randomWords } from "../helpers/floats.ts";
@@ -259,6 +259,46 @@ describe("selection by magnitude", () => {
       }
     });
   }
+
+  it("agrees with sorting where a sample decides what is read, and where it misleads", async () => {
+    const large = 2 ** 22 + 4099;
+    const random = randomWords(large, 8);
+    const make = (value: (word: number, i: number) => number): Float32Array => {
+      const values = new Float32Array(large);
+      for (let i = 0; i < large; i++) values[i] = value(random[i] as number, i);
+      return values;
+    };
+    const tensors = {
+      bell: make((w) => ((w & 0xffff) + (w >>> 16) - 65535) * 2 ** -24 * (1 + (w & 7) * 2 ** -20)),
+      ties: make((w) => ((w % 13) - 6) / 512),
+      // Samples are the first 16384 of every 262144 elements.
+      misleading: make((w, i) => (i % 262144 < 16384 ? w * 2 ** -40 : 1 + w * 2 ** -32)),
+    };
+    const pool = createPool({ threads: 2 });
+    for (const [name, values] of Object.entries(tensors)) {
+      const places = [{ dtype: "F32" as const, bytes: new Uint8Array(values.buffer) }];
+      let bytes = 0;
+      const onBytes = (count: number): void => {
+        bytes += count;
+      };
+      const engine = openTensorEngine(pool, { name, shape: [large], seed: 0, inputs: places, output: { dtype: "F32" }, memoryBytes: 1 << 25, onBytes });
+      const keys = magnitudeKeys(values);
+      const sorted = keys.slice().sort();
+      for (const keep of [large >> 1, Math.round(large / 10), 3]) {
+        bytes = 0;
+        const [found] = await engine.selectLargest([{ x: e.input(0), keep }]);
+        const key = sorted[large - keep] as number;
+        let kept = keep - (large - 1 - sorted.lastIndexOf(key));
+        const cut = sorted[large - keep - 1] === key;
+        const last = keys.findIndex((k) => k === key && --kept === 0);
+        assert.equal(found?.threshold, keyToValue(key), name);
+        assert.equal(found?.tieLimit, cut ? last + 1 : Number.POSITIVE_INFINITY, name);
+        if (name === "ties" && keep > 3) assert.ok(bytes < large * 4 + 4 * 4096 * 4, "one pass, and a look at the block of the last tie");
+      }
+      engine.close();
+    }
+    await pool.close();
+  });
 
   it("refuses to keep more than there is", async () => {
     const pool = createPool({ threads: 1 });

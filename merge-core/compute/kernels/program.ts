@@ -3,14 +3,14 @@
 // (16: register, 0: constant); 8 to 15 what the code needs besides. compute/program.ts assigns the codes, compute/link.ts writes the words.
 import { narrow, shiftOf, widen } from "./dtypes";
 import { bernoulli } from "./philox";
-import { COUNT_NON_ZERO, COUNT_TIES, DOT, finishBlock, MAX_ABS, reduce, SUM, SUM_ABS, SUM_SQUARES } from "./reduce";
-import { histogramHigh, histogramLow } from "./select";
+import { COUNT_NON_ZERO, COUNT_TIES, count, DOT, finishBlock, finishCount, MAX_ABS, reduce, SUM, SUM_ABS, SUM_SQUARES } from "./reduce";
+import { histogramHigh, histogramWindow } from "./select";
 
 const BERNOULLI = 17;
 const LOAD = 18;
 const STORE = 19;
 const HISTOGRAM_HIGH = 20;
-const HISTOGRAM_LOW = 21;
+const HISTOGRAM_WINDOW = 21;
 const FIRST_REDUCTION = 32;
 
 const BLOCK: i32 = 4096;
@@ -20,26 +20,37 @@ function word(ip: usize, index: usize): i32 {
   return load<i32>(ip + (index << 2));
 }
 
+/** Where the block that ends with this chunk leaves its result, or 0 if it goes on. */
 @inline
-function runReduction(op: i32, ip: usize, from: i32, n: i32, total: i32, start: f64): void {
-  // Words 8 to 15 are the lanes; word 6 the address of the partial results, word 7 the key for COUNT_TIES.
-  reduce(op, ip + 32, word(ip, 2), word(ip, 3), word(ip, 4), word(ip, 5), word(ip, 7), n);
+function resultPlace(ip: usize, from: i32, n: i32, total: i32, start: f64): usize {
   const end = from + n;
-  if ((end & (BLOCK - 1)) == 0 || end == total) {
-    const block = <usize>(start / <f64>BLOCK);
-    store<f64>(<usize>word(ip, 6) + (block << 3), finishBlock(op, ip + 32));
-  }
+  if ((end & (BLOCK - 1)) != 0 && end != total) return 0;
+  return <usize>word(ip, 6) + (<usize>(start / <f64>BLOCK) << 3);
+}
+
+/** Words 8 to 15 are the lanes; word 6 the address of the block results, word 7 the key for COUNT_TIES. */
+@inline
+function runReduction(op: i32, ip: usize, n: i32, result: usize): void {
+  reduce(op, ip + 32, word(ip, 2), word(ip, 3), word(ip, 4), word(ip, 5), n);
+  if (result) store<f64>(result, finishBlock(op, ip + 32));
+}
+
+@inline
+function runCount(op: i32, ip: usize, n: i32, result: usize): void {
+  count(op, ip + 32, word(ip, 2), word(ip, 3), word(ip, 7), n);
+  if (result) store<f64>(result, finishCount(ip + 32));
 }
 
 export function runReductions(code: i32, ip: usize, from: i32, n: i32, total: i32, start: f64): void {
+  const result = resultPlace(ip, from, n, total, start);
   switch (code - FIRST_REDUCTION) {
-    case SUM: runReduction(SUM, ip, from, n, total, start); break;
-    case SUM_ABS: runReduction(SUM_ABS, ip, from, n, total, start); break;
-    case SUM_SQUARES: runReduction(SUM_SQUARES, ip, from, n, total, start); break;
-    case DOT: runReduction(DOT, ip, from, n, total, start); break;
-    case COUNT_NON_ZERO: runReduction(COUNT_NON_ZERO, ip, from, n, total, start); break;
-    case COUNT_TIES: runReduction(COUNT_TIES, ip, from, n, total, start); break;
-    default: runReduction(MAX_ABS, ip, from, n, total, start);
+    case SUM: runReduction(SUM, ip, n, result); break;
+    case SUM_ABS: runReduction(SUM_ABS, ip, n, result); break;
+    case SUM_SQUARES: runReduction(SUM_SQUARES, ip, n, result); break;
+    case DOT: runReduction(DOT, ip, n, result); break;
+    case COUNT_NON_ZERO: runCount(COUNT_NON_ZERO, ip, n, result); break;
+    case COUNT_TIES: runCount(COUNT_TIES, ip, n, result); break;
+    default: runReduction(MAX_ABS, ip, n, result);
   }
 }
 
@@ -70,7 +81,7 @@ export function runInstruction(ip: usize, inputs: usize, output: usize, from: i3
     case LOAD: widen(dtype, load<usize>(inputs + (<usize>word(ip, 8) << 2)) + (<usize>from << shiftOf(dtype)), word(ip, 1), n); return 0;
     case STORE: return narrow(dtype, word(ip, 2), word(ip, 3), output + (<usize>from << shiftOf(dtype)), n);
     case HISTOGRAM_HIGH: histogramHigh(word(ip, 8), word(ip, 2), word(ip, 3), n); return 0;
-    case HISTOGRAM_LOW: histogramLow(word(ip, 8), dtype, word(ip, 2), word(ip, 3), n); return 0;
+    case HISTOGRAM_WINDOW: histogramWindow(word(ip, 8), word(ip, 9), word(ip, 10), word(ip, 2), word(ip, 3), n); return 0;
     default: runReductions(code, ip, from, n, total, start); return 0;
   }
 }

@@ -1,11 +1,9 @@
 // Exact selection by magnitude. The key of an element is its float32 bits without the sign, which order as the magnitudes do;
-// all NaNs share one key just above infinity. Two histogram passes find the k-th largest key: bits 30 to 16, then bits 15 to 0
-// of the keys that fall into the bin found first.
+// all NaNs share one key just above infinity. A histogram of bits 30 to 16 shows where the k-th largest key lies, one of
+// single keys in a window which it is.
+import { laneSum } from "./dtypes";
 
 const NAN_KEY = 0x7f800001;
-
-/** Bins of the first pass; NaN is in the last. */
-const HIGH_BINS = 0x7f81;
 
 @inline
 function keys(x: v128): v128 {
@@ -46,28 +44,35 @@ export function histogramHigh(table: usize, a: usize, aStep: usize, n: i32): voi
   }
 }
 
-/** Counts bits 15 to 0 of the keys whose upper bits are `bin`. */
-export function histogramLow(table: usize, bin: i32, a: usize, aStep: usize, n: i32): void {
-  const wanted = i32x4.splat(bin);
+/**
+ * Counts the keys in [low, low + width) each by itself, from the table's word 4 on, and those above the window in word 0.
+ */
+export function histogramWindow(table: usize, low: i32, width: i32, a: usize, aStep: usize, n: i32): void {
+  const base = i32x4.splat(low);
+  const size = i32x4.splat(width);
+  const last = i32x4.splat(width - 1);
+  let above = i32x4.splat(0);
   for (let i = 0; i < n; i += 4) {
-    const key = keys(v128.load(a));
-    const hits = i32x4.eq(i32x4.shr_u(key, 16), wanted);
+    let bin = i32x4.sub(keys(v128.load(a)), base);
+    // Elements past the end go below every window.
+    if (n - i < 4) bin = v128.or(bin, i32x4.ge_s(i32x4(0, 1, 2, 3), i32x4.splat(n - i)));
+    above = i32x4.sub(above, i32x4.gt_s(bin, last));
+    const hits = i32x4.lt_u(bin, size);
     if (v128.any_true(hits)) {
-      let mask = i32x4.bitmask(hits);
-      if (n - i < 4) mask &= (1 << (n - i)) - 1;
-      const low = v128.and(key, i32x4.splat(0xffff));
-      if (mask & 1) bump(table, i32x4.extract_lane(low, 0));
-      if (mask & 2) bump(table, i32x4.extract_lane(low, 1));
-      if (mask & 4) bump(table, i32x4.extract_lane(low, 2));
-      if (mask & 8) bump(table, i32x4.extract_lane(low, 3));
+      const mask = i32x4.bitmask(hits);
+      if (mask & 1) bump(table, i32x4.extract_lane(bin, 0));
+      if (mask & 2) bump(table, i32x4.extract_lane(bin, 1));
+      if (mask & 4) bump(table, i32x4.extract_lane(bin, 2));
+      if (mask & 8) bump(table, i32x4.extract_lane(bin, 3));
     }
     a += aStep;
   }
+  store<u32>(table, load<u32>(table) + laneSum(above));
 }
 
 @inline
 function bump(table: usize, bin: i32): void {
-  const at = table + (<usize>bin << 2);
+  const at = table + 16 + (<usize>bin << 2);
   store<u32>(at, load<u32>(at) + 1);
 }
 
