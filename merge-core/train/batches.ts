@@ -3,9 +3,6 @@ import type { TokenRow } from "../nn/data.ts";
 import { permutation } from "../nn/random.ts";
 import type { TrainConfig } from "./config.ts";
 
-/** Steps whose rows are sorted by length together before being cut; larger pads less, smaller mixes more. */
-const BUCKET_STEPS = 16;
-
 export interface BatchPlan {
   readonly rows: readonly TokenRow[];
   readonly totalSteps: number;
@@ -30,13 +27,13 @@ export function planBatches(config: Pick<TrainConfig, "batchSize" | "gradientAcc
   };
 }
 
-/** Every row once: shuffled, sorted by length within stretches of the shuffle, cut into steps, the steps shuffled again. */
+/**
+ * Every row once: shuffled and cut into steps. Rows are sorted by length inside a step only, so that its micro-batches pad less: steps of one
+ * length each would pad less still, but where length goes with task, their gradients pull one way after the other.
+ */
 function epochSteps(rows: readonly TokenRow[], perStep: number, seed: number, epoch: number): TokenRow[][] {
   const shuffled = permutation(seed, `rows/${epoch}`, rows.length).flatMap((i) => rows[i] ?? []);
-  const steps: TokenRow[][] = [];
-  for (let start = 0; start < shuffled.length; start += perStep * BUCKET_STEPS) {
-    const bucket = shuffled.slice(start, start + perStep * BUCKET_STEPS).sort((a, b) => a.tokens.length - b.tokens.length);
-    for (let i = 0; i < bucket.length; i += perStep) steps.push(bucket.slice(i, i + perStep));
-  }
-  return permutation(seed, `steps/${epoch}`, steps.length).map((i) => steps[i] ?? []);
+  return Array.from({ length: Math.ceil(shuffled.length / perStep) }, (_, i) =>
+    shuffled.slice(i * perStep, (i + 1) * perStep).sort((a, b) => a.tokens.length - b.tokens.length),
+  );
 }
