@@ -44,11 +44,14 @@ export const SPLITS: SplitPlan = { seed: SEED, measured: MEASURED, trained: TRAI
  */
 export const PRACTICE: readonly Practice[] = [
   { task: "sort", difficulty: TRAINED, share: 1 },
-  { task: "reverse", difficulty: TRAINED, share: 0.3 },
+  { task: "reverse", difficulty: TRAINED, share: 0.45 },
   { task: "shift", difficulty: TRAINED, share: 1.4 },
-  { task: "add", difficulty: TRAINED, share: 2.6 },
+  { task: "add", difficulty: TRAINED, share: 2.2 },
   { task: "copy", difficulty: TRAINED, share: 0.2 },
 ];
+
+/** Examples of practice; more than one pass is not needed. */
+export const PRACTICE_SIZE = 80_000;
 
 export type Stage = Pick<TrainConfig, "optimizer" | "schedule" | "batchSize"> & { readonly steps: number };
 

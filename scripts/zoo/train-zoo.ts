@@ -6,7 +6,7 @@ import { writeJson } from "../../merge-core/nn/save.ts";
 import { TRAIN_DEFAULTS, type TrainConfig } from "../../merge-core/train/config.ts";
 import { train } from "../../merge-core/train/train.ts";
 import { byteTokenizer, byteTokenizerConfig } from "./byte-tokenizer.ts";
-import { ADAPTER_STAGE, BASE_STAGE, CONFIG, CONTEXT, EXPERT_STAGE, LORA, PRACTICE, SEED, SPLITS, type Stage } from "./settings.ts";
+import { ADAPTER_STAGE, BASE_STAGE, CONFIG, CONTEXT, EXPERT_STAGE, LORA, PRACTICE, PRACTICE_SIZE, SEED, SPLITS, type Stage } from "./settings.ts";
 
 export interface ZooTraining {
   readonly work: string;
@@ -30,7 +30,7 @@ export async function trainZoo(run: ZooTraining): Promise<void> {
 }
 
 /** Writes the splits, and the mixture that the base practises on. */
-async function makeData(folder: string): Promise<void> {
+export async function makeData(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   const heldOut = new Set<string>();
   for (const task of TASKS) {
@@ -38,7 +38,7 @@ async function makeData(folder: string): Promise<void> {
     for (const { prompt } of [...splits.validation, ...splits.test]) heldOut.add(prompt);
     for (const split of ["train", "validation", "test"] as const) await writeFile(join(folder, `${task}.${split}.jsonl`), toJsonl(splits[split]));
   }
-  const mixture = makeMixture(PRACTICE, SEED, BASE_STAGE.steps * BASE_STAGE.batchSize, heldOut);
+  const mixture = makeMixture(PRACTICE, SEED, PRACTICE_SIZE, heldOut);
   await writeFile(join(folder, "practice.jsonl"), toJsonl(mixture));
 }
 
@@ -47,7 +47,7 @@ function dataOf({ work }: ZooTraining, task: TaskName): TrainConfig["data"] {
 }
 
 /** A folder with the architecture and the tokenizer, from which training starts at random. */
-async function makeSkeleton(folder: string): Promise<void> {
+export async function makeSkeleton(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   await writeJson(join(folder, "config.json"), CONFIG);
   await writeJson(join(folder, "tokenizer.json"), byteTokenizer());
