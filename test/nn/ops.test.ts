@@ -33,6 +33,7 @@ function attention(title: string, layout: fused.HeadLayout): Case {
 }
 
 const targets = Int32Array.of(3, 0, 10, 3, 7);
+const manyIds = Int32Array.from({ length: 1400 }, (_, i) => (i * i) % 31);
 
 const CASES: readonly Case[] = [
   ...[
@@ -75,7 +76,9 @@ const CASES: readonly Case[] = [
     shapes: [[5, 11]],
     apply: (ops, [x]) => ops.crossEntropy(tf.mul(x!, 6) as tf.Tensor2D, targets, Float32Array.of(1, 0, 0.5, 2, 0.1)),
   },
+  { title: "many token losses", shapes: [[130, 300]], apply: (ops, [x]) => ops.tokenLosses(x as tf.Tensor2D, manyIds.subarray(0, 130)) },
   { title: "embedding", shapes: [[11, 6]], apply: (ops, [x]) => ops.embed(x as tf.Tensor2D, targets) },
+  { title: "embedding of many rows", shapes: [[31, 200]], apply: (ops, [x]) => ops.embed(x as tf.Tensor2D, manyIds) },
 ];
 
 const inputsOf = ({ shapes }: Case): tf.Tensor[] => shapes.map((shape, i) => randomTensor(shape, i + 1));

@@ -1,7 +1,7 @@
 // Element-wise tfjs kernels on the WASM kernels of compute/kernels/tensor.
 import * as tf from "@tensorflow/tfjs-core";
 import type { SharedBackend } from "../storage.ts";
-import { allFloat, fanOut, type KernelCall, registerFast, reshaped } from "./kernel.ts";
+import { allFloat, EXP_WORK, fanOut, type KernelCall, registerFast, reshaped } from "./kernel.ts";
 import { type Axis, broadcastStrides, eachOuter, joinAxes, padAxes, sizeOf } from "./strides.ts";
 
 // Numbers of the operations in the kernels `binary` and `unary`.
@@ -54,7 +54,12 @@ function unary({ inputs: { x }, backend }: KernelCall, code: number): tf.TensorI
   if (x === undefined || !allFloat(x)) return undefined;
   const out = backend.output(x.shape);
   const [from, to] = [backend.address(x), backend.address(out)];
-  fanOut(backend.pool, "unary", sizeOfShape(x.shape), 1, 4, (start, end) => [code, from + start * 4, to + start * 4, end - start]);
+  fanOut(backend.pool, "unary", sizeOfShape(x.shape), code < UNARY.Sigmoid ? 1 : EXP_WORK, 4, (start, end) => [
+    code,
+    from + start * 4,
+    to + start * 4,
+    end - start,
+  ]);
   return out;
 }
 

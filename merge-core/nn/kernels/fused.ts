@@ -3,7 +3,7 @@
 import type * as tf from "@tensorflow/tfjs-core";
 import { gemmScratchBytes } from "../../compute/gemm.ts";
 import type { SharedBackend } from "../storage.ts";
-import { fanOut, type KernelCall, registerFast } from "./kernel.ts";
+import { EXP_WORK, fanOut, type KernelCall, registerFast } from "./kernel.ts";
 import { gatherRows, scatterAddRows } from "./movement.ts";
 
 export function registerFused(): void {
@@ -36,7 +36,7 @@ function rmsNorm({ inputs: { x, weight }, attrs, backend }: KernelCall): tf.Tens
   const [rows, n] = dims(x);
   const out = [backend.output([rows, n]), backend.output([rows])];
   const [from = 0, w = 0, to = 0, inv = 0] = addresses(backend, x, weight, ...out);
-  fanOut(backend.pool, "rmsNormForward", rows, n, 1, (r0, r1) => [from + r0 * n * 4, w, to + r0 * n * 4, inv + r0 * 4, r1 - r0, n, attrs.eps as number]);
+  fanOut(backend.pool, "rmsNormForward", rows, 4 * n, 1, (r0, r1) => [from + r0 * n * 4, w, to + r0 * n * 4, inv + r0 * 4, r1 - r0, n, attrs.eps as number]);
   return out;
 }
 
@@ -45,11 +45,11 @@ function rmsNormGrad({ inputs: { x, weight, inv, dy }, backend }: KernelCall): t
   const [rows, n] = dims(x);
   const out = [backend.output([rows, n]), backend.output([n])];
   const [from = 0, w = 0, scale = 0, up = 0, dx = 0, dw = 0] = addresses(backend, x, weight, inv, dy, ...out);
-  fanOut(backend.pool, "rmsNormBackward", rows, 2 * n, 1, (r0, r1) => {
+  fanOut(backend.pool, "rmsNormBackward", rows, 6 * n, 1, (r0, r1) => {
     const at = r0 * n * 4;
     return [from + at, w, scale + r0 * 4, up + at, dx + at, r1 - r0, n];
   });
-  fanOut(backend.pool, "rmsNormWeightGradient", n, rows, 16, (j0, j1) => [from, scale, up, dw, rows, n, j0, j1]);
+  fanOut(backend.pool, "rmsNormWeightGradient", n, 4 * rows, 16, (j0, j1) => [from, scale, up, dw, rows, n, j0, j1]);
   return out;
 }
 
@@ -58,7 +58,7 @@ function rope({ inputs: { x, cos, sin }, attrs, backend }: KernelCall): tf.Tenso
   const [seq, half] = dims(cos);
   const out = backend.output([rows, n]);
   const [from = 0, c = 0, s = 0, to = 0] = addresses(backend, x, cos, sin, out);
-  fanOut(backend.pool, "ropeRows", rows, n, 1, (r0, r1) => [from, c, s, to, r0, r1, seq, n / (2 * half), half, attrs.inverse === true ? -1 : 1]);
+  fanOut(backend.pool, "ropeRows", rows, 2 * n, 1, (r0, r1) => [from, c, s, to, r0, r1, seq, n / (2 * half), half, attrs.inverse === true ? -1 : 1]);
   return out;
 }
 
@@ -66,7 +66,7 @@ function swiGlu({ inputs: { gate, up }, backend }: KernelCall): tf.TensorInfo {
   const [rows, n] = dims(gate);
   const out = backend.output([rows, n]);
   const all = addresses(backend, gate, up, out);
-  fanOut(backend.pool, "swiGluForward", rows * n, 4, 4, (from, to) => [...all.map((address) => address + from * 4), to - from]);
+  fanOut(backend.pool, "swiGluForward", rows * n, EXP_WORK, 4, (from, to) => [...all.map((address) => address + from * 4), to - from]);
   return out;
 }
 
@@ -75,7 +75,7 @@ function swiGluGrad({ inputs: { gate, up, dy }, backend }: KernelCall): tf.Tenso
   const [rows, n] = dims(gate);
   const out = [backend.output([rows, n]), backend.output([rows, n])];
   const all = addresses(backend, gate, up, dy, ...out);
-  fanOut(backend.pool, "swiGluBackward", rows * n, 4, 4, (from, to) => [...all.map((address) => address + from * 4), to - from]);
+  fanOut(backend.pool, "swiGluBackward", rows * n, 2 * EXP_WORK, 4, (from, to) => [...all.map((address) => address + from * 4), to - from]);
   return out;
 }
 
@@ -156,7 +156,7 @@ function crossEntropy({ inputs: { logits, targets }, backend }: KernelCall): tf.
   const [rows, n] = dims(logits);
   const out = [backend.output([rows]), backend.output([rows])];
   const [x = 0, t = 0, loss = 0, lse = 0] = addresses(backend, logits, targets, ...out);
-  fanOut(backend.pool, "crossEntropyForward", rows, 2 * n, 1, (r0, r1) => [x + r0 * n * 4, t + r0 * 4, loss + r0 * 4, lse + r0 * 4, r1 - r0, n]);
+  fanOut(backend.pool, "crossEntropyForward", rows, EXP_WORK * n, 1, (r0, r1) => [x + r0 * n * 4, t + r0 * 4, loss + r0 * 4, lse + r0 * 4, r1 - r0, n]);
   return out;
 }
 
@@ -164,7 +164,7 @@ function crossEntropyGrad({ inputs: { logits, targets, logSumExp, dy }, backend 
   const [rows, n] = dims(logits);
   const out = backend.output([rows, n]);
   const [x = 0, t = 0, lse = 0, d = 0, dx = 0] = addresses(backend, logits, targets, logSumExp, dy, out);
-  fanOut(backend.pool, "crossEntropyBackward", rows, 2 * n, 1, (r0, r1) => {
+  fanOut(backend.pool, "crossEntropyBackward", rows, EXP_WORK * n, 1, (r0, r1) => {
     const [row, wide] = [r0 * 4, r0 * n * 4];
     return [x + wide, t + row, lse + row, d + row, dx + wide, r1 - r0, n];
   });

@@ -29,13 +29,14 @@ export function registerFast(kernelName: string, fast: FastPath): void {
   });
 }
 
-/** Elements below which one thread is faster than waking another. */
-const MIN_PART = 1 << 16;
+/** Work below which one thread is faster than waking another; the unit is one addition from memory to memory, about 0.1 ns. */
+const MIN_PART = 1 << 17;
+export const EXP_WORK = 8;
 const PARTS_PER_THREAD = 2;
 
 /**
  * Calls a kernel over [0, count) in ranges, on all threads if there is enough to do.
- * @param work elements that one unit of `count` stands for.
+ * @param work what one unit of `count` costs, in additions; an exponential costs about EXP_WORK.
  * @param multiple range borders are multiples of it.
  */
 export function fanOut(pool: ComputePool, kernel: string, count: number, work: number, multiple: number, args: (from: number, to: number) => number[]): void {

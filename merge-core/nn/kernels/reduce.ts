@@ -1,7 +1,7 @@
 // Sums, means, maxima and softmax. Sums run in float64 and are rounded once.
 import * as tf from "@tensorflow/tfjs-core";
 import type { SharedBackend } from "../storage.ts";
-import { allFloat, fanOut, type KernelCall, registerFast } from "./kernel.ts";
+import { allFloat, EXP_WORK, fanOut, type KernelCall, registerFast } from "./kernel.ts";
 
 export function registerReductions(): void {
   registerFast("Sum", (call) => sum(call, () => 1));
@@ -62,12 +62,21 @@ function softmax({ inputs: { logits }, attrs, backend }: KernelCall): tf.TensorI
   if (logits === undefined || !allFloat(logits) || (attrs.dim !== logits.shape.length - 1 && attrs.dim !== -1)) return undefined;
   const n = logits.shape.at(-1) ?? 1;
   if (n === 0) return undefined;
-  return byRows(backend, "softmaxRows", logits, logits.shape, tf.util.sizeFromShape(logits.shape) / n, n, n);
+  return byRows(backend, "softmaxRows", logits, logits.shape, tf.util.sizeFromShape(logits.shape) / n, n, n, EXP_WORK);
 }
 
-function byRows(backend: SharedBackend, kernel: string, x: tf.TensorInfo, outShape: number[], rows: number, n: number, outWidth: number): tf.TensorInfo {
+function byRows(
+  backend: SharedBackend,
+  kernel: string,
+  x: tf.TensorInfo,
+  outShape: number[],
+  rows: number,
+  n: number,
+  outWidth: number,
+  work = 1,
+): tf.TensorInfo {
   const out = backend.output(outShape);
   const [from, to] = [backend.address(x), backend.address(out)];
-  fanOut(backend.pool, kernel, rows, n, 1, (r0, r1) => [from + r0 * n * 4, to + r0 * outWidth * 4, r1 - r0, n]);
+  fanOut(backend.pool, kernel, rows, n * work, 1, (r0, r1) => [from + r0 * n * 4, to + r0 * outWidth * 4, r1 - r0, n]);
   return out;
 }
