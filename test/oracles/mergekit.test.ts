@@ -14,16 +14,10 @@ import { readTensors, type StoredTensor, valuesOf } from "./read-tensors.ts";
 
 const FOLDER = "test/fixtures/oracles/mergekit";
 
-/** Methods of mergekit that are not here; their recipes are refused by name. */
-const ABSENT_METHODS: readonly string[] = ["arcee_fusion", "della", "della_linear"];
-
-/** Recipes that are refused for another reason, with the code of the diagnostic. */
+/** Recipes that are refused here, with the code of the diagnostic. */
 const REFUSED: Readonly<Record<string, string>> = {
   "lora-linear": "reference-unsupported",
   "lora-task-arithmetic": "reference-unsupported",
-  "model-stock-filter-wise": "unknown-parameter",
-  "nuslerp-columns-base": "unknown-parameter",
-  "nuslerp-rows": "unknown-parameter",
   "tokenizer-base": "tokenizer-unsupported",
   "tokenizer-model": "tokenizer-unsupported",
   "tokenizer-padded": "tokenizer-unsupported",
@@ -59,7 +53,7 @@ describe("Recipes run by mergekit", () => {
   });
 
   for (const name of names) {
-    const code = ABSENT_METHODS.includes(methodOf(name)) ? "unknown-method" : REFUSED[name];
+    const code = REFUSED[name];
     if (code !== undefined) {
       it(`${name}: refused with ${code}`, () => assert.rejects(planOf(name), (error) => error instanceof WeightsmithError && error.code === code));
       continue;
@@ -76,10 +70,6 @@ describe("Recipes run by mergekit", () => {
 
 function recipeText(name: string): string {
   return readFileSync(`${FOLDER}/recipes/${name}.yml`, "utf8");
-}
-
-function methodOf(name: string): string {
-  return /^merge_method: (\w+)$/m.exec(recipeText(name))?.[1] ?? "";
 }
 
 async function planOf(name: string): Promise<MergePlan> {
