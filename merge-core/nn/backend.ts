@@ -17,8 +17,8 @@ export interface BackendOptions {
 let kernelsRegistered = false;
 
 /**
- * Makes "weightsmith" the active tfjs backend. A second call with other options replaces the backend:
- * tensors of the first are then gone.
+ * Makes "weightsmith" the active tfjs backend. A call with another number of threads replaces it; tensors of the
+ * old one move over when they are next used.
  */
 export async function initBackend({ threads }: BackendOptions = {}): Promise<void> {
   tf.enableProdMode();

@@ -107,6 +107,19 @@ describe("the tfjs backend", () => {
     tf.dispose([x, doubled]);
   });
 
+  it("keeps tensors when the number of threads changes", async () => {
+    await initBackend({ threads: 1 });
+    const x = randomTensor([5, 5], 4);
+    const values = x.dataSync();
+    await initBackend({ threads: 2 });
+    const negative = tf.neg(x);
+    assert.deepEqual(
+      negative.dataSync(),
+      values.map((v) => -v),
+    );
+    tf.dispose([x, negative]);
+  });
+
   it("says how much memory a tensor would have needed", async () => {
     const pool = createPool({ threads: 1, maxMemoryBytes: 1 << 20 });
     const backend = new SharedBackend(pool);

@@ -33,7 +33,7 @@ function attention(title: string, layout: fused.HeadLayout): Case {
 }
 
 const targets = Int32Array.of(3, 0, 10, 3, 7);
-const manyIds = Int32Array.from({ length: 1400 }, (_, i) => (i * i) % 31);
+const manyIds = Int32Array.from({ length: 1400 }, (_, i) => (i * i) % 13);
 
 const CASES: readonly Case[] = [
   ...[
@@ -78,7 +78,7 @@ const CASES: readonly Case[] = [
   },
   { title: "many token losses", shapes: [[130, 300]], apply: (ops, [x]) => ops.tokenLosses(x as tf.Tensor2D, manyIds.subarray(0, 130)) },
   { title: "embedding", shapes: [[11, 6]], apply: (ops, [x]) => ops.embed(x as tf.Tensor2D, targets) },
-  { title: "embedding of many rows", shapes: [[31, 200]], apply: (ops, [x]) => ops.embed(x as tf.Tensor2D, manyIds) },
+  { title: "embedding of many rows", shapes: [[13, 200]], apply: (ops, [x]) => ops.embed(x as tf.Tensor2D, manyIds) },
 ];
 
 const inputsOf = ({ shapes }: Case): tf.Tensor[] => shapes.map((shape, i) => randomTensor(shape, i + 1));
