@@ -33,6 +33,11 @@ ADAPTERS = {
     ),
     "layer-one": ("llama-tiny", dict(r=2, lora_alpha=2, target_modules=["up_proj"], layers_to_transform=[1])),
     "conv1d": ("gpt2-tiny", dict(r=4, lora_alpha=8, target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True)),
+    "dora": ("llama-tiny", dict(r=3, lora_alpha=6, target_modules=["q_proj", "down_proj"], use_dora=True)),
+    "dora-conv1d": ("gpt2-tiny", dict(r=3, lora_alpha=6, target_modules=["c_fc"], fan_in_fan_out=True, use_dora=True)),
+    "embedding": ("llama-tiny", dict(r=2, lora_alpha=4, target_modules=["embed_tokens", "k_proj"])),
+    "saved": ("llama-tiny", dict(r=2, lora_alpha=4, target_modules=["v_proj"], modules_to_save=["lm_head", "input_layernorm"])),
+    "biases": ("qwen2-tiny", dict(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"], bias="lora_only")),
 }
 
 
@@ -47,6 +52,8 @@ def adapt(base, seed, both, **config):
     for name, parameter in model.named_parameters():
         if "lora_A" in name or (both and "lora_B" in name):
             parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+        elif both and parameter.requires_grad:
+            parameter.data = parameter.data + 0.1 * torch.randn(parameter.shape, generator=generator)
     model.peft_config["default"].base_model_name_or_path = f"test/fixtures/oracles/{base}"
     return model
 

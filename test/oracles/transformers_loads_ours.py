@@ -43,7 +43,11 @@ def completion_loss(model, tokenizer, path):
             continue
         row = json.loads(line)
         prompt = tokenizer(row["prompt"], add_special_tokens=True)["input_ids"]
-        completion = tokenizer(row["completion"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+        whole = tokenizer(row["prompt"] + row["completion"], add_special_tokens=True)["input_ids"]
+        # Prompt and completion are one text, unless the tokenizer would join them across the border.
+        joined = whole[: len(prompt)] != prompt
+        completion = tokenizer(row["completion"], add_special_tokens=False)["input_ids"] if joined else whole[len(prompt) :]
+        completion.append(tokenizer.eos_token_id)
         ids = torch.tensor([prompt + completion])
         with torch.no_grad():
             logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
