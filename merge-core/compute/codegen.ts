@@ -28,6 +28,12 @@ const COMPARE_OPS: ReadonlyMap<number, SimdOp> = new Map([
 /** The last magnitude that is finite in bf16 too after rounding. */
 const LAST_SAFE = 0x7f7f7fff;
 const MAGNITUDE = 0x7fffffff;
+/** A loop does this many elements at a time, as two vectors. */
+const STEP = 8;
+const HALVES = [0, 1] as const;
+type Half = (typeof HALVES)[number];
+/** Bytes of (zeros, codes) that make four bf16 codes four floats: each code above two zero bytes. */
+const WIDEN = HALVES.map((half) => [0, 1, 2, 3].flatMap((lane) => [0, 1, 16, 17].map((byte) => byte + 2 * lane + 8 * half)));
 /** 1.0 as float32 bits. */
 const ONE = 0x3f800000;
 const NAN_KEY = 0x7f800001;
@@ -66,10 +72,13 @@ function isLaneWise(instruction: Instruction): boolean {
 interface Place {
   readonly instruction: Instruction;
   readonly index: number;
-  /** For loads and stores: where the current elements are, and how far the next ones. */
+  /** For loads and stores: where the current elements are, and bytes per element. */
   readonly pointer: number | undefined;
-  readonly bytes: number;
+  readonly width: number;
+  /** For bf16 loads the current codes, for bf16 stores the first half's. */
+  readonly codes: number;
   /** For trims. */
+  readonly threshold: number;
   readonly limit: number | undefined;
   /** For stores: the largest magnitude so far, by lane. */
   readonly most: number | undefined;
@@ -85,14 +94,22 @@ class Generator {
   /** The program's address plus the byte offset of the current element in a register. */
   readonly #at = this.#f.local(I32);
   readonly #end = this.#f.local(I32);
-  readonly #position = this.#f.local(V128);
+  /** Each half's positions in the chunk. */
+  readonly #positions = HALVES.map(() => this.#f.local(V128));
+  readonly #constants: readonly number[];
 
   constructor(program: Program) {
     this.#program = program;
+    this.#constants = program.constants.map(() => this.#f.local(V128));
   }
 
   body(): number[] {
     const f = this.#f;
+    this.#constants.forEach((local, i) => {
+      f.get(PROGRAM);
+      f.simdMemory("load", constantAt(this.#program, -1 - i));
+      f.set(local);
+    });
     f.loop(() => {
       this.#startChunk();
       this.#chunk();
@@ -160,19 +177,13 @@ class Generator {
   #lanes(from: number, end: number): void {
     const f = this.#f;
     const places = this.#program.instructions.slice(from, end).map((instruction, i) => this.#prepare(instruction, from + i));
-    f.lanes();
-    f.set(this.#position);
-    f.get(PROGRAM);
-    f.set(this.#at);
-    f.get(PROGRAM);
-    this.#bytes(this.#size, 2);
-    f.op("i32Add");
-    f.set(this.#end);
+    this.#startLoop();
     f.loop(() => {
-      this.#loopBody(places);
-      for (const place of places) if (place.pointer !== undefined) this.#advance(place.pointer, place.bytes);
-      if (places.some((place) => place.limit !== undefined)) this.#advancePosition();
-      this.#advance(this.#at, 16);
+      const live = this.#usedFrom(end);
+      for (const half of HALVES) this.#half(places, half, live);
+      for (const place of places) if (place.pointer !== undefined) this.#advance(place.pointer, STEP * place.width);
+      if (places.some((place) => place.limit !== undefined)) for (const position of this.#positions) this.#advancePosition(position);
+      this.#advance(this.#at, STEP * 4);
       f.get(this.#at);
       f.get(this.#end);
       f.op("i32LtU");
@@ -180,37 +191,53 @@ class Generator {
     for (const place of places) if (place.most !== undefined) this.#repairStore(place.index, place.most);
   }
 
+  #startLoop(): void {
+    const f = this.#f;
+    for (const half of HALVES) {
+      f.lanes(4 * half);
+      f.set(this.#positions[half] as number);
+    }
+    f.get(PROGRAM);
+    f.set(this.#at);
+    f.get(PROGRAM);
+    this.#bytes(this.#size, 2);
+    f.op("i32Add");
+    f.set(this.#end);
+  }
+
   /** Sets up what an instruction needs before the loop. */
   #prepare(instruction: Instruction, index: number): Place {
-    const isLoad = isPlainLoad(instruction);
+    const isTrim = instruction.code === CODES.trim;
     const isStore = isPlainStore(instruction);
-    const half = instruction.words?.[1] === DTYPE_CODES.BF16;
+    const isHalfWide = instruction.words?.[1] === DTYPE_CODES.BF16;
     return {
       instruction,
       index,
-      pointer: isLoad || isStore ? this.#pointer(instruction, half ? 1 : 2) : undefined,
-      bytes: half ? 8 : 16,
-      limit: instruction.code === CODES.trim ? this.#tieLimit(index) : undefined,
+      pointer: isPlainLoad(instruction) || isStore ? this.#pointer(instruction, isHalfWide ? 1 : 2) : undefined,
+      width: isHalfWide ? 2 : 4,
+      codes: this.#f.local(V128),
+      threshold: isTrim ? this.#threshold(index) : 0,
+      limit: isTrim ? this.#tieLimit(index) : undefined,
       most: isStore ? this.#zero() : undefined,
     };
   }
 
-  #loopBody(places: readonly Place[]): void {
+  /** All instructions for four elements. Each half goes through on its own: few values are alive at a time. */
+  #half(places: readonly Place[], half: Half, live: ReadonlySet<number>): void {
     const f = this.#f;
-    const live = this.#usedFrom((places.at(-1)?.index ?? 0) + 1);
     const values = new Map<Operand, number>();
     for (const [i, place] of places.entries()) {
       const { to, operands } = place.instruction;
       if (place.most !== undefined) {
-        this.#store(place, operands[0] as Operand, values);
+        this.#store(place, place.most, operands[0] as Operand, values, half);
         continue;
       }
       const value = f.local(V128);
-      this.#compute(place, values);
+      this.#compute(place, values, half);
       f.set(value);
       values.set(to, value);
       const replaced = places.slice(i + 1).some((later) => later.instruction.to === to);
-      if (!replaced && live.has(to)) this.#keep(to, value);
+      if (!replaced && live.has(to)) this.#keep(to, value, half);
     }
   }
 
@@ -225,10 +252,10 @@ class Generator {
     return used;
   }
 
-  #keep(register: number, value: number): void {
+  #keep(register: number, value: number, half: Half): void {
     this.#f.get(this.#at);
     this.#f.get(value);
-    this.#f.simdMemory("store", registerAt(this.#program, register));
+    this.#f.simdMemory("store", registerAt(this.#program, register) + 16 * half);
   }
 
   /** Leaves local << shift on the stack. */
@@ -260,31 +287,35 @@ class Generator {
   }
 
   /** Rounds as if all were finite, remembers the largest magnitude, and keeps the values in case that was wrong. */
-  #store({ instruction, pointer = 0, most = 0 }: Place, operand: Operand, values: ReadonlyMap<Operand, number>): void {
+  #store(place: Place, most: number, operand: Operand, values: ReadonlyMap<Operand, number>, half: Half): void {
     const f = this.#f;
     const x = values.get(operand) ?? f.local(V128);
     if (!values.has(operand)) {
-      this.#operand(operand, values);
+      this.#operand(operand, values, half);
       f.set(x);
     }
-    this.#keep(operand, x);
+    this.#keep(operand, x, half);
     f.get(most);
     f.get(x);
     f.constant(MAGNITUDE);
     f.simd("and");
     f.simd("i32x4MaxS");
     f.set(most);
-    f.get(pointer);
-    if (instruction.words?.[1] === DTYPE_CODES.F32) {
+    if (place.width === 2) this.#storeBf16(place, x, half);
+    else {
+      f.get(place.pointer ?? 0);
       f.get(x);
-      f.simdMemory("store", 0);
-    } else this.#storeBf16(x);
+      f.simdMemory("store", 16 * half);
+    }
   }
 
-  /** (x + 0x7fff + bit 16 of x) >> 16, the upper halves side by side. */
-  #storeBf16(x: number): void {
+  /** Rounded codes: (x + 0x7fff + bit 16 of x) >> 16. Both halves are stored at once. */
+  #storeBf16(place: Place, x: number, half: Half): void {
     const f = this.#f;
-    const codes = f.local(V128);
+    if (half === 1) {
+      f.get(place.pointer ?? 0);
+      f.get(place.codes);
+    }
     f.get(x);
     f.constant(0x7fff);
     f.simd("i32x4Add");
@@ -296,11 +327,11 @@ class Generator {
     f.simd("i32x4Add");
     f.i32(16);
     f.simd("i32x4ShrU");
-    f.set(codes);
-    f.get(codes);
-    f.get(codes);
-    f.simd("i16x8NarrowU");
-    f.store64();
+    if (half === 0) f.set(place.codes);
+    else {
+      f.simd("i16x8NarrowU");
+      f.simdMemory("store", 0);
+    }
   }
 
   /** Does a chunk's store again with the kernel that knows infinity and NaN, if there may be any. */
@@ -327,6 +358,15 @@ class Generator {
     return limit;
   }
 
+  /** A local with a trim's threshold key in every lane. */
+  #threshold(index: number): number {
+    const threshold = this.#f.local(V128);
+    this.#f.get(PROGRAM);
+    this.#f.simdMemory("load32Splat", detailsAt(index));
+    this.#f.set(threshold);
+    return threshold;
+  }
+
   #advance(local: number, bytes: number): void {
     this.#f.get(local);
     this.#f.i32(bytes);
@@ -334,20 +374,20 @@ class Generator {
     this.#f.set(local);
   }
 
-  #advancePosition(): void {
-    this.#f.get(this.#position);
-    this.#f.constant(4);
+  #advancePosition(position: number): void {
+    this.#f.get(position);
+    this.#f.constant(STEP);
     this.#f.simd("i32x4Add");
-    this.#f.set(this.#position);
+    this.#f.set(position);
   }
 
   /** Leaves the instruction's value on the stack. */
-  #compute({ instruction, index, pointer, limit }: Place, values: ReadonlyMap<Operand, number>): void {
+  #compute(place: Place, values: ReadonlyMap<Operand, number>, half: Half): void {
     const f = this.#f;
-    const { code, operands } = instruction;
-    const operand = (i: number): void => this.#operand(operands[i] as Operand, values);
-    if (pointer !== undefined) this.#load(instruction, pointer);
-    else if (limit !== undefined) this.#trim(index, () => operand(0), limit);
+    const { code, operands } = place.instruction;
+    const operand = (i: number): void => this.#operand(operands[i] as Operand, values, half);
+    if (place.pointer !== undefined) this.#load(place, place.pointer, half);
+    else if (place.limit !== undefined) this.#trim(place, () => operand(0), place.limit, half);
     else if (code === CODES.mulAdd) {
       for (const i of [0, 1, 2]) operand(i);
       f.simd("f32x4Mul");
@@ -370,30 +410,30 @@ class Generator {
     }
   }
 
-  #operand(operand: Operand, values: ReadonlyMap<Operand, number>): void {
-    const value = values.get(operand);
+  #operand(operand: Operand, values: ReadonlyMap<Operand, number>, half: Half): void {
+    const value = operand < 0 ? this.#constants[-1 - operand] : values.get(operand);
     if (value !== undefined) this.#f.get(value);
-    else if (operand >= 0) {
+    else {
       this.#f.get(this.#at);
-      this.#f.simdMemory("load", registerAt(this.#program, operand));
-    } else {
-      this.#f.get(PROGRAM);
-      this.#f.simdMemory("load", constantAt(this.#program, operand));
+      this.#f.simdMemory("load", registerAt(this.#program, operand) + 16 * half);
     }
   }
 
-  #load({ words }: Instruction, pointer: number): void {
-    this.#f.get(pointer);
-    if (words?.[1] === DTYPE_CODES.F32) this.#f.simdMemory("load", 0);
-    else {
-      this.#f.simdMemory("load16x4U", 0);
-      this.#f.i32(16);
-      this.#f.simd("i32x4Shl");
+  #load({ width, codes }: Place, pointer: number, half: Half): void {
+    const f = this.#f;
+    if (half === 0 || width === 4) {
+      f.get(pointer);
+      f.simdMemory("load", width === 4 ? 16 * half : 0);
     }
+    if (width === 4) return;
+    if (half === 0) f.set(codes);
+    f.constant(0);
+    f.get(codes);
+    f.shuffle(WIDEN[half] as number[]);
   }
 
   /** x where key(x) > threshold - (position < limit ? 1 : 0), else 0. A comparison's true is -1 as an integer. */
-  #trim(index: number, x: () => void, limit: number): void {
+  #trim({ threshold }: Place, x: () => void, limit: number, half: Half): void {
     const f = this.#f;
     x();
     x();
@@ -401,9 +441,8 @@ class Generator {
     f.simd("and");
     f.constant(NAN_KEY);
     f.simd("i32x4MinS");
-    f.get(PROGRAM);
-    f.simdMemory("load32Splat", detailsAt(index));
-    f.get(this.#position);
+    f.get(threshold);
+    f.get(this.#positions[half] as number);
     f.get(limit);
     f.simd("i32x4LtS");
     f.simd("i32x4Add");

@@ -34,13 +34,13 @@ const OPS = {
 
 /** Codes behind the SIMD prefix 0xfd. */
 const SIMD = {
-  ...{ load: 0x00, load16x4U: 0x04, load32Splat: 0x09, store: 0x0b, store64Lane: 0x5b, i32x4Splat: 0x11 },
+  ...{ load: 0x00, load32Splat: 0x09, store: 0x0b, i32x4Splat: 0x11 },
   ...{ f32x4Eq: 0x41, f32x4Ne: 0x42, f32x4Lt: 0x43, f32x4Gt: 0x44, f32x4Le: 0x45, f32x4Ge: 0x46, i32x4LtS: 0x39, i32x4GtS: 0x3b },
   ...{ and: 0x4e, bitselect: 0x52, i32x4Shl: 0xab, i32x4Add: 0xae, i32x4MinS: 0xb6, i32x4MaxS: 0xb8, i32x4ShrU: 0xad, i16x8NarrowU: 0x86, anyTrue: 0x53 },
   ...{ f32x4Abs: 0xe0, f32x4Neg: 0xe1, f32x4Sqrt: 0xe3, f32x4Add: 0xe4, f32x4Sub: 0xe5, f32x4Mul: 0xe6, f32x4Div: 0xe7, f32x4Min: 0xe8, f32x4Max: 0xe9 },
 };
 
-export type SimdOp = Exclude<keyof typeof SIMD, "load" | "load16x4U" | "load32Splat" | "store" | "store64Lane">;
+export type SimdOp = Exclude<keyof typeof SIMD, "load" | "load32Splat" | "store">;
 
 /** The body of one function under construction: methods append instructions in stack order. */
 export class FunctionWriter {
@@ -97,9 +97,9 @@ export class FunctionWriter {
     this.#code.push(0xfd, ...unsigned(SIMD[name]));
   }
 
-  /** Stores the lower half of a vector. */
-  store64(): void {
-    this.#code.push(0xfd, ...unsigned(SIMD.store64Lane), 0, 0, 0);
+  /** Of the two vectors on the stack, the 16 bytes with these numbers. */
+  shuffle(bytes: readonly number[]): void {
+    this.#code.push(0xfd, 0x0d, ...bytes);
   }
 
   /** Runs `body` if the condition on the stack holds. */
@@ -109,7 +109,7 @@ export class FunctionWriter {
     this.#code.push(OPS.end);
   }
 
-  simdMemory(name: "load" | "load16x4U" | "load32Splat" | "store", offset: number): void {
+  simdMemory(name: "load" | "load32Splat" | "store", offset: number): void {
     this.#code.push(0xfd, ...unsigned(SIMD[name]), 0, ...unsigned(offset));
   }
 
@@ -119,9 +119,9 @@ export class FunctionWriter {
     this.#code.push(0xfd, 0x0c, ...bytes, ...bytes, ...bytes, ...bytes);
   }
 
-  /** The lanes 0, 1, 2, 3. */
-  lanes(): void {
-    this.#code.push(0xfd, 0x0c, ...[0, 1, 2, 3].flatMap((lane) => [lane, 0, 0, 0]));
+  /** The lanes first, first + 1, first + 2, first + 3. */
+  lanes(first: number): void {
+    this.#code.push(0xfd, 0x0c, ...[0, 1, 2, 3].flatMap((lane) => [first + lane, 0, 0, 0]));
   }
 
   body(): number[] {
