@@ -32,7 +32,9 @@ export function matchInputs(recipe: Recipe, tensors: readonly OutputTensor[], re
   const complaints = new Complaints(recipe, report);
   const matched: MatchedTensor[] = [];
   let untied = false;
-  for (const output of tensors) {
+  const foreign = foreignParts(tensors);
+  for (const { part, primary } of foreign) complaints.foreign(part, primary);
+  for (const output of foreign.length > 0 ? [] : tensors) {
     if (isRedundantHead(output)) continue;
     const parts = output.parts.map((part) => findPart(part, output.parts));
     untied ||= parts.some((part) => part.entry !== undefined && part.entry.name !== part.name);
@@ -42,6 +44,25 @@ export function matchInputs(recipe: Recipe, tensors: readonly OutputTensor[], re
   complaints.tell();
   return { matched, untied };
 }
+
+/** With less than this share of the base's names, a model is of another kind altogether. */
+const LEAST_SHARED = 0.1;
+
+/** The first part of each model that shares hardly any name with the base (else with the first model). */
+function foreignParts(tensors: readonly OutputTensor[]): { part: Part; primary: Part }[] {
+  const counts = new Map<string, { part: Part; primary: Part; of: number; shared: number }>();
+  for (const { parts } of tensors) {
+    const primary = primaryOf(parts);
+    if (primary?.entry === undefined) continue;
+    for (const part of parts) {
+      const known = counts.get(part.source.model.text) ?? { part, primary, of: 0, shared: 0 };
+      counts.set(part.source.model.text, { ...known, of: known.of + 1, shared: known.shared + (part.entry === undefined ? 0 : 1) });
+    }
+  }
+  return [...counts.values()].filter(({ of, shared }) => shared < LEAST_SHARED * of);
+}
+
+const shapeText = ({ name, entry }: Part): string => `${name} of shape [${entry?.shape.join(", ")}]`;
 
 const isTied = ({ config }: Checkpoint): boolean => config?.tie_word_embeddings === true;
 
@@ -71,7 +92,7 @@ function matchOne(output: OutputTensor, parts: readonly Part[], complaints: Comp
   const copied = { output, parts: [primary], copy: true, shape: primary.entry.shape };
   if (found.length < parts.length) {
     if (BUFFER.test(output.name)) return copied;
-    for (const part of parts) if (part.entry === undefined) complaints.missing(part, primary);
+    complaints.uneven(parts);
     return undefined;
   }
   if (found.every(({ entry }) => !isFloat(entry.dtype))) return copied;
@@ -114,22 +135,47 @@ class Complaints {
     }
   }
 
-  missing(part: Part, primary: Part): void {
-    const [a, b] = [part, primary].map(({ checkpoint, name }) => layerStacks(checkpoint.tensors.keys()).get(placeOf(name).prefix) ?? 0);
-    const { text } = part.source.model;
-    if (placeOf(part.name).layer !== undefined && part.source.layers === undefined && a !== b)
+  /** A tensor that some parts have and some lack, told of whoever differs from the base (else from the first model). */
+  uneven(parts: readonly Part[]): void {
+    const primary = primaryOf(parts);
+    if (primary === undefined) return;
+    for (const part of parts) if ((part.entry === undefined) !== (primary.entry === undefined)) this.unlike(part, primary);
+  }
+
+  private unlike(part: Part, primary: Part): void {
+    const [ours, theirs] = [part, primary].map(({ checkpoint, name }) => layerStacks(checkpoint.tensors.keys()).get(placeOf(name).prefix) ?? 0);
+    const [text, other] = [part.source.model.text, primary.source.model.text];
+    if (placeOf(part.name).layer !== undefined && part.source.layers === undefined && ours !== theirs)
       this.add("layer-count-differs", part, part.name, {
         message: "the models have different numbers of layers",
-        found: `${a} in ${text}`,
-        expected: `${b}, as in ${primary.source.model.text}`,
+        found: `${ours} in ${text}`,
+        expected: `${theirs}, as in ${other}`,
         remedy: "merge models of one architecture, or pick layers with slices",
+      });
+    else if (part.entry === undefined)
+      this.add("tensor-missing", part, part.name, {
+        message: `${text} lacks a tensor that ${other} has`,
+        found: `no ${part.name}`,
+        expected: shapeText(primary),
       });
     else
       this.add("tensor-missing", part, part.name, {
-        message: `${text} lacks a tensor that ${primary.source.model.text} has`,
-        found: `no ${part.name}`,
-        expected: `${part.name} of shape [${primary.entry?.shape.join(", ")}]`,
+        message: `${text} has a tensor that ${other} lacks`,
+        found: shapeText(part),
+        expected: `${primary.name} in ${other} too`,
       });
+  }
+
+  /** A model with hardly a name in common with the base (else with the first model). */
+  foreign(part: Part, primary: Part): void {
+    const example = ({ checkpoint }: Part) =>
+      [...checkpoint.tensors.keys()].find((name) => placeOf(name).layer !== undefined) ?? [...checkpoint.tensors.keys()][0];
+    this.add("architecture-differs", part, part.name, {
+      message: `${part.source.model.text} has another architecture than ${primary.source.model.text}`,
+      found: `tensors named like ${example(part)}`,
+      expected: `names like ${example(primary)}`,
+      remedy: "merge models of one architecture",
+    });
   }
 
   notFloat(part: FoundPart): void {
