@@ -1,6 +1,7 @@
 // Every message between the extension host and a page, both directions. A page says `ready` first and gets the whole
 // state; a later state replaces the former whole, so a page that was hidden lacks nothing. Each request ends in exactly
 // one of result, error or cancelled.
+import type { TensorStatistics } from "../merge-core/analysis/tensor-statistics.ts";
 import type { CheckpointSummary } from "../merge-core/checkpoints/describe.ts";
 import type { Diagnostic } from "../merge-core/diagnostics.ts";
 
@@ -28,6 +29,8 @@ export type InspectorState =
 export type InspectorMethods = {
   /** Puts text on the clipboard; pages have no access of their own. */
   copy: { params: string; result: undefined };
+  /** Reads a tensor's values, by its name. */
+  measure: { params: string; result: TensorStatistics };
   /** Reads the file again. */
   reload: { params: undefined; result: undefined };
 };

@@ -1,9 +1,12 @@
 // The read-only editor of checkpoints. Reads headers only, whatever the size of the files.
+import { dirname } from "node:path";
 import * as vscode from "vscode";
+import type { TensorStatistics } from "../../merge-core/analysis/tensor-statistics.ts";
 import { describeCheckpoint } from "../../merge-core/checkpoints/describe.ts";
 import { openCheckpoint } from "../../merge-core/checkpoints/open-checkpoint.ts";
 import { inputError } from "../../merge-core/diagnostics.ts";
 import type { InspectorMethods, InspectorState } from "../../webviews/protocol.ts";
+import { runForText } from "../jobs/program.ts";
 import { diagnosticsOf, type PageChannel, servePage } from "../panels/page-channel.ts";
 import { loadPage } from "../panels/page-html.ts";
 
@@ -56,10 +59,10 @@ export async function readState(uri: vscode.Uri, signal: AbortSignal): Promise<I
 }
 
 class CheckpointEditor implements vscode.CustomReadonlyEditorProvider<CheckpointDocument> {
-  readonly #extensionUri: vscode.Uri;
+  readonly #extension: vscode.ExtensionContext;
 
-  constructor(extensionUri: vscode.Uri) {
-    this.#extensionUri = extensionUri;
+  constructor(extension: vscode.ExtensionContext) {
+    this.#extension = extension;
   }
 
   async openCustomDocument(uri: vscode.Uri): Promise<CheckpointDocument> {
@@ -71,6 +74,7 @@ class CheckpointEditor implements vscode.CustomReadonlyEditorProvider<Checkpoint
   resolveCustomEditor(document: CheckpointDocument, panel: vscode.WebviewPanel): void {
     const page = servePage<InspectorState, InspectorMethods>(panel.webview, () => document.state, {
       copy: async (text) => vscode.env.clipboard.writeText(text).then(() => undefined),
+      measure: (name, signal) => measure(this.#extension.extensionPath, document.uri.fsPath, name, signal),
       reload: async () => {
         await document.load();
         return undefined;
@@ -82,12 +86,18 @@ class CheckpointEditor implements vscode.CustomReadonlyEditorProvider<Checkpoint
       page.dispose();
     });
     // A hidden page is destroyed and made anew; it says ready again and gets the state.
-    loadPage(panel.webview, this.#extensionUri, "inspector", "Checkpoint");
+    loadPage(panel.webview, this.#extension.extensionUri, "inspector", "Checkpoint");
   }
+}
+
+/** Values are read by a process of their own; this one gets the numbers. */
+async function measure(extensionPath: string, path: string, name: string, signal: AbortSignal): Promise<TensorStatistics> {
+  const text = await runForText(extensionPath, ["inspect", path, `--tensor=${name}`, "--json"], { cwd: dirname(path), signal });
+  return JSON.parse(text) as TensorStatistics;
 }
 
 export function registerCheckpointEditor(context: vscode.ExtensionContext): void {
   context.subscriptions.push(
-    vscode.window.registerCustomEditorProvider(CHECKPOINT_EDITOR, new CheckpointEditor(context.extensionUri), { supportsMultipleEditorsPerDocument: true }),
+    vscode.window.registerCustomEditorProvider(CHECKPOINT_EDITOR, new CheckpointEditor(context), { supportsMultipleEditorsPerDocument: true }),
   );
 }

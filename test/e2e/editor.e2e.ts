@@ -50,6 +50,21 @@ describe("the packaged extension", function () {
     await shot("checkpoint-grouped");
   });
 
+  it("measures a tensor when it is chosen, in a process of its own", async () => {
+    const frame = await webview(page, '[data-testid="inspector"] .list-row');
+    await frame.locator('[role="grid"]').focus();
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("Enter");
+    const detail = frame.locator('[data-testid="tensor-detail"]');
+    await detail.locator("svg.histogram rect").first().waitFor();
+    assert.match((await detail.textContent()) ?? "", /q_proj.*128 elements.*mean/);
+    await shot("tensor");
+    await detail.getByRole("button", { name: "Close" }).focus();
+    await page.keyboard.press("Escape");
+    await detail.waitFor({ state: "hidden" });
+  });
+
   it("keeps the table's state while its tab is hidden", async () => {
     await openFile(page, "good.merge.yml");
     await openFile(page, "models/base/model.safetensors");

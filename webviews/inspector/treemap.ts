@@ -1,6 +1,7 @@
 // Area per role: a picture of where a model's bytes are.
 import { hierarchy, treemap, treemapSquarify } from "d3-hierarchy";
 import { formatBytes } from "../../merge-core/units.ts";
+import { svgElement } from "../common/svg.ts";
 
 export interface Part {
   readonly name: string;
@@ -24,7 +25,6 @@ export function layoutTiles(parts: readonly Part[], width: number, height: numbe
   return placed.leaves().flatMap(({ data, x0, x1, y0, y1 }) => ("bytes" in data ? [{ ...data, x: x0, y: y0, width: x1 - x0, height: y1 - y0 }] : []));
 }
 
-const SVG = "http://www.w3.org/2000/svg";
 /** Theme hues in a fixed order; roles beyond them share the last. */
 const HUES = ["blue", "orange", "purple", "green", "yellow", "red"];
 
@@ -46,24 +46,11 @@ function drawTile(tile: Tile, i: number, total: number): SVGElement {
     height: Math.max(0, tile.height - 1),
     class: `hue-${HUES[Math.min(i, HUES.length - 1)]}`,
   });
-  const title = svgElement("title", {});
-  title.textContent = `${tile.name}: ${formatBytes(tile.bytes)}, ${percent(tile.bytes, total)}`;
+  const title = svgElement("title", {}, `${tile.name}: ${formatBytes(tile.bytes)}, ${percent(tile.bytes, total)}`);
   group.append(rect, title);
-  if (tile.width > 60 && tile.height > 18) group.append(label(tile.name, 14));
-  if (tile.width > 60 && tile.height > 34) group.append(label(percent(tile.bytes, total), 29));
+  if (tile.width > 60 && tile.height > 18) group.append(svgElement("text", { x: 5, y: 14 }, tile.name));
+  if (tile.width > 60 && tile.height > 34) group.append(svgElement("text", { x: 5, y: 29 }, percent(tile.bytes, total)));
   return group;
 }
 
-function label(text: string, y: number): SVGElement {
-  const made = svgElement("text", { x: 5, y });
-  made.textContent = text;
-  return made;
-}
-
 const percent = (part: number, total: number) => `${total === 0 ? 0 : Number(((100 * part) / total).toPrecision(3))} %`;
-
-function svgElement<K extends keyof SVGElementTagNameMap>(tag: K, attributes: Readonly<Record<string, string | number>>): SVGElementTagNameMap[K] {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, String(value));
-  return made;
-}

@@ -6,6 +6,7 @@ import { element } from "../common/dom.ts";
 import type { Host } from "../common/host.ts";
 import { VirtualList } from "../common/virtual-list.ts";
 import type { InspectorMethods } from "../protocol.ts";
+import { TensorDetail } from "./detail.ts";
 import { checkpointFacts } from "./facts.ts";
 import { arrangeRows, DEFAULT_VIEW, type GroupKey, type Row, type SortKey, type TableView } from "./rows.ts";
 
@@ -37,6 +38,7 @@ export class CheckpointView {
   );
   readonly #count = element("span", { class: "muted", role: "status", "data-testid": "tensor-count" });
   readonly #header = element("div", { class: "list-header", role: "row" });
+  readonly #detail: TensorDetail;
   #view: TableView;
   #summary: CheckpointSummary | undefined;
   #rows: readonly Row[] = [];
@@ -44,6 +46,7 @@ export class CheckpointView {
   constructor(host: Host<InspectorMethods>) {
     this.#host = host;
     this.#view = restoreView(host.saved.get());
+    this.#detail = new TensorDetail(host, () => this.#list.element.focus());
     this.#list = new VirtualList({
       label: "Tensors",
       columns: COLUMNS.length,
@@ -57,7 +60,7 @@ export class CheckpointView {
     this.#group.addEventListener("change", () => this.#change({ group: this.#group.value as GroupKey, collapsed: [] }));
     this.#list.element.addEventListener("keydown", (event) => this.#onCopy(event));
     const toolbar = element("div", { class: "toolbar" }, this.#filter, this.#group, this.#count);
-    this.element.append(this.#facts, toolbar, this.#header, this.#list.element);
+    this.element.append(this.#facts, toolbar, this.#header, this.#list.element, this.#detail.element);
   }
 
   show(summary: CheckpointSummary): void {
@@ -94,9 +97,10 @@ export class CheckpointView {
     if (focused !== undefined) [...this.#header.querySelectorAll("button")].find((button) => button.textContent === focused)?.focus();
   }
 
-  /** Enter or a click folds a group. */
+  /** Enter or a click folds a group, or measures a tensor. */
   #activate(index: number): void {
     const row = this.#rows[index];
+    if (row?.kind === "tensor") void this.#detail.show(row.tensor);
     if (row?.kind !== "group") return;
     const collapsed = row.open ? [...this.#view.collapsed, row.key] : this.#view.collapsed.filter((key) => key !== row.key);
     this.#change({ collapsed }, false);
