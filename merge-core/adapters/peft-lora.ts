@@ -1,35 +1,16 @@
 // LoRA adapters as PEFT stores them: adapter_config.json and adapter_model.safetensors. Node only.
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { openError, openFile } from "../bytes/file-source.ts";
+import { openFile } from "../bytes/file-source.ts";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
 import { inputError } from "../diagnostics.ts";
 import { narrowFromFloat32, widenToFloat32 } from "../formats/dtype-codecs.ts";
 import { isFloat } from "../formats/dtypes.ts";
-import { isRecord, parseJsonBytes } from "../formats/json.ts";
 import { encodeSafetensors } from "../formats/safetensors-write.ts";
 import type { LoraAdapter, LoraFactors } from "./lora.ts";
+import { CONFIG, loraScale, numberOf, readLoraConfig, TENSORS } from "./peft-config.ts";
 
 const PREFIX = "base_model.model.";
-const CONFIG = "adapter_config.json";
-const TENSORS = "adapter_model.safetensors";
-
-/** Settings that change what the tensors mean; each must have the value beside it (or be absent), or the fold would be wrong. */
-const REQUIRED_VALUES: Readonly<Record<string, unknown>> = {
-  use_dora: false,
-  lora_bias: false,
-  bias: "none",
-  fan_in_fan_out: false,
-  modules_to_save: null,
-  target_parameters: null,
-  trainable_token_indices: null,
-  layer_replication: null,
-  alora_invocation_tokens: null,
-  use_qalora: false,
-};
-
-/** Initialisations that change the base model, so that the factors alone do not tell the adapted weight. */
-const BASE_CHANGING = /^(pissa|olora|corda|lora_ga|loftq)/;
 
 /** Writes both files. The caller makes the write atomic. */
 export async function writePeftLora(adapter: LoraAdapter, folder: string, dtype: "F32" | "BF16" | "F16" = "F32"): Promise<void> {
@@ -75,67 +56,16 @@ function configJson(adapter: LoraAdapter): Record<string, unknown> {
 /** @throws WeightsmithError `file-missing`, `adapter-config-invalid`, `adapter-type-unsupported`, `adapter-tensor-unexpected`, `adapter-incomplete` */
 export async function readPeftLora(folder: string): Promise<LoraAdapter> {
   const file = join(folder, CONFIG);
-  const config = await readConfig(file);
-  const r = numberOf(config, "r", 8, file);
-  const alpha = numberOf(config, "lora_alpha", 8, file);
-  const scaleOf = (module: string, rank: number) => {
-    const moduleAlpha = patternValue(config.alpha_pattern, module, file) ?? alpha;
-    return config.use_rslora === true ? moduleAlpha / Math.sqrt(rank) : moduleAlpha / rank;
-  };
+  const config = await readLoraConfig(file);
   const targets = config.target_modules;
   return {
-    r,
-    alpha,
+    r: numberOf(config, "r", 8, file),
+    alpha: numberOf(config, "lora_alpha", 8, file),
     dropout: numberOf(config, "lora_dropout", 0, file),
     targetModules: typeof targets === "string" ? targets : Array.isArray(targets) ? targets.map(String) : [],
     baseModel: typeof config.base_model_name_or_path === "string" ? config.base_model_name_or_path : undefined,
-    modules: await readFactors(join(folder, TENSORS), scaleOf),
+    modules: await readFactors(join(folder, TENSORS), loraScale(config, file)),
   };
-}
-
-async function readConfig(file: string): Promise<Record<string, unknown>> {
-  const bytes = await readFile(file).catch((error: unknown) => {
-    throw openError(file, error);
-  });
-  const config = parseJsonBytes(bytes, file, { maxBytes: 10_000_000, maxDepth: 64 });
-  if (!isRecord(config)) throw inputError("adapter-config-invalid", "not an object", { file });
-  if (config.peft_type !== "LORA")
-    throw inputError("adapter-type-unsupported", "not a LoRA adapter", { file, found: String(config.peft_type), expected: "LORA" });
-  for (const [key, expected] of Object.entries(REQUIRED_VALUES)) {
-    if ((config[key] ?? expected) !== expected)
-      throw inputError("adapter-type-unsupported", `${key} is not supported`, { file, found: JSON.stringify(config[key]), expected: JSON.stringify(expected) });
-  }
-  const init = config.init_lora_weights;
-  if (typeof init === "string" && BASE_CHANGING.test(init)) {
-    throw inputError("adapter-type-unsupported", "the adapter changed its base model when it was initialised", {
-      file,
-      found: `init_lora_weights ${init}`,
-      remedy: "convert it to a plain LoRA with PEFT's path_initial_model_for_weight_conversion",
-    });
-  }
-  return config;
-}
-
-function numberOf(config: Record<string, unknown>, key: string, fallback: number, file: string): number {
-  const value = config[key] ?? fallback;
-  if (typeof value !== "number" || !Number.isFinite(value) || value < 0)
-    throw inputError("adapter-config-invalid", `${key} is not usable`, { file, found: JSON.stringify(value), expected: "a number of at least 0" });
-  return value;
-}
-
-/** The value of the first pattern that matches the end of a module path, as PEFT matches them. */
-function patternValue(patterns: unknown, module: string, file: string): number | undefined {
-  if (!isRecord(patterns)) return undefined;
-  const hit = Object.entries(patterns).find(([pattern]) => compile(pattern, file).test(module));
-  return typeof hit?.[1] === "number" ? hit[1] : undefined;
-}
-
-function compile(pattern: string, file: string): RegExp {
-  try {
-    return new RegExp(`^(.*\\.)?(${pattern})$`);
-  } catch {
-    throw inputError("adapter-config-invalid", "alpha_pattern has a key that is not a regular expression", { file, found: pattern });
-  }
 }
 
 async function readFactors(file: string, scaleOf: (module: string, rank: number) => number): Promise<Map<string, LoraFactors>> {

@@ -2,7 +2,29 @@
 import type { DType } from "../formats/dtypes.ts";
 
 /** One tensor and where its bytes lie. `offset` is absolute in `file`. */
-export interface TensorEntry {
+export interface TensorEntry extends TensorSpan {
+  /** A low-rank change that the tensor is read with. */
+  readonly lora?: LoraPatch;
+}
+
+/**
+ * Factors of a low-rank adapter (Hu et al. 2021, 2106.09685): the tensor stands for W + scale B A, or where `transposed`
+ * (embeddings, Conv1D) for W + scale (B A)^T. With a magnitude (DoRA, Liu et al. 2024, 2402.09353) each output of the
+ * sum is then brought to that norm.
+ */
+export interface LoraPatch {
+  /** [r, in] */
+  readonly a: TensorSpan;
+  /** [out, r] */
+  readonly b: TensorSpan;
+  readonly scale: number;
+  readonly transposed: boolean;
+  /** [out] */
+  readonly magnitude?: TensorSpan;
+}
+
+/** A named stretch of a file that holds one tensor. */
+export interface TensorSpan {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];

@@ -36,7 +36,7 @@ function buildJob(recipe: Recipe, tensor: MatchedTensor, report: ReportOnce): Un
   checkTask(recipe, tensor, inputs, parameters, report);
   if (!isFloat(dtype)) throw new TypeError(`tensor ${output.name} is not floating point`);
   const [input] = inputs;
-  const untouched = recipe.method.id === "passthrough" && (input?.parameters.scale ?? null) === null && input?.dtype === dtype;
+  const untouched = recipe.method.id === "passthrough" && (input?.parameters.scale ?? null) === null && input?.dtype === dtype && input.lora === undefined;
   if (untouched) return { kind: "copy", ...place, dtype, source: reference(primary.entry, shape) };
   return { kind: "merge", ...place, dtype, method: recipe.method.id, inputs, parameters };
 }
@@ -55,7 +55,8 @@ function inputOf(recipe: Recipe, tensor: MatchedTensor, part: FoundPart, report:
   const dtype = part.entry.dtype as FloatDType;
   const parameters = resolve(recipe, tensor, part, report);
   const { source, modelIndex } = part;
-  return { ...reference(part.entry, tensor.shape), dtype, model: source.model.text, modelIndex, isBase: source.isBase, parameters };
+  const lora = part.entry.lora === undefined ? {} : { lora: part.entry.lora };
+  return { ...reference(part.entry, tensor.shape), ...lora, dtype, model: source.model.text, modelIndex, isBase: source.isBase, parameters };
 }
 
 /** Parameters of one input, or without a part those of the whole merge. */

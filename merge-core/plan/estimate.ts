@@ -1,4 +1,5 @@
 // What a plan will cost, from sizes alone.
+import { elementCount } from "../formats/dtypes.ts";
 import { findMethod } from "../methods/registry.ts";
 import type { TensorJob } from "./plan.ts";
 
@@ -18,9 +19,15 @@ export function estimate(jobs: readonly TensorJob[], bytesToWrite: number, memor
   const largest = jobs.reduce((most, job) => Math.max(most, workingBytes(job)), 0);
   return {
     bytesToRead: jobs.reduce((sum, job) => sum + bytesRead(job, memoryBytes), 0),
-    peakMemoryBytes: Math.min(memoryBytes, largest) + FIXED_BYTES,
+    peakMemoryBytes: Math.min(memoryBytes, largest) + jobs.reduce((most, job) => Math.max(most, foldedBytes(job)), 0) + FIXED_BYTES,
     diskBytes: bytesToWrite + SMALL_FILES_BYTES,
   };
+}
+
+/** Adapted inputs stay in memory as float32 while they are merged; one more of them while it is made. */
+export function foldedBytes(job: TensorJob): number {
+  const adapted = job.kind === "copy" ? [] : job.inputs.filter(({ lora }) => lora !== undefined);
+  return adapted.length === 0 ? 0 : (adapted.length + 1) * elementCount(job.shape) * 4;
 }
 
 const inputBytes = (job: TensorJob): number => (job.kind === "copy" ? job.source.byteLength : job.inputs.reduce((sum, input) => sum + input.byteLength, 0));

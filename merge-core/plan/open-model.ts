@@ -1,6 +1,7 @@
 // From a model reference in a recipe to an open checkpoint. Node only.
 import { existsSync, readdirSync } from "node:fs";
 import { basename, dirname, isAbsolute, resolve } from "node:path";
+import { adaptCheckpoint } from "../adapters/adapted-checkpoint.ts";
 import type { Checkpoint } from "../checkpoints/checkpoint.ts";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
 import { inputError, nearestName } from "../diagnostics.ts";
@@ -17,20 +18,21 @@ export type OpenModel = (reference: ModelReference) => Promise<Checkpoint>;
 export function modelOpener(recipeFile: string, options: { readonly signal?: AbortSignal } = {}): OpenModel {
   return async (reference) => {
     refuseUnsupported(reference);
-    const places = candidates(reference.path, dirname(recipeFile));
-    const place = places.find((path) => existsSync(path));
-    if (place === undefined) throw missingError(reference.path, places);
-    return { ...(await openCheckpoint(place, options)), path: reference.path };
+    const find = (path: string) => findPlace(path, dirname(recipeFile));
+    const base = { ...(await openCheckpoint(find(reference.path), options)), path: reference.path };
+    return reference.lora === undefined ? base : { ...(await adaptCheckpoint(base, find(reference.lora.path), options)), path: reference.text };
   };
 }
 
+function findPlace(path: string, recipeFolder: string): string {
+  const places = candidates(path, recipeFolder);
+  const place = places.find((candidate) => existsSync(candidate));
+  if (place === undefined) throw missingError(path, places);
+  return place;
+}
+
 function refuseUnsupported({ text, revision, lora }: ModelReference): void {
-  if (lora !== undefined)
-    throw inputError("reference-unsupported", "adapters in model references are not merged yet", {
-      found: text,
-      remedy: "fold the adapter into its model first and name the result",
-    });
-  if (revision !== undefined)
+  if (revision !== undefined || lora?.revision !== undefined)
     throw inputError("reference-unsupported", "a revision needs a hub name, and models are read from disk only", {
       found: text,
       remedy: "download that revision and name its folder",

@@ -5,7 +5,7 @@ import { isFloat } from "../formats/dtypes.ts";
 import type { Recipe } from "../recipe/recipe.ts";
 import { buildJobs } from "./build-jobs.ts";
 import { configChanges } from "./config-changes.ts";
-import { estimate } from "./estimate.ts";
+import { estimate, foldedBytes } from "./estimate.ts";
 import { type InputModels, openModels } from "./input-models.ts";
 import { matchInputs } from "./match-inputs.ts";
 import type { OpenModel } from "./open-model.ts";
@@ -53,6 +53,8 @@ export async function planMerge(
   const unplaced = buildJobs(recipe, matched, report);
   if (failed()) return { diagnostics };
   const { shards, jobs } = placeJobs(unplaced, shardBytes);
+  checkFolding(jobs, recipe, memoryBytes, report);
+  if (failed()) return { diagnostics };
   const { checkpoint } = models.donor;
   noteDTypes(jobs, recipe, report);
   if (checkpoint.config === undefined) report(noConfig(recipe, models));
@@ -62,6 +64,21 @@ export async function planMerge(
   const bytesToWrite = shards.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const plan: MergePlan = { ...decided, bytesToWrite, ...estimate(jobs, bytesToWrite, memoryBytes), findings: diagnostics, planHash: planHash(decided) };
   return { plan, diagnostics };
+}
+
+/** Adapted tensors are held whole while they are merged; what does not fit the budget is refused before the run. */
+function checkFolding(jobs: readonly TensorJob[], recipe: Recipe, memoryBytes: number, report: (d: Diagnostic) => void): void {
+  const largest = jobs.reduce<TensorJob | undefined>((most, job) => (foldedBytes(job) > (most === undefined ? 0 : foldedBytes(most)) ? job : most), undefined);
+  if (largest === undefined || foldedBytes(largest) <= memoryBytes) return;
+  report({
+    code: "memory-budget",
+    severity: "error",
+    message: `the memory budget is too small to add adapters to tensor ${largest.name}`,
+    file: recipe.file,
+    found: `${memoryBytes} bytes`,
+    expected: `at least ${foldedBytes(largest)}`,
+    remedy: "raise --memory",
+  });
 }
 
 function describeModels({ checkpoints, donor: { reference, checkpoint } }: InputModels): Pick<MergePlan, "models" | "donor"> {

@@ -1,5 +1,6 @@
 // A merge plan: everything a merge will do, decided from the recipe and the headers alone, before a byte of tensor data
 // is read. Plain serialisable data, so that it can be printed, hashed, journalled, resumed and shown in an editor.
+import type { LoraPatch } from "../checkpoints/checkpoint.ts";
 import type { Diagnostic } from "../diagnostics.ts";
 import type { DType, FloatDType } from "../formats/dtypes.ts";
 
@@ -25,6 +26,8 @@ export interface InputRef extends TensorRef {
   readonly isBase: boolean;
   readonly dtype: FloatDType;
   readonly parameters: Readonly<Record<string, number | null>>;
+  /** A low-rank change to add to the tensor, in float32, before it is merged. */
+  readonly lora?: LoraPatch;
 }
 
 interface JobPlace {

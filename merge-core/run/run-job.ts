@@ -8,6 +8,7 @@ import type { MergeInput, MergeTask } from "../methods/method.ts";
 import { findMethod } from "../methods/registry.ts";
 import type { MergeJob, TensorJob } from "../plan/plan.ts";
 import { copyTensor } from "./copy-tensor.ts";
+import { foldInputs } from "./fold-lora.ts";
 
 /** What every job of a run shares. */
 export interface JobContext {
@@ -37,7 +38,8 @@ export async function mergeTensor(
   const warnings: Diagnostic[] = [];
   const share = outputShare(job, method.passes, onBytes);
   const output = { dtype: job.dtype, ...target };
-  const engine = openTensorEngine(pool, { name: job.name, shape: job.shape, seed, inputs: job.inputs, output, memoryBytes, signal, onBytes: share.add });
+  const inputs = await foldInputs(job.inputs, { pool, memoryBytes, signal });
+  const engine = openTensorEngine(pool, { name: job.name, shape: job.shape, seed, inputs, output, memoryBytes, signal, onBytes: share.add });
   try {
     const expr = await method.merge(mergeTask(job, warnings), engine);
     const { nonFinite, bytes } = await engine.write(expr);

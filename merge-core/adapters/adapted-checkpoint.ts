@@ -1,0 +1,159 @@
+// A model with an adapter, as one checkpoint: nothing is computed or copied, the tensors that the adapter changes only
+// say what they are changed by. Node only.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Checkpoint, LoraPatch, TensorEntry, TensorSpan } from "../checkpoints/checkpoint.ts";
+import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
+import { placeOf } from "../checkpoints/tensor-roles.ts";
+import { inputError, nearestName } from "../diagnostics.ts";
+import { isFloat } from "../formats/dtypes.ts";
+import { CONFIG, loraScale, readLoraConfig, TENSORS } from "./peft-config.ts";
+
+/** Settings that tensors of their own tell of, and that are dealt with here. */
+const BY_TENSORS = ["use_dora", "bias", "fan_in_fan_out", "modules_to_save"];
+
+/** The tensors of an adapter that belong to one module of the base. */
+interface ModuleFactors {
+  a?: TensorSpan;
+  b?: TensorSpan;
+  magnitude?: TensorSpan;
+  embedding: boolean;
+}
+
+interface AdapterTensors {
+  /** By module path. */
+  readonly modules: Map<string, ModuleFactors>;
+  /** Tensors that take the place of the base's, by name. */
+  readonly replacements: Map<string, TensorEntry>;
+}
+
+/**
+ * The base with a PEFT LoRA adapter: linear layers, embeddings, Conv1D, DoRA, trained biases and modules_to_save.
+ * @throws WeightsmithError `adapter-*`, and whatever opening the adapter throws
+ */
+export async function adaptCheckpoint(base: Checkpoint, folder: string, options: { readonly signal?: AbortSignal } = {}): Promise<Checkpoint> {
+  const configFile = join(folder, CONFIG);
+  const config = await readLoraConfig(configFile, BY_TENSORS);
+  const file = join(folder, TENSORS);
+  if (!existsSync(file)) throw inputError("adapter-without-tensors", "the adapter has no tensors", { file: folder, expected: TENSORS });
+  const adapter = await openCheckpoint(file, options);
+  const { modules, replacements } = sortTensors(adapter, file);
+  const scaleOf = loraScale(config, configFile);
+  const tensors = new Map(base.tensors);
+  const names = baseNames(base);
+  const missing: string[] = [];
+  for (const [name, entry] of replacements) {
+    const target = names(name);
+    const replaced = target === undefined ? undefined : tensors.get(target);
+    if (target === undefined || replaced === undefined) missing.push(name);
+    else tensors.set(target, replace(replaced, entry, file));
+  }
+  for (const [module, factors] of modules) {
+    const target = names(`${module}.weight`);
+    const weight = target === undefined ? undefined : tensors.get(target);
+    if (target === undefined || weight === undefined) missing.push(`${module}.weight`);
+    else tensors.set(target, { ...weight, lora: patchOf(module, weight, factors, config.fan_in_fan_out === true, scaleOf, file) });
+  }
+  if (missing.length > 0) throw missingError(base, missing, file);
+  return { ...base, tensors, shards: [...base.shards, ...adapter.shards] };
+}
+
+function sortTensors({ tensors }: Checkpoint, file: string): AdapterTensors {
+  const sorted: AdapterTensors = { modules: new Map(), replacements: new Map() };
+  for (const entry of tensors.values()) {
+    const path = /^base_model\.model\.(.+)$/.exec(entry.name)?.[1];
+    const [, module, side, magnitude] =
+      /^(.+)\.(?:lora_(A|B|embedding_A|embedding_B)|lora_(magnitude_vector))(?:\.default)?(?:\.weight)?$/.exec(path ?? "") ?? [];
+    if (module !== undefined) addFactor(sorted.modules, module, side, magnitude, entry);
+    else if (path === undefined || /(^|\.)(lora_|token_adapter|trainable_tokens)/.test(path)) throw unexpectedError(entry, file);
+    else sorted.replacements.set(path.replace(/\.(base_layer|modules_to_save(?:\.default)?)(?=\.[^.]+$)/, ""), entry);
+  }
+  return sorted;
+}
+
+function addFactor(modules: Map<string, ModuleFactors>, module: string, side: string | undefined, magnitude: string | undefined, entry: TensorEntry): void {
+  const factors = modules.get(module) ?? { embedding: false };
+  modules.set(module, factors);
+  if (magnitude !== undefined) factors.magnitude = entry;
+  else if (side?.endsWith("A")) factors.a = entry;
+  else factors.b = entry;
+  if (side?.startsWith("embedding")) factors.embedding = true;
+}
+
+function unexpectedError({ name, dtype, shape }: TensorEntry, file: string) {
+  const expected = "factors of linear layers or embeddings, magnitudes, or whole tensors of the base";
+  return inputError("adapter-tensor-unexpected", `tensor ${name} is not one that can be folded`, { file, found: `${dtype} [${shape.join(", ")}]`, expected });
+}
+
+/**
+ * Names of the base by those of the adapter. Adapters name modules as the model with its head does; some checkpoints
+ * leave the outermost prefix out (`h.0.attn` for `transformer.h.0.attn`), or have one more.
+ */
+function baseNames({ tensors }: Checkpoint): (name: string) => string | undefined {
+  const byEnd = new Map<string, string[]>();
+  for (const name of tensors.keys()) {
+    const end = name.slice(name.indexOf(".") + 1);
+    byEnd.set(end, [...(byEnd.get(end) ?? []), name]);
+  }
+  const only = (names: readonly string[] = []) => (names.length === 1 ? names[0] : undefined);
+  return (name) => {
+    if (tensors.has(name)) return name;
+    const shorter = name.slice(name.indexOf(".") + 1);
+    return tensors.has(shorter) ? shorter : only(byEnd.get(name));
+  };
+}
+
+function patchOf(
+  module: string,
+  weight: TensorEntry,
+  { a, b, magnitude, embedding }: ModuleFactors,
+  fanInFanOut: boolean,
+  scaleOf: (module: string, rank: number) => number,
+  file: string,
+): LoraPatch {
+  const write = (span: TensorSpan | undefined) => (span === undefined ? "missing" : `[${span.shape.join(", ")}]`);
+  if (a === undefined || b === undefined || a.shape.length !== 2 || b.shape.length !== 2 || a.shape[0] !== b.shape[1] || !isFloat(a.dtype) || !isFloat(b.dtype))
+    throw inputError("adapter-incomplete", `the factors of ${module} do not belong together`, {
+      file,
+      found: `A ${write(a)}, B ${write(b)}`,
+      expected: "A [r, in] and B [out, r]",
+    });
+  const [r = 0, inputs = 0] = a.shape;
+  const [outputs = 0] = b.shape;
+  const transposed = embedding || fanInFanOut;
+  const expected = transposed ? [inputs, outputs] : [outputs, inputs];
+  const fits = weight.shape.join() === expected.join() && (magnitude === undefined || (magnitude.shape.join() === String(outputs) && isFloat(magnitude.dtype)));
+  if (!fits || !isFloat(weight.dtype)) throw shapeError(weight, `${weight.dtype} ${write(weight)}`, `a floating-point tensor [${expected.join(", ")}]`, file);
+  if (embedding && magnitude !== undefined)
+    throw inputError("adapter-type-unsupported", `DoRA of an embedding (${module}) is not supported`, { file, found: magnitude.name });
+  return { a, b, scale: scaleOf(module, r), transposed, ...(magnitude === undefined ? {} : { magnitude }) };
+}
+
+function shapeError({ name }: TensorEntry, found: string, expected: string, file: string) {
+  return inputError("adapter-shape-mismatch", `the adapter does not fit ${name}`, {
+    file,
+    found,
+    expected,
+    remedy: "is this the base model that the adapter was trained on?",
+  });
+}
+
+/** Only the vocabulary of embeddings and heads may have grown. */
+function replace(old: TensorEntry, entry: TensorEntry, file: string): TensorEntry {
+  const { role } = placeOf(old.name);
+  const rowsMayDiffer = (role === "embedding" || role === "head") && old.shape.length === 2;
+  const same = entry.shape.length === old.shape.length && entry.shape.every((dim, i) => dim === old.shape[i] || (i === 0 && rowsMayDiffer));
+  if (same && isFloat(entry.dtype) === isFloat(old.dtype)) return { ...entry, name: old.name };
+  throw shapeError(old, `${entry.dtype} [${entry.shape.join(", ")}] in the adapter`, `${old.dtype} [${old.shape.join(", ")}]`, file);
+}
+
+function missingError(base: Checkpoint, missing: readonly string[], file: string) {
+  const [first = ""] = missing;
+  const near = nearestName(first, base.tensors.keys());
+  return inputError("adapter-target-missing", `the base model has no tensor ${first} that the adapter could change`, {
+    file,
+    found: near === undefined ? `no ${first} in ${base.path}` : `nearest in ${base.path}: ${near}`,
+    remedy: "is this the base model that the adapter was trained on?",
+    ...(missing.length === 1 ? {} : { notes: [`${missing.length} such tensors: ${missing.slice(0, 5).join(", ")}${missing.length > 5 ? ", ..." : ""}`] }),
+  });
+}

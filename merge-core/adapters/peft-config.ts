@@ -1,0 +1,84 @@
+// adapter_config.json as PEFT writes it, as far as LoRA goes. Node only.
+import { readFile } from "node:fs/promises";
+import { openError } from "../bytes/file-source.ts";
+import { inputError } from "../diagnostics.ts";
+import { isRecord, parseJsonBytes } from "../formats/json.ts";
+
+export const CONFIG = "adapter_config.json";
+export const TENSORS = "adapter_model.safetensors";
+
+/** Settings that change what the tensors mean; each must have the value beside it (or be absent), or the fold would be wrong. */
+const REQUIRED_VALUES: Readonly<Record<string, unknown>> = {
+  use_dora: false,
+  lora_bias: false,
+  bias: "none",
+  fan_in_fan_out: false,
+  modules_to_save: null,
+  target_parameters: null,
+  trainable_token_indices: null,
+  layer_replication: null,
+  alora_invocation_tokens: null,
+  use_qalora: false,
+};
+
+/** Initialisations that change the base model, so that the factors alone do not tell the adapted weight. */
+const BASE_CHANGING = /^(pissa|olora|corda|lora_ga|loftq)/;
+
+/**
+ * Reads and checks adapter_config.json. `also` names settings that the caller can deal with whatever their value.
+ * @throws WeightsmithError `file-missing`, `adapter-config-invalid`, `adapter-type-unsupported`, `json-*`
+ */
+export async function readLoraConfig(file: string, also: readonly string[] = []): Promise<Readonly<Record<string, unknown>>> {
+  const bytes = await readFile(file).catch((error: unknown) => {
+    throw openError(file, error);
+  });
+  const config = parseJsonBytes(bytes, file, { maxBytes: 10_000_000, maxDepth: 64 });
+  if (!isRecord(config)) throw inputError("adapter-config-invalid", "not an object", { file });
+  if (config.peft_type !== "LORA")
+    throw inputError("adapter-type-unsupported", "not a LoRA adapter", { file, found: String(config.peft_type), expected: "LORA" });
+  for (const [key, expected] of Object.entries(REQUIRED_VALUES)) {
+    if (!also.includes(key) && (config[key] ?? expected) !== expected)
+      throw inputError("adapter-type-unsupported", `${key} is not supported`, { file, found: JSON.stringify(config[key]), expected: JSON.stringify(expected) });
+  }
+  const init = config.init_lora_weights;
+  if (typeof init === "string" && BASE_CHANGING.test(init)) {
+    throw inputError("adapter-type-unsupported", "the adapter changed its base model when it was initialised", {
+      file,
+      found: `init_lora_weights ${init}`,
+      remedy: "convert it to a plain LoRA with PEFT's path_initial_model_for_weight_conversion",
+    });
+  }
+  return config;
+}
+
+/** A number of the config, or its default. */
+export function numberOf(config: Readonly<Record<string, unknown>>, key: string, fallback: number, file: string): number {
+  const value = config[key] ?? fallback;
+  if (typeof value !== "number" || !Number.isFinite(value) || value < 0)
+    throw inputError("adapter-config-invalid", `${key} is not usable`, { file, found: JSON.stringify(value), expected: "a number of at least 0" });
+  return value;
+}
+
+/** What B A is multiplied by, for a module and its rank: alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (2312.03732). */
+export function loraScale(config: Readonly<Record<string, unknown>>, file: string): (module: string, rank: number) => number {
+  const alpha = numberOf(config, "lora_alpha", 8, file);
+  return (module, rank) => {
+    const moduleAlpha = patternValue(config.alpha_pattern, module, file) ?? alpha;
+    return config.use_rslora === true ? moduleAlpha / Math.sqrt(rank) : moduleAlpha / rank;
+  };
+}
+
+/** The value of the first pattern that matches the end of a module path, as PEFT matches them. */
+function patternValue(patterns: unknown, module: string, file: string): number | undefined {
+  if (!isRecord(patterns)) return undefined;
+  const hit = Object.entries(patterns).find(([pattern]) => compile(pattern, file).test(module));
+  return typeof hit?.[1] === "number" ? hit[1] : undefined;
+}
+
+function compile(pattern: string, file: string): RegExp {
+  try {
+    return new RegExp(`^(.*\\.)?(${pattern})$`);
+  } catch {
+    throw inputError("adapter-config-invalid", "alpha_pattern has a key that is not a regular expression", { file, found: pattern });
+  }
+}

@@ -1,0 +1,100 @@
+// Adds adapters to single tensors on their way into a merge: W + scale B A in float32, never rounded to a storage dtype.
+import type { LoraPatch, TensorSpan } from "../checkpoints/checkpoint.ts";
+import { add, input, scale } from "../compute/expr.ts";
+import { readFully } from "../compute/files.ts";
+import { gemm } from "../compute/gemm.ts";
+import { bytesOf } from "../compute/instance.ts";
+import type { ComputePool } from "../compute/pool.ts";
+import { openTensorEngine, type TensorPlace } from "../compute/tensor-engine.ts";
+import { throwIfCancelled } from "../diagnostics.ts";
+import { widenToFloat32 } from "../formats/dtype-codecs.ts";
+import { elementCount, isFloat } from "../formats/dtypes.ts";
+import type { InputRef } from "../plan/plan.ts";
+
+export interface FoldContext {
+  readonly pool: ComputePool;
+  readonly memoryBytes: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Bytes of the product computed at a time in the shared memory. */
+const BLOCK_BYTES = 8 * 2 ** 20;
+
+/** The inputs as the method reads them: files as they are, and adapted tensors in memory. */
+export async function foldInputs(inputs: readonly InputRef[], context: FoldContext): Promise<TensorPlace[]> {
+  const places: TensorPlace[] = [];
+  for (const ref of inputs) places.push(ref.lora === undefined ? ref : { dtype: "F32", bytes: await foldInput(ref, ref.lora, context) });
+  return places;
+}
+
+async function foldInput(ref: InputRef, lora: LoraPatch, context: FoldContext): Promise<Uint8Array> {
+  const product = await multiply(ref.shape, lora, context);
+  const delta: TensorPlace = { dtype: "F32", bytes: new Uint8Array(product.buffer) };
+  const task = { name: ref.name, shape: ref.shape, seed: 0, inputs: [ref, delta], output: { dtype: "F32" as const } };
+  const engine = openTensorEngine(context.pool, { ...task, memoryBytes: context.memoryBytes, signal: context.signal });
+  try {
+    const values = await engine.values(add(input(0), scale(input(1), lora.scale)));
+    if (lora.magnitude !== undefined) setNorms(values, ref.shape, lora.transposed, readValues(lora.magnitude, context.pool));
+    return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  } finally {
+    engine.close();
+  }
+}
+
+/** B A, or its transpose, of the leading rows that make up `shape`; in blocks of rows. */
+async function multiply(shape: readonly number[], { a, b, transposed }: LoraPatch, { pool, signal }: FoldContext): Promise<Float32Array<SharedArrayBuffer>> {
+  const [rows = 0, columns = 0] = shape;
+  const [rank = 0, inputs = 0] = a.shape;
+  const out = new Float32Array(new SharedArrayBuffer(elementCount(shape) * 4));
+  const blockRows = Math.max(1, Math.floor(BLOCK_BYTES / 4 / Math.max(1, columns)));
+  const addresses = [readValues(a, pool), readValues(b, pool)].map((values) => place(values, pool));
+  const [addressA = 0, addressB = 0] = addresses;
+  const block = pool.arena.alloc(Math.min(blockRows, rows) * columns * 4);
+  try {
+    for (let first = 0; first < rows; first += blockRows) {
+      throwIfCancelled(signal);
+      const count = Math.min(blockRows, rows - first);
+      const left = transposed
+        ? { address: addressA + first * 4, rowStride: 1, columnStride: inputs }
+        : { address: addressB + first * rank * 4, rowStride: rank, columnStride: 1 };
+      const right = transposed ? { address: addressB, rowStride: 1, columnStride: rank } : { address: addressA, rowStride: inputs, columnStride: 1 };
+      gemm(pool, { rows: count, columns, depth: rank, a: left, b: right, c: { address: block, rowStride: columns, columnStride: 1 } });
+      const bytes = count * columns * 4;
+      new Uint8Array(out.buffer, first * columns * 4, bytes).set(bytesOf(pool.memory, block + bytes).subarray(block, block + bytes));
+      // Products block the thread; the event loop gets its turn between them.
+      await new Promise((resume) => setImmediate(resume));
+    }
+    return out;
+  } finally {
+    for (const address of [...addresses, block]) pool.arena.free(address);
+  }
+}
+
+/** Copies values into the shared memory. */
+function place(values: Float32Array, { arena, memory }: ComputePool): number {
+  const address = arena.alloc(values.byteLength);
+  bytesOf(memory, address + values.byteLength).set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), address);
+  return address;
+}
+
+/** A small tensor as float32. */
+function readValues({ file, offset, byteLength, dtype, name }: TensorSpan, { files }: ComputePool): Float32Array {
+  if (!isFloat(dtype)) throw new TypeError(`factor ${name} is not floating point`);
+  const bytes = new Uint8Array(byteLength);
+  try {
+    readFully(files.acquire(file, false), bytes, offset, file);
+  } finally {
+    files.release(file, false);
+  }
+  return widenToFloat32(dtype, bytes);
+}
+
+/** DoRA: brings each output's weights, a row or where transposed a column, to the norm it was trained to have. */
+function setNorms(values: Float32Array, shape: readonly number[], transposed: boolean, magnitude: Float32Array): void {
+  const [, columns = 0] = shape;
+  const outputOf = (i: number) => (transposed ? i % columns : Math.floor(i / columns));
+  const squares = new Float64Array(magnitude.length);
+  for (let i = 0; i < values.length; i++) squares[outputOf(i)]! += (values[i] ?? 0) ** 2;
+  const factors = Float32Array.from(magnitude, (m, o) => m / Math.sqrt(squares[o] ?? 0));
+  for (let i = 0; i < values.length; i++) values[i] = (values[i] ?? 0) * (factors[outputOf(i)] ?? 0);
+}
