@@ -75,10 +75,21 @@ function patternValue(patterns: unknown, module: string, file: string): number |
   return typeof hit?.[1] === "number" ? hit[1] : undefined;
 }
 
+/** Longer than any module path. */
+const MAX_PATTERN = 1000;
+/** A repeated group that itself repeats or chooses: matching may take time exponential in the name's length. */
+const SLOW_PATTERN = /\([^()]*[+*|{][^()]*\)\s*[+*{]/;
+
+/** Patterns come from a file of unknown origin: what is no regular expression, or might hang, is refused. */
 function compile(pattern: string, file: string): RegExp {
   try {
-    return new RegExp(`^(.*\\.)?(${pattern})$`);
+    if (pattern.length <= MAX_PATTERN && !SLOW_PATTERN.test(pattern)) return new RegExp(`^(.*\\.)?(${pattern})$`);
   } catch {
-    throw inputError("adapter-config-invalid", "alpha_pattern has a key that is not a regular expression", { file, found: pattern });
+    // Refused below.
   }
+  throw inputError("adapter-config-invalid", "alpha_pattern has a key that is not a plain regular expression", {
+    file,
+    found: pattern.slice(0, 100),
+    expected: "a module name or a regular expression without repeated groups that repeat",
+  });
 }
