@@ -1,5 +1,6 @@
 // The subcommands, in the order help shows them.
 import type { Command } from "./command.ts";
+import { compare } from "./compare.ts";
 import { demo } from "./demo.ts";
 import { doctor } from "./doctor.ts";
 import { evaluateCommand } from "./eval.ts";
@@ -10,4 +11,4 @@ import { plan } from "./plan.ts";
 import { train } from "./train.ts";
 import { verify } from "./verify.ts";
 
-export const commands: readonly Command[] = [demo, merge, plan, verify, methods, inspect, train, evaluateCommand, doctor];
+export const commands: readonly Command[] = [demo, merge, plan, verify, methods, inspect, compare, train, evaluateCommand, doctor];

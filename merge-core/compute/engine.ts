@@ -18,6 +18,8 @@ export interface TensorEngine {
    * ties at the threshold go to the lowest index. Histogram passes, never a sort.
    */
   selectLargest(items: readonly { readonly x: Expr; readonly keep: number }[]): Promise<MagnitudeSelection[]>;
+  /** For each formula, how many elements have which upper 16 bits without the sign; bins ascend with magnitude, NaN is in the last. */
+  magnitudeCounts(xs: readonly Expr[]): Promise<Float64Array[]>;
   /** Elements [first, end) of a formula, in memory; all of them by default, so ask for whole tensors only where they are small. */
   values(expr: Expr, first?: number, end?: number): Promise<Float32Array>;
 }

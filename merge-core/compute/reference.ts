@@ -157,6 +157,13 @@ export function selectLargest(values: Float32Array, keep: number): MagnitudeSele
   return { threshold: keyToValue(key), tieLimit: tiesCut ? last + 1 : Number.POSITIVE_INFINITY };
 }
 
+/** How many values have which upper 16 bits of the key. */
+function countMagnitudes(values: Float32Array): Float64Array {
+  const counts = new Float64Array((NAN_KEY >>> 16) + 1);
+  for (const key of magnitudeKeys(values)) counts[key >>> 16] = (counts[key >>> 16] as number) + 1;
+  return counts;
+}
+
 /** The float32 with this key. */
 export function keyToValue(key: number): number {
   return new Float32Array(Uint32Array.of(key).buffer)[0] as number;
@@ -233,6 +240,7 @@ export function createReferenceEngine(task: {
     inputCount: task.inputs.length,
     reduce: async (reductions) => reductions.map((r) => reduceArrays(r.op, evaluate(r.x, env), evaluate(r.op === "dot" ? r.y : r.x, env))),
     selectLargest: async (items) => items.map(({ x, keep }) => selectLargest(evaluate(x, env), keep)),
+    magnitudeCounts: async (xs) => xs.map((x) => countMagnitudes(evaluate(x, env))),
     values: async (expr, first = 0, end = size) => evaluate(expr, env).slice(first, end),
     write: (expr) => evaluate(expr, env),
   };

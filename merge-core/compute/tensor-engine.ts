@@ -108,6 +108,11 @@ class PoolTensorEngine implements OpenTensor {
     return selectByHistogram(items, { size: this.size, memoryBytes, threads: this.#pool.threads, run, sample, values: this.values.bind(this) });
   }
 
+  async magnitudeCounts(xs: readonly Expr[]): Promise<Float64Array[]> {
+    const { gathered } = await this.#statistics(xs.map((x) => ({ kind: "histogramHigh", x })));
+    return [...gathered];
+  }
+
   async write(expr: Expr): Promise<WriteResult> {
     const { dtype, file, offset = 0 } = this.#task.output;
     const bytes = file === undefined ? sharedBytes(this.size * DTYPE_BYTES[dtype]) : undefined;

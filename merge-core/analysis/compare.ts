@@ -1,0 +1,138 @@
+// Compares models tensor by tensor on the compute pool, in bounded memory, and adds tensors up to layers, roles and the whole.
+import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
+import { placeOf } from "../checkpoints/tensor-roles.ts";
+import type { ComputePool } from "../compute/pool.ts";
+import { openTensorEngine } from "../compute/tensor-engine.ts";
+import type { FloatDType } from "../formats/dtypes.ts";
+import { VERSION } from "../version.ts";
+import { type Comparison, EXPLANATIONS, type Group, type LayerGroup, type TensorGroup } from "./comparison.ts";
+import { matchModels } from "./match-models.ts";
+import { measureTensor } from "./measure-tensor.ts";
+import { measuresOf } from "./measures.ts";
+import { addSums, noSums, type Sums } from "./sums.ts";
+
+export interface CompareOptions {
+  readonly pool: ComputePool;
+  /** What one tensor may use of the pool's memory. */
+  readonly memoryBytes: number;
+  /** Share of elements per tensor that the previewed trim keeps. */
+  readonly density: number;
+  readonly signal?: AbortSignal | undefined;
+  /** Bytes read of all bytes, and the tensor at work. */
+  readonly onProgress?: (done: number, total: number, tensor: string) => void;
+}
+
+/** @param base the model whose difference from the others counts; without one only weights are compared @throws WeightsmithError as `matchModels` does */
+export async function compareModels(base: Checkpoint | undefined, models: readonly Checkpoint[], options: CompareOptions): Promise<Comparison> {
+  const { tensors, skipped } = matchModels(base === undefined ? models : [base, ...models]);
+  const progress = byteProgress(tensors, options);
+  const hasBase = base !== undefined;
+  const groups = new Groups(hasBase, noSums(models.length, models.length + (hasBase ? 1 : 0)));
+  const left = [...skipped];
+  for (const entries of tensors) {
+    const sums = await measureEntries(entries, hasBase, options, progress);
+    const entry = entries[0] as TensorEntry;
+    if (sums.gram.flat().every(Number.isFinite)) groups.add(entry, sums);
+    else left.push({ name: entry.name, reason: "holds NaN or infinite values" });
+  }
+  return {
+    format: "weightsmith-comparison",
+    weightsmith: VERSION,
+    ...(hasBase ? { base: base.path } : {}),
+    models: models.map((model) => model.path),
+    density: options.density,
+    ...groups.finish(),
+    skipped: left,
+    explanations: EXPLANATIONS,
+  };
+}
+
+async function measureEntries(
+  entries: readonly TensorEntry[],
+  hasBase: boolean,
+  { pool, memoryBytes, density, signal }: CompareOptions,
+  onBytes: (bytes: number, tensor: string) => void,
+): Promise<Sums> {
+  const { name, shape } = entries[0] as TensorEntry;
+  const inputs = entries.map(({ file, offset, dtype }) => ({ file, offset, dtype: dtype as FloatDType }));
+  const output = { dtype: "F32" } as const;
+  const engine = openTensorEngine(pool, { name, shape, seed: 0, inputs, output, memoryBytes, signal, onBytes: (bytes) => onBytes(bytes, name) });
+  try {
+    return await measureTensor(engine, hasBase, density);
+  } finally {
+    engine.close();
+  }
+}
+
+/** Reports bytes of the files as they are read; passes over a tensor that is read again add nothing. */
+function byteProgress(tensors: readonly (readonly TensorEntry[])[], { onProgress }: CompareOptions): (bytes: number, tensor: string) => void {
+  const sizes = new Map(tensors.map((entries) => [entries[0]?.name ?? "", entries.reduce((sum, { byteLength }) => sum + byteLength, 0)]));
+  const total = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
+  let done = 0;
+  return (bytes, tensor) => {
+    const counted = Math.min(bytes, sizes.get(tensor) ?? 0);
+    sizes.set(tensor, (sizes.get(tensor) ?? 0) - counted);
+    done += counted;
+    onProgress?.(done, total, tensor);
+  };
+}
+
+interface LayerSums {
+  readonly name: string;
+  readonly layer: number;
+  sums: Sums;
+  readonly roles: Map<string, Sums>;
+}
+
+/** Adds tensors up to groups as they come; what is kept does not grow with the tensors but for their measures. */
+class Groups {
+  readonly #hasBase: boolean;
+  readonly #nothing: Sums;
+  #total: Sums;
+  readonly #roles = new Map<string, Sums>();
+  readonly #layers = new Map<string, LayerSums>();
+  readonly #tensors: TensorGroup[] = [];
+
+  constructor(hasBase: boolean, nothing: Sums) {
+    this.#hasBase = hasBase;
+    this.#nothing = nothing;
+    this.#total = nothing;
+  }
+
+  add({ name, shape }: TensorEntry, sums: Sums): void {
+    const { role, layer, prefix } = placeOf(name);
+    this.#tensors.push({ name, role, ...(layer === undefined ? {} : { layer }), shape, ...measuresOf(sums, this.#hasBase) });
+    this.#total = addSums(this.#total, sums);
+    this.#addTo(this.#roles, role, sums);
+    if (layer === undefined) return;
+    const key = `${prefix}.${layer}`;
+    const known = this.#layers.get(key) ?? { name: key, layer, sums: this.#nothing, roles: new Map() };
+    known.sums = addSums(known.sums, sums);
+    this.#addTo(known.roles, role, sums);
+    this.#layers.set(key, known);
+  }
+
+  finish(): Pick<Comparison, "total" | "roles" | "layers" | "tensors"> {
+    const layers = [...this.#layers.values()].sort((a, b) => a.layer - b.layer).map((layer) => this.#layer(layer));
+    return { total: measuresOf(this.#total, this.#hasBase), roles: this.#groups(this.#roles), layers: rankByConflict(layers), tensors: this.#tensors };
+  }
+
+  #addTo(groups: Map<string, Sums>, key: string, sums: Sums): void {
+    groups.set(key, addSums(groups.get(key) ?? this.#nothing, sums));
+  }
+
+  #groups(groups: ReadonlyMap<string, Sums>): Group[] {
+    return [...groups].map(([name, sums]) => ({ name, ...measuresOf(sums, this.#hasBase) }));
+  }
+
+  #layer({ name, layer, sums, roles }: LayerSums): LayerGroup {
+    return { name, layer, ...measuresOf(sums, this.#hasBase), roles: this.#groups(roles) };
+  }
+}
+
+/** Numbers the layers by falling conflict; layers without a rate come last. */
+function rankByConflict(layers: readonly LayerGroup[]): LayerGroup[] {
+  if (layers.every(({ conflict }) => conflict === undefined)) return [...layers];
+  const order = layers.toSorted((a, b) => (b.conflict ?? -1) - (a.conflict ?? -1));
+  return layers.map((layer) => ({ ...layer, conflictRank: order.indexOf(layer) + 1 }));
+}

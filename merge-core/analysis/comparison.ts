@@ -1,0 +1,132 @@
+// What a comparison says, as data: printed, written as JSON, drawn by the report. Pure; pages import it too.
+
+/** Values that a zero vector leaves without meaning are null, never 0. */
+export type Measure = number | null;
+
+export interface ChangeMeasures {
+  /** L2 norm of the change from the base, alone and as a share of the base's norm. */
+  readonly norm: number;
+  readonly relativeNorm: Measure;
+  /** Share of elements that changed. */
+  readonly density: Measure;
+  /** Magnitudes that half, nine tenths and 99 % of the elements do not exceed, within 0.4 %; and the largest, exact. */
+  readonly quantiles: { readonly p50: number; readonly p90: number; readonly p99: number; readonly max: number };
+  /** Share of the norm that the trim keeps (norm@k). */
+  readonly keptNorm: Measure;
+  /** Share of the trimmed elements, and of their energy, that the sign election drops. */
+  readonly droppedBySign: Measure;
+  readonly droppedEnergy: Measure;
+}
+
+export interface ModelMeasures {
+  readonly norm: number;
+  /** Cosine of the weights with the base's. */
+  readonly cosineToBase: Measure;
+  readonly changes?: ChangeMeasures;
+}
+
+export interface PairMeasures {
+  readonly a: number;
+  readonly b: number;
+  /** Of the weights. The L2 distance is that of the changes too. */
+  readonly cosine: Measure;
+  readonly l2: number;
+  readonly normRatio: Measure;
+  readonly changes?: {
+    readonly cosine: Measure;
+    /** Norm of a's change divided by that of b's. */
+    readonly normRatio: Measure;
+    /** Opposite signs among the elements that both changed. */
+    readonly conflict: Measure;
+    /** Elements that both changed among those that either changed. */
+    readonly support: Measure;
+    /** The same two after the trim. */
+    readonly topOverlap: Measure;
+    readonly topConflict: Measure;
+  };
+}
+
+export interface Measures {
+  readonly elements: number;
+  readonly models: readonly ModelMeasures[];
+  readonly pairs: readonly PairMeasures[];
+  /** Over all models: mean of |positive - negative| / (positive + negative) per element. */
+  readonly signAgreement?: Measure;
+  /** Conflict of all pairs pooled: opposite signs among the elements that two models changed. */
+  readonly conflict?: Measure;
+}
+
+export interface Group extends Measures {
+  readonly name: string;
+}
+
+export interface LayerGroup extends Group {
+  readonly layer: number;
+  /** 1 is the layer with the most conflict. */
+  readonly conflictRank?: number;
+  /** By role within the layer. */
+  readonly roles: readonly Group[];
+}
+
+export interface TensorGroup extends Group {
+  readonly role: string;
+  readonly layer?: number;
+  readonly shape: readonly number[];
+}
+
+export interface Comparison {
+  readonly format: "weightsmith-comparison";
+  readonly weightsmith: string;
+  readonly base?: string;
+  readonly models: readonly string[];
+  /** Share of elements per tensor that the previewed trim keeps. */
+  readonly density: number;
+  readonly total: Measures;
+  readonly roles: readonly Group[];
+  readonly layers: readonly LayerGroup[];
+  readonly tensors: readonly TensorGroup[];
+  /** Tensors left out, and why. */
+  readonly skipped: readonly { readonly name: string; readonly reason: string }[];
+  readonly explanations: readonly Explanation[];
+}
+
+export interface Explanation {
+  readonly measure: string;
+  readonly meaning: string;
+  readonly source?: { readonly title: string; readonly url: string };
+}
+
+const TASK_ARITHMETIC = { title: "Editing Models with Task Arithmetic", url: "https://arxiv.org/abs/2212.04089" };
+const TIES = { title: "TIES-Merging: Resolving Interference When Merging Models", url: "https://arxiv.org/abs/2306.01708" };
+const CABS = { title: "CABS: Conflict-Aware and Balanced Sparsification for Enhancing Model Merging", url: "https://arxiv.org/abs/2503.01874" };
+
+/** What each measure means. None of them predicts how well a merge will do: that takes an evaluation. */
+export const EXPLANATIONS: readonly Explanation[] = [
+  {
+    measure: "cosine",
+    meaning: "Angle between weights, or between changes from the base: 1 same direction, 0 unrelated, -1 opposed.",
+    source: TASK_ARITHMETIC,
+  },
+  { measure: "L2", meaning: "Euclidean distance of the weights; the same for the changes." },
+  { measure: "norm ratio", meaning: "Length of the first model's change divided by the second's: the longer one dominates a plain sum." },
+  { measure: "density", meaning: "Share of elements that differ from the base at all." },
+  { measure: "quantiles", meaning: "Magnitudes that 50, 90 and 99 % of a change's elements do not exceed." },
+  {
+    measure: "conflict",
+    meaning: "Among elements that both models changed, the share changed in opposite directions; unrelated changes have about 0.5.",
+    source: TIES,
+  },
+  {
+    measure: "sign agreement",
+    meaning: "Mean over elements of |positive - negative| / (positive + negative) over all models; 1 where nobody changed anything.",
+    source: TIES,
+  },
+  { measure: "support", meaning: "Elements that both models changed, among those that either changed (Jaccard index).", source: CABS },
+  { measure: "top-k overlap", meaning: "The same for the elements that the trim keeps of each model.", source: CABS },
+  { measure: "norm kept", meaning: "Norm of a change after the trim, divided by its norm before.", source: TIES },
+  {
+    measure: "dropped by sign",
+    meaning: "Of the elements that the trim keeps, the share that the sign election would drop because most of the mass points the other way.",
+    source: TIES,
+  },
+];

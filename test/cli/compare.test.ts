@@ -1,0 +1,59 @@
+// weightsmith compare as a user runs it.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { floatTensor, writeModel } from "../helpers/models.ts";
+
+const PROGRAM = fileURLToPath(new URL("./weightsmith.js", import.meta.url));
+
+function weightsmith(...args: string[]): { status: number | null; out: string; err: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [PROGRAM, ...args], { encoding: "utf8" });
+  return { status, out: stdout, err: stderr };
+}
+
+const model = (values: readonly number[]): string =>
+  writeModel([0, 1].map((layer) => floatTensor(`model.layers.${layer}.mlp.up_proj.weight`, [2, 2], values.slice(4 * layer, 4 * layer + 4))));
+
+const BASE = model([0, 0, 0, 0, 0, 0, 0, 0]);
+const A = model([1, 2, 3, 4, 1, 2, 3, 4]);
+const B = model([1, 2, 3, 4, -1, 2, -3, 4]);
+
+describe("weightsmith compare", () => {
+  it("gives all measures under --json", () => {
+    const { status, out, err } = weightsmith("compare", "--base", BASE, A, B, "--json");
+    assert.equal(status, 0, err);
+    const { total, layers, models, base } = JSON.parse(out);
+    assert.deepEqual([base, models], [BASE, [A, B]]);
+    assert.equal(total.pairs[0].changes.conflict, 2 / 8);
+    assert.deepEqual(
+      layers.map((l: { conflict: number; conflictRank: number }) => [l.conflict, l.conflictRank]),
+      [
+        [0, 2],
+        [0.5, 1],
+      ],
+    );
+  });
+
+  it("prints tables, layers by falling conflict, and what the measures mean", () => {
+    const { status, out } = weightsmith("compare", "--base", BASE, A, B);
+    assert.equal(status, 0);
+    assert.ok(out.indexOf("model.layers.1 ") < out.indexOf("model.layers.0 "), out);
+    assert.match(out, /conflict: Among elements that both models changed.*arxiv/);
+    assert.match(out, /None of these says how good a merge will be/);
+  });
+
+  it("compares weights alone without a base", () => {
+    const { status, out } = weightsmith("compare", A, B);
+    assert.equal(status, 0);
+    assert.match(out, /cos weights/);
+    assert.doesNotMatch(out, /Layers by conflict/);
+  });
+
+  it("refuses one model without a base, a density of 0 and models that differ", () => {
+    for (const args of [[A], ["--density", "0", A, B], ["--density", "x", A, B], [A, writeModel([floatTensor("w", [1], [1])])]]) {
+      const { status, out, err } = weightsmith("compare", ...args);
+      assert.deepEqual([status, out], [2, ""], err);
+      assert.match(err, /^error\[/);
+    }
+  });
+});
