@@ -11,7 +11,7 @@ export interface TaskExample {
 /** Letters that strings are made of; few, so that a small model sees each often. */
 const ALPHABET = "abcdefghijklmnop";
 /** `shift` moves letters by 1 to this many places. */
-const MAX_SHIFT = 9;
+const MAX_SHIFT = 5;
 
 /** Random whole numbers from 0 to `below` - 1. */
 type Draw = (below: number) => number;

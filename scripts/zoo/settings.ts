@@ -32,8 +32,8 @@ export const CONFIG = {
 };
 
 /** Of the test questions; training also sees shorter words, which are a help at the start. */
-const MEASURED = { words: { min: 6, max: 10 }, termLimit: 100 };
-const TRAINED = { words: { min: 3, max: 10 }, termLimit: 100 };
+const MEASURED = { words: { min: 5, max: 8 }, termLimit: 100 };
+const TRAINED = { words: { min: 2, max: 8 }, termLimit: 100 };
 
 /** What each expert learns and is measured on. */
 export const SPLITS: SplitPlan = { seed: SEED, measured: MEASURED, trained: TRAINED, sizes: { train: 8000, validation: 200, test: 200 } };
@@ -43,11 +43,11 @@ export const SPLITS: SplitPlan = { seed: SEED, measured: MEASURED, trained: TRAI
  * from there stay near each other, and so can be merged. The shares make up for how fast each task is learned.
  */
 export const PRACTICE: readonly Practice[] = [
-  { task: "sort", difficulty: TRAINED, share: 1 },
-  { task: "reverse", difficulty: TRAINED, share: 0.45 },
-  { task: "shift", difficulty: TRAINED, share: 1.4 },
-  { task: "add", difficulty: TRAINED, share: 2.2 },
-  { task: "copy", difficulty: TRAINED, share: 0.2 },
+  { task: "sort", difficulty: TRAINED, share: 0.8 },
+  { task: "reverse", difficulty: TRAINED, share: 0.6 },
+  { task: "shift", difficulty: TRAINED, share: 0.9 },
+  { task: "add", difficulty: TRAINED, share: 1.8 },
+  { task: "copy", difficulty: TRAINED, share: 0.1 },
 ];
 
 /** Examples of practice; more than one pass is not needed. */
@@ -57,9 +57,9 @@ export type Stage = Pick<TrainConfig, "optimizer" | "schedule" | "batchSize"> & 
 
 const optimizer = (lr: number) => ({ lr, betas: [0.9, 0.99] as const, eps: 1e-8, weightDecay: 0.01 });
 
-export const BASE_STAGE: Stage = { steps: 900, batchSize: 64, optimizer: optimizer(1.5e-3), schedule: { warmupSteps: 50, floor: 1 } };
-export const EXPERT_STAGE: Stage = { steps: 300, batchSize: 64, optimizer: optimizer(3e-4), schedule: { warmupSteps: 30, floor: 0.1 } };
-export const ADAPTER_STAGE: Stage = { steps: 400, batchSize: 64, optimizer: optimizer(2e-3), schedule: { warmupSteps: 30, floor: 0.1 } };
+export const BASE_STAGE: Stage = { steps: 800, batchSize: 64, optimizer: optimizer(1.5e-3), schedule: { warmupSteps: 50, floor: 1 } };
+export const EXPERT_STAGE: Stage = { steps: 250, batchSize: 64, optimizer: optimizer(3e-4), schedule: { warmupSteps: 30, floor: 0.1 } };
+export const ADAPTER_STAGE: Stage = { steps: 250, batchSize: 64, optimizer: optimizer(2e-3), schedule: { warmupSteps: 30, floor: 0.1 } };
 
 export const LORA = {
   kind: "lora",
