@@ -2,20 +2,29 @@
 import { readFile, stat } from "node:fs/promises";
 import { openError } from "../bytes/file-source.ts";
 import { type Diagnostic, inputError, WeightsmithError } from "../diagnostics.ts";
-import { modelOpener, type OpenModel } from "../plan/open-model.ts";
+import { modelOpener, type OpenerOptions, type OpenModel } from "../plan/open-model.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { type PlanOptions, planMerge } from "../plan/plan-merge.ts";
 import { parseRecipe } from "../recipe/parse-recipe.ts";
 import { defaultMemoryBytes } from "../run/memory.ts";
 import type { CommandContext } from "./command.ts";
-import { type Arguments, MEMORY, number, type OptionSpec, SEED } from "./options.ts";
+import { type Arguments, flag, MEMORY, number, type OptionSpec, SEED } from "./options.ts";
 
 /** Recipes are written by hand or by small programs; the largest known have some thousand lines. */
 const MAX_RECIPE_BYTES = 4_000_000;
 
+export const DOWNLOAD: OptionSpec = { name: "download", type: "flag", doc: "fetch hub models that are neither on disk nor in the hub's cache" };
+
+/** How models are opened: from the network only under --download, with progress. */
+export function openerOptions(args: Arguments, { output, signal }: CommandContext): OpenerOptions {
+  const onDownload = (detail: string, done: number, total: number) => output.progress({ stage: "download", done, total, unit: "bytes", detail });
+  return { signal, download: flag(args, "download"), onDownload };
+}
+
 export const PLAN_OPTIONS: readonly OptionSpec[] = [
   MEMORY,
   SEED,
+  DOWNLOAD,
   { name: "shard-size", type: "size", value: "SIZE", doc: "most bytes of one output file (default: 5GB)" },
 ];
 
@@ -24,7 +33,7 @@ export async function loadPlan(file: string, args: Arguments, { output, signal }
   const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
   const shardBytes = number(args, "shard-size");
   const options = { seed: number(args, "seed") ?? 0, memoryBytes, ...(shardBytes === undefined ? {} : { shardBytes }) };
-  const { plan, diagnostics } = await planText(await readRecipe(file), file, modelOpener(file, { signal }), options);
+  const { plan, diagnostics } = await planText(await readRecipe(file), file, modelOpener(file, openerOptions(args, { output, signal })), options);
   output.diagnostics(diagnostics);
   return { plan, memoryBytes };
 }

@@ -8,7 +8,7 @@ import { RECIPE_FILE } from "../run/side-files.ts";
 import { type Verification, verifyOutput } from "../run/verify.ts";
 import { VERSION } from "../version.ts";
 import type { Command, CommandContext } from "./command.ts";
-import { planText } from "./load-plan.ts";
+import { DOWNLOAD, openerOptions, planText } from "./load-plan.ts";
 import { type Arguments, flag, MEMORY, number, positionals, THREADS, text, threads } from "./options.ts";
 import { formatBytes } from "./output.ts";
 
@@ -26,6 +26,7 @@ anything differs. The recipe's relative paths start in the current folder, or wh
   options: [
     { name: "rebuild", type: "flag", doc: "merge again into memory and compare every byte" },
     { name: "models", type: "string", value: "FOLDER", doc: "where relative model paths start: the folder of the recipe (default: OUT)" },
+    DOWNLOAD,
     MEMORY,
     THREADS,
   ],
@@ -61,12 +62,13 @@ async function rebuild(
   out: string,
   { recipe, manifest }: Verification,
   args: Arguments,
-  { output, signal }: CommandContext,
+  context: CommandContext,
 ): Promise<{ tensors: number; diagnostics: readonly Diagnostic[] }> {
+  const { output, signal } = context;
   const file = join(out, RECIPE_FILE);
   if (recipe === undefined) throw inputError("output-recipe-differs", "there is no recipe to merge again", { file });
   const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
-  const open = modelOpener(join(text(args, "models") ?? out, RECIPE_FILE), { signal });
+  const open = modelOpener(join(text(args, "models") ?? out, RECIPE_FILE), openerOptions(args, context));
   const { plan } = await planText(recipe, file, open, { seed: manifest.seed, memoryBytes });
   const differences = await compareRebuilt(plan, out, manifest, {
     memoryBytes,

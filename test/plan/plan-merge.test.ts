@@ -436,7 +436,7 @@ describe("bad input", () => {
   });
 
   it("revisions, modules, tokenizers and templates that are not merged yet", async () => {
-    assert.deepEqual(await three().problems(TIES.replace("model: a", "model: a@main")), ["error reference-unsupported 4:12"]);
+    assert.deepEqual(await three().problems(TIES.replace("model: a", "model: a@main")), ["error revision-of-path 4:12"]);
     assert.deepEqual(await three().problems("merge_method: linear\nparameters: {weight: 1}\nmodules: {text: {models: [{model: a}]}}\n"), [
       "error modules-unsupported 3:11",
     ]);
