@@ -22,7 +22,8 @@ export type Sink =
   | { readonly kind: "reduce"; readonly reduction: Reduction }
   | { readonly kind: "countTies"; readonly x: Expr; readonly key: number }
   | { readonly kind: "histogramHigh"; readonly x: Expr }
-  | { readonly kind: "histogramWindow"; readonly x: Expr; readonly low: number; readonly width: number };
+  /** Keys in [low, low + width), except `guess`. */
+  | { readonly kind: "histogramWindow"; readonly x: Expr; readonly low: number; readonly width: number; readonly guess: number };
 
 /** A register if >= 0, else the constant number -1 - n. */
 export type Operand = number;
@@ -93,7 +94,7 @@ class Builder {
     else
       this.#use(sink.kind, [sink.x], {
         sink: index,
-        details: sink.kind === "countTies" ? [sink.key] : sink.kind === "histogramWindow" ? [sink.low, sink.width] : [],
+        details: sink.kind === "countTies" ? [sink.key] : sink.kind === "histogramWindow" ? [sink.low, sink.width, sink.guess] : [],
       });
   }
 

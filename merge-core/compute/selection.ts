@@ -4,7 +4,7 @@
 // is found from counts per block. Sampling decides how much is read, never what is found.
 import type { Expr, MagnitudeSelection } from "./expr.ts";
 import type { Sink } from "./program.ts";
-import { BLOCK, KEEP_ALL, KEEP_NONE, keyToValue, magnitudeKeys } from "./reference.ts";
+import { BLOCK, joinBlocks, KEEP_ALL, KEEP_NONE, keyToValue, magnitudeKeys } from "./reference.ts";
 
 type Run = (sinks: readonly Sink[]) => Promise<readonly Float64Array[]>;
 
@@ -25,9 +25,11 @@ interface Item {
 
 /** Below this many elements a sample says too little. */
 const SAMPLE_FROM = 1 << 22;
+/** Above every key. */
+const NO_KEY = 0x7fffffff;
 /** Keys with the same upper 16 bits. */
 const BIN_KEYS = 1 << 16;
-/** A wider window costs more to clear and add up than it saves. */
+/** A wider window costs more to clear and add up than it saves: where values are few and far apart, as between two bf16 numbers, the likeliest will do. */
 const MAX_WINDOW_BINS = 6;
 /** How far the sample's order statistics are trusted: standard deviations, and a share for neighbours being alike. */
 const DEVIATIONS = 4;
@@ -69,25 +71,28 @@ interface Threshold {
 }
 
 async function selectBatch(items: readonly Item[], passes: SelectionPasses): Promise<MagnitudeSelection[]> {
-  const windows =
-    passes.sample === undefined || passes.size < SAMPLE_FROM ? items.map(() => undefined) : await sampleWindows(items, passes.size, passes.sample);
-  const thresholds = await searchWindows(items, windows, passes.run);
+  const { size, run, sample } = passes;
+  const windows = sample === undefined || size < SAMPLE_FROM ? await scanWindows(items, run) : await sampleWindows(items, size, sample);
+  const thresholds = await searchWindows(items, windows, run);
   const missed = items.filter((_, i) => thresholds[i] === undefined);
-  const wide = missed.length === 0 ? [] : await searchWindows(missed, await scanWindows(missed, passes.run), passes.run);
-  const all = thresholds.map((threshold) => threshold ?? (wide.shift() as Threshold));
+  const found = missed.length === 0 ? [] : await searchWindows(missed, await scanWindows(missed, run), run);
+  const all = thresholds.map((threshold) => threshold ?? (found.shift() as Threshold));
   const limits = await tieLimits(items, all, passes);
   return all.map(({ key }, i) => ({ threshold: keyToValue(key), tieLimit: limits[i] ?? Number.POSITIVE_INFINITY }));
 }
 
-/** Windows from a sample; undefined where it leaves too wide a range. */
-async function sampleWindows(items: readonly Item[], size: number, sample: Run): Promise<(Window | undefined)[]> {
+/** Windows from a sample. */
+async function sampleWindows(items: readonly Item[], size: number, sample: Run): Promise<Window[]> {
   const upper = await sample(items.map(({ x }) => ({ kind: "histogramHigh", x })));
   const ranges = items.map(({ keep }, i) => sampleRange(upper[i] as Float64Array, keep / size));
-  const exact = await sample(items.map(({ x }, i) => ({ kind: "histogramWindow", x, low: (ranges[i]?.middle.bin ?? 0) * BIN_KEYS, width: BIN_KEYS })));
+  const exact = await sample(
+    items.map(({ x }, i) => ({ kind: "histogramWindow", x, low: (ranges[i]?.middle.bin ?? 0) * BIN_KEYS, width: BIN_KEYS, guess: NO_KEY })),
+  );
   return ranges.map(({ top, middle, bottom }, i) => {
-    const bins = top - bottom + 1;
     const guess = middle.bin * BIN_KEYS + (findBin((exact[i] as Float64Array).subarray(1), middle.rank)?.bin ?? 0);
-    return bins > MAX_WINDOW_BINS ? undefined : { low: bottom * BIN_KEYS, width: bins * BIN_KEYS, guess };
+    const low = Math.max(bottom, middle.bin - MAX_WINDOW_BINS / 2);
+    const bins = Math.min(top - low + 1, MAX_WINDOW_BINS);
+    return { low: low * BIN_KEYS, width: bins * BIN_KEYS, guess };
   });
 }
 
@@ -108,20 +113,20 @@ async function scanWindows(items: readonly Item[], run: Run): Promise<Window[]> 
   });
 }
 
-/** One pass over the elements of the items that have a window; undefined where it holds no k-th largest. */
-async function searchWindows(items: readonly Item[], windows: readonly (Window | undefined)[], run: Run): Promise<(Threshold | undefined)[]> {
-  const open = items.flatMap((item, i) => (windows[i] === undefined ? [] : [{ ...item, ...windows[i] }]));
-  if (open.length === 0) return items.map(() => undefined);
-  const tables = await run([
-    ...open.map(({ x, low, width }): Sink => ({ kind: "histogramWindow", x, low, width })),
+/** One pass over the elements; undefined where a window does not hold the k-th largest. */
+async function searchWindows(items: readonly Item[], windows: readonly Window[], run: Run): Promise<(Threshold | undefined)[]> {
+  const open = items.map((item, i) => ({ ...item, ...(windows[i] as Window) }));
+  const gathered = await run([
+    ...open.map(({ x, low, width, guess }): Sink => ({ kind: "histogramWindow", x, low, width, guess })),
     ...open.map(({ x, guess }): Sink => ({ kind: "countTies", x, key: guess })),
   ]);
-  const found = open.map(({ keep, low, guess }, i) => resolve(tables[i] as Float64Array, keep, low, guess, tables[i + open.length] as Float64Array));
-  return windows.map((window) => (window === undefined ? undefined : found.shift()));
+  return open.map(({ keep, low, guess }, i) => resolve(gathered[i] as Float64Array, keep, low, guess, gathered[i + open.length] as Float64Array));
 }
 
 function resolve(table: Float64Array, keep: number, low: number, guess: number, ties: Float64Array): Threshold | undefined {
-  const place = findBin(table.subarray(1), keep - (table[0] as number));
+  const counts = table.subarray(1);
+  counts[guess - low] = joinBlocks("sum", ties);
+  const place = findBin(counts, keep - (table[0] as number));
   if (place === undefined) return undefined;
   const key = low + place.bin;
   return { key, keepTies: place.rank, cut: place.rank < place.count, ties: key === guess ? ties : undefined };

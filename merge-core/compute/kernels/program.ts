@@ -81,7 +81,7 @@ export function runInstruction(ip: usize, inputs: usize, output: usize, from: i3
     case LOAD: widen(dtype, load<usize>(inputs + (<usize>word(ip, 8) << 2)) + (<usize>from << shiftOf(dtype)), word(ip, 1), n); return 0;
     case STORE: return narrow(dtype, word(ip, 2), word(ip, 3), output + (<usize>from << shiftOf(dtype)), n);
     case HISTOGRAM_HIGH: histogramHigh(word(ip, 8), word(ip, 2), word(ip, 3), n); return 0;
-    case HISTOGRAM_WINDOW: histogramWindow(word(ip, 8), word(ip, 9), word(ip, 10), word(ip, 2), word(ip, 3), n); return 0;
+    case HISTOGRAM_WINDOW: histogramWindow(word(ip, 8), word(ip, 9), word(ip, 10), word(ip, 11), word(ip, 2), word(ip, 3), n); return 0;
     default: runReductions(code, ip, from, n, total, start); return 0;
   }
 }

@@ -46,28 +46,44 @@ export function histogramHigh(table: usize, a: usize, aStep: usize, n: i32): voi
 
 /**
  * Counts the keys in [low, low + width) each by itself, from the table's word 4 on, and those above the window in word 0.
+ * The key `guess`, likely to be very frequent, is left out: it is counted by other means.
  */
-export function histogramWindow(table: usize, low: i32, width: i32, a: usize, aStep: usize, n: i32): void {
+export function histogramWindow(table: usize, low: i32, width: i32, guess: i32, a: usize, aStep: usize, n: i32): void {
   const base = i32x4.splat(low);
   const size = i32x4.splat(width);
   const last = i32x4.splat(width - 1);
+  const frequent = i32x4.splat(guess - low);
   let above = i32x4.splat(0);
-  for (let i = 0; i < n; i += 4) {
-    let bin = i32x4.sub(keys(v128.load(a)), base);
-    // Elements past the end go below every window.
-    if (n - i < 4) bin = v128.or(bin, i32x4.ge_s(i32x4(0, 1, 2, 3), i32x4.splat(n - i)));
-    above = i32x4.sub(above, i32x4.gt_s(bin, last));
-    const hits = i32x4.lt_u(bin, size);
-    if (v128.any_true(hits)) {
-      const mask = i32x4.bitmask(hits);
-      if (mask & 1) bump(table, i32x4.extract_lane(bin, 0));
-      if (mask & 2) bump(table, i32x4.extract_lane(bin, 1));
-      if (mask & 4) bump(table, i32x4.extract_lane(bin, 2));
-      if (mask & 8) bump(table, i32x4.extract_lane(bin, 3));
+  let i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const bin0 = i32x4.sub(keys(v128.load(a)), base);
+    const bin1 = i32x4.sub(keys(v128.load(a + aStep)), base);
+    above = i32x4.sub(i32x4.sub(above, i32x4.gt_s(bin0, last)), i32x4.gt_s(bin1, last));
+    const hits0 = v128.andnot(i32x4.lt_u(bin0, size), i32x4.eq(bin0, frequent));
+    const hits1 = v128.andnot(i32x4.lt_u(bin1, size), i32x4.eq(bin1, frequent));
+    if (v128.any_true(v128.or(hits0, hits1))) {
+      bumpLanes(table, bin0, i32x4.bitmask(hits0));
+      bumpLanes(table, bin1, i32x4.bitmask(hits1));
     }
+    a += aStep << 1;
+  }
+  for (; i < n; i += 4) {
+    // Elements past the end go below every window.
+    const past = i32x4.ge_s(i32x4(0, 1, 2, 3), i32x4.splat(n - i));
+    const bin = v128.or(i32x4.sub(keys(v128.load(a)), base), past);
+    above = i32x4.sub(above, i32x4.gt_s(bin, last));
+    bumpLanes(table, bin, i32x4.bitmask(v128.andnot(i32x4.lt_u(bin, size), i32x4.eq(bin, frequent))));
     a += aStep;
   }
   store<u32>(table, load<u32>(table) + laneSum(above));
+}
+
+@inline
+function bumpLanes(table: usize, bins: v128, mask: i32): void {
+  if (mask & 1) bump(table, i32x4.extract_lane(bins, 0));
+  if (mask & 2) bump(table, i32x4.extract_lane(bins, 1));
+  if (mask & 4) bump(table, i32x4.extract_lane(bins, 2));
+  if (mask & 8) bump(table, i32x4.extract_lane(bins, 3));
 }
 
 @inline
