@@ -6,7 +6,8 @@ import { inputError } from "../diagnostics.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "../run/memory.ts";
 import type { Command } from "./command.ts";
 import { comparisonText } from "./compare-tables.ts";
-import { type Arguments, MEMORY, number, THREADS, text, threads } from "./options.ts";
+import { checkWritable, writeComparisonPage } from "./comparison-page.ts";
+import { type Arguments, flag, MEMORY, number, OVERWRITE, THREADS, text, threads } from "./options.ts";
 
 const DEFAULT_DENSITY = 0.2;
 
@@ -20,16 +21,20 @@ from the base, sign agreement and conflict, density, magnitude quantiles, overla
 and a sign election would drop. Ranks layers by conflict. Without --base only weights are compared. It predicts no quality.
 
   weightsmith compare --base ./base ./math ./code
+  weightsmith compare --base ./base ./math ./code --html conflict.html
   weightsmith compare --base ./base ./math ./code --density 0.3 --json`,
   options: [
     { name: "base", type: "string", value: "MODEL", doc: "the model that the others were trained from" },
     { name: "density", type: "string", value: "SHARE", doc: `share of elements that the previewed trim keeps (default: ${DEFAULT_DENSITY})` },
+    { name: "html", type: "string", value: "FILE", doc: "also write a page with charts, complete in one file" },
     MEMORY,
     THREADS,
+    OVERWRITE,
   ],
   async run(args, { output, signal }) {
     const paths = modelPaths(args);
     const density = densityOf(args);
+    checkWritable(text(args, "html"), flag(args, "overwrite"));
     const basePath = text(args, "base");
     const base = basePath === undefined ? undefined : await openCheckpoint(basePath, { signal });
     const models = await Promise.all(paths.map((path) => openCheckpoint(path, { signal })));
@@ -38,7 +43,9 @@ and a sign election would drop. Ranks layers by conflict. Without --base only we
     try {
       const onProgress = (done: number, total: number, detail: string) => output.progress({ stage: "compare", done, total, unit: "bytes", detail });
       const comparison = await compareModels(base, models, { pool, memoryBytes, density, signal, onProgress });
-      output.result(comparison, comparisonText(comparison));
+      const html = text(args, "html");
+      if (html !== undefined) await writeComparisonPage(comparison, html, flag(args, "overwrite"));
+      output.result(comparison, `${comparisonText(comparison)}${html === undefined ? "" : `\n\npage: ${html}`}`);
     } finally {
       await pool.close();
     }

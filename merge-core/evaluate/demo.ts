@@ -5,9 +5,10 @@ import { fileURLToPath } from "node:url";
 import { initBackend } from "../nn/backend.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel } from "../nn/model.ts";
+import { readPageScript } from "../report-page.ts";
 import { VERSION } from "../version.ts";
 import { fillDemoFolder, REPORT_FILE, RESULTS_FILE } from "./demo-folder.ts";
-import { readReportScript, reportHtml } from "./demo-report.ts";
+import { reportHtml } from "./demo-report.ts";
 import { type DemoResults, type MeasuredModel, mean, type WeightPoint } from "./demo-results.ts";
 import { measureTasks, readTaskData, type TaskData } from "./measure-tasks.ts";
 import { mergeByRecipe, type RecipeText } from "./recipe-merge.ts";
@@ -64,7 +65,7 @@ export async function runDemo(options: DemoOptions = {}): Promise<DemoOutcome> {
   const results = await fillDemoFolder(out, overwrite, async (folder) => {
     const measured = await measureAll(options, folder);
     await writeFile(join(folder, RESULTS_FILE), `${JSON.stringify(measured, undefined, 2)}\n`);
-    await writeFile(join(folder, REPORT_FILE), reportHtml(measured, await readReportScript()));
+    await writeFile(join(folder, REPORT_FILE), reportHtml(measured, await readPageScript("report")));
     return measured;
   });
   return { results, resultsFile: join(out, RESULTS_FILE), reportFile: join(out, REPORT_FILE), seconds: (performance.now() - started) / 1000 };

@@ -1,7 +1,10 @@
 // weightsmith compare as a user runs it.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { temporaryFolder } from "../helpers/folders.ts";
 import { floatTensor, writeModel } from "../helpers/models.ts";
 
 const PROGRAM = fileURLToPath(new URL("./weightsmith.js", import.meta.url));
@@ -47,6 +50,22 @@ describe("weightsmith compare", () => {
     assert.equal(status, 0);
     assert.match(out, /cos weights/);
     assert.doesNotMatch(out, /Layers by conflict/);
+  });
+
+  it("writes a page that needs nothing else, and replaces none unasked", () => {
+    const file = join(temporaryFolder(), "page.html");
+    assert.equal(weightsmith("compare", "--base", BASE, A, B, "--html", file).status, 0);
+    const html = readFileSync(file, "utf8");
+    assert.match(html, /default-src 'none'/);
+    assert.doesNotMatch(html, /<(script|link|img)[^>]+(src|href)=/);
+    const data = /id="results">(.*?)<\/script>/s.exec(html)?.[1] ?? "";
+    assert.deepEqual(JSON.parse(data).models, [A, B]);
+    const again = weightsmith("compare", A, B, "--html", file);
+    assert.match(again.err, /error\[output-exists\]/);
+    assert.equal(readFileSync(file, "utf8"), html);
+    const nowhere = join(temporaryFolder(), "none", "page.html");
+    assert.match(weightsmith("compare", A, B, "--html", nowhere).err, /error\[file-write\]/);
+    assert.equal(existsSync(`${nowhere}.partial`), false);
   });
 
   it("refuses one model without a base, a density of 0 and models that differ", () => {

@@ -6,7 +6,7 @@ export interface HeatmapRow {
   readonly label: string;
   /** Rows of one group stand together under its name. */
   readonly group: string;
-  /** Fractions; one per column. NaN is a missing value. */
+  /** Fractions, unless the map says how to colour others; one per column. NaN is a missing value. */
   readonly values: readonly number[];
 }
 
@@ -17,6 +17,10 @@ export interface Heatmap {
   /** Columns from this one on are summaries, set apart by a gap. */
   readonly summariesFrom: number;
   readonly rows: readonly HeatmapRow[];
+  /** A value's place on the colour scale, 0 to 1; by default the value itself. */
+  readonly fraction?: (value: number) => number;
+  /** A value as its cell shows it; by default in percent. */
+  readonly format?: (value: number) => string;
 }
 
 export interface CellPlace {
@@ -111,41 +115,43 @@ export function drawHeatmap(map: Heatmap, size: ChartSize): SVGSVGElement {
 function drawRow(svg: SVGSVGElement, map: Heatmap, row: HeatmapRow, layout: HeatmapLayout, index: number): void {
   const places = layout.cells[index] ?? [];
   const narrow = (places[0]?.width ?? 0) < NARROW_CELL;
+  const fraction = map.fraction ?? ((value: number) => value);
+  const shown = (value: number) => shownValue(map, value);
   const group = select(svg)
     .append("g")
     .attr("class", narrow ? "row narrow" : "row");
-  const shown = Math.max(1, Math.floor((layout.labelWidth - 8) / CHARACTER));
+  const characters = Math.max(1, Math.floor((layout.labelWidth - 8) / CHARACTER));
   group
     .append("text")
     .attr("class", "label")
     .attr("x", layout.labelWidth - 8)
     .attr("y", (places[0]?.y ?? 0) + ROW / 2 + 4)
     .attr("text-anchor", "end")
-    .text(row.label.length > shown ? `${row.label.slice(0, shown - 1)}…` : row.label);
+    .text(row.label.length > characters ? `${row.label.slice(0, characters - 1)}…` : row.label);
   const cells = group
     .selectAll("g")
     .data(places.map((place, column) => ({ place, column, value: row.values[column] ?? Number.NaN })))
     .join("g")
-    .attr("class", ({ value }) => `cell ${Number.isNaN(value) ? "missing" : value >= TEXT_SWITCH ? "high" : "low"}`);
+    .attr("class", ({ value }) => `cell ${Number.isNaN(value) ? "missing" : fraction(value) >= TEXT_SWITCH ? "high" : "low"}`);
   cells
     .append("rect")
     .attr("x", ({ place }) => place.x)
     .attr("y", ({ place }) => place.y)
     .attr("width", ({ place }) => place.width)
     .attr("height", ({ place }) => place.height)
-    .attr("fill", ({ value }) => (Number.isNaN(value) ? "none" : scaleColour(value)));
+    .attr("fill", ({ value }) => (Number.isNaN(value) ? "none" : scaleColour(fraction(value))));
   cells
     .append("text")
     .attr("x", ({ place }) => centre(place))
     .attr("y", ({ place }) => place.y + place.height / 2 + 5)
     .attr("text-anchor", "middle")
-    .text(({ place, value }) => (place.width < NARROWEST_CELL && !Number.isNaN(value) ? (100 * value).toFixed(0) : shownValue(value)));
-  cells.append("title").text(({ column, value }) => `${row.label}, ${map.columns[column]}: ${shownValue(value)}`);
+    .text(({ place, value }) => (place.width < NARROWEST_CELL && !Number.isNaN(value) && map.format === undefined ? (100 * value).toFixed(0) : shown(value)));
+  cells.append("title").text(({ column, value }) => `${row.label}, ${map.columns[column]}: ${shown(value)}`);
 }
 
 const centre = (place: CellPlace | undefined): number => (place === undefined ? 0 : place.x + place.width / 2);
 
-const shownValue = (value: number): string => (Number.isNaN(value) ? "–" : percent(value));
+const shownValue = (map: Heatmap, value: number): string => (Number.isNaN(value) ? "–" : (map.format ?? percent)(value));
 
 /** One sentence: what, how much of it, and its extremes. */
 function summarise(map: Heatmap): string {
@@ -153,6 +159,6 @@ function summarise(map: Heatmap): string {
   if (known.length === 0) return `${map.label}: no values`;
   const lowest = known.reduce((a, b) => (b.value < a.value ? b : a));
   const highest = known.reduce((a, b) => (b.value > a.value ? b : a));
-  const at = (cell: (typeof known)[number]) => `${percent(cell.value)} (${cell.row}, ${cell.column})`;
+  const at = (cell: (typeof known)[number]) => `${shownValue(map, cell.value)} (${cell.row}, ${cell.column})`;
   return `${map.label}: ${map.rows.length} rows by ${map.columns.length} columns, from ${at(lowest)} to ${at(highest)}`;
 }

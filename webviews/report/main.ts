@@ -1,25 +1,12 @@
 // The page that `weightsmith demo` writes: the results are embedded as JSON; everything shown is drawn from them here.
 import { type DemoResults, resultsTable } from "../../merge-core/evaluate/demo-results.ts";
 import { adoptStyles, element, textTable } from "../common/dom.ts";
+import style from "../common/report.css";
+import { responsive } from "../common/responsive.ts";
 import { legend } from "./legend.ts";
-import style from "./style.css";
 import { drawResults, drawWeights, headline, weightsTable } from "./view.ts";
 
 const results = JSON.parse(document.getElementById("results")?.textContent ?? "") as DemoResults;
-
-/** Draws a chart again whenever its place changes width. */
-function responsive(draw: (width: number) => SVGSVGElement, widest: number): HTMLElement {
-  const holder = element("div", { class: "holder" });
-  let drawn = 0;
-  const redraw = () => {
-    const width = Math.min(widest, Math.floor(holder.clientWidth));
-    if (width === drawn || width === 0) return;
-    drawn = width;
-    holder.replaceChildren(draw(width));
-  };
-  new ResizeObserver(redraw).observe(holder);
-  return holder;
-}
 
 function section(title: string, text: string, ...content: Node[]): HTMLElement {
   return element("section", {}, element("h2", {}, title), element("p", { class: "soft" }, text), ...content);
