@@ -31,6 +31,8 @@ export type InspectorMethods = {
   copy: { params: string; result: undefined };
   /** Reads a tensor's values, by its name. */
   measure: { params: string; result: TensorStatistics };
+  /** Asks for models to compare this one with. */
+  compare: { params: undefined; result: undefined };
   /** Reads the file again. */
   reload: { params: undefined; result: undefined };
 };

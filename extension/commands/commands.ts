@@ -2,17 +2,23 @@
 import * as vscode from "vscode";
 import { formatDiagnostic } from "../../merge-core/diagnostics.ts";
 import { diagnosticsOf } from "../panels/page-channel.ts";
+import { compareModels } from "./compare.ts";
 import type { CommandContext, Run } from "./context.ts";
 import { showEngines } from "./engines.ts";
 import { inspectCheckpoint, refreshModels, togglePin } from "./models.ts";
 import { locateModel, newRecipe, planRecipe, runRecipe } from "./recipe.ts";
 import { cancelRun, openRunInput, openRunOutput, removeRun, resumeRun, showLog } from "./runs.ts";
+import { evaluateModel, trainAdapter, verifyOutput } from "./work.ts";
 
 export const COMMANDS: Readonly<Record<string, Run>> = {
   "weightsmith.newRecipe": newRecipe,
   "weightsmith.planMerge": planRecipe,
   "weightsmith.runMerge": runRecipe,
   "weightsmith.inspectCheckpoint": inspectCheckpoint,
+  "weightsmith.compareModels": compareModels,
+  "weightsmith.evaluateModel": evaluateModel,
+  "weightsmith.trainAdapter": trainAdapter,
+  "weightsmith.verifyOutput": verifyOutput,
   "weightsmith.showEngines": showEngines,
   "weightsmith.showLog": showLog,
   "weightsmith.locateModel": locateModel,

@@ -1,16 +1,17 @@
 // Commands on recipes: new, plan, run, locate a model.
 import { existsSync } from "node:fs";
-import { dirname, join, relative, resolve } from "node:path";
+import { dirname, join } from "node:path";
 import * as vscode from "vscode";
 import type { MergeMethod } from "../../merge-core/methods/method.ts";
 import { methods } from "../../merge-core/methods/registry.ts";
 import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
-import { runForText } from "../jobs/program.ts";
 import { isRecipeDocument } from "../recipes/features.ts";
 import { referenceTo } from "../recipes/recipe-models.ts";
 import { newRecipeText } from "../recipes/recipe-text.ts";
 import { memoryOptions, threadOptions } from "../settings.ts";
 import { type CommandContext, isAllowed, pickModel, pickModels, type Run, recipeName, uriOf } from "./context.ts";
+import { askOutput } from "./output-folder.ts";
+import { showReport } from "./report.ts";
 
 /** The recipe a command is about: the one given, the one in the editor, or one chosen from the workspace. Saved, so that the run reads what is seen. */
 async function recipeFor(argument: unknown): Promise<vscode.TextDocument | undefined> {
@@ -33,19 +34,12 @@ async function chooseRecipe(): Promise<vscode.Uri | undefined> {
   return (await vscode.window.showQuickPick(items, { placeHolder: vscode.l10n.t("Recipe") }))?.uri;
 }
 
-export const planRecipe: Run = async ({ extension, showText }, argument) => {
+export const planRecipe: Run = async (context, argument) => {
   const document = await recipeFor(argument);
   if (document === undefined) return;
-  const title = vscode.l10n.t("Planning {0}", recipeName(document.fileName));
-  const text = await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title, cancellable: true }, (_, token) => {
-    const controller = new AbortController();
-    token.onCancellationRequested(() => controller.abort());
-    return runForText(extension.extensionPath, ["plan", document.fileName, ...memoryOptions()], {
-      cwd: dirname(document.fileName),
-      signal: controller.signal,
-    });
-  });
-  await showText(`${recipeName(document.fileName)}.plan`, text);
+  const name = recipeName(document.fileName);
+  const args = ["plan", document.fileName, ...memoryOptions()];
+  await showReport(context, { doing: vscode.l10n.t("Planning {0}", name), title: `${name}.plan`, args, cwd: dirname(document.fileName) });
 };
 
 export const runRecipe: Run = async ({ jobs }, argument) => {
@@ -70,22 +64,6 @@ export const runRecipe: Run = async ({ jobs }, argument) => {
   });
   await vscode.commands.executeCommand("weightsmith.runs.focus");
 };
-
-/** Where the result goes; what is there already is replaced only when the user says so. */
-async function askOutput(folder: string, suggestion: string): Promise<{ path: string; replace: boolean } | undefined> {
-  const answer = await vscode.window.showInputBox({
-    title: vscode.l10n.t("Output folder"),
-    prompt: vscode.l10n.t("Relative to {0}", folder),
-    value: suggestion,
-    validateInput: (text) => (text.trim() === "" || resolve(folder, text) === folder ? vscode.l10n.t("Name a folder of its own for the result") : undefined),
-  });
-  if (answer === undefined) return undefined;
-  const path = resolve(folder, answer.trim());
-  if (!existsSync(path)) return { path, replace: false };
-  const replace = vscode.l10n.t("Replace");
-  const said = await vscode.window.showWarningMessage(vscode.l10n.t("{0} is there already.", relative(folder, path)), { modal: true }, replace);
-  return said === replace ? { path, replace: true } : undefined;
-}
 
 export const newRecipe: Run = async (context) => {
   const folder = vscode.workspace.workspaceFolders?.find(({ uri }) => uri.scheme === "file")?.uri.fsPath;

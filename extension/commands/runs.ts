@@ -1,5 +1,4 @@
 // Commands on runs and the log.
-import { existsSync } from "node:fs";
 import * as vscode from "vscode";
 import { formatDiagnostic } from "../../merge-core/diagnostics.ts";
 import type { Job } from "../jobs/jobs.ts";
@@ -31,9 +30,13 @@ export const removeRun: Run = async (context, argument) => {
   if (job !== undefined) context.jobs.remove(job.record.id);
 };
 
+/** The model a run made; of a run that made none, such as an evaluation, what it said. */
 export const openRunOutput: Run = async (context, argument) => {
-  const job = await runFor(context, argument, ({ status, record }) => status === "done" && record.output !== undefined);
-  if (job?.record.output !== undefined) await inspectCheckpoint(context, vscode.Uri.file(job.record.output));
+  const job = await runFor(context, argument, ({ status }) => status === "done");
+  if (job === undefined) return;
+  const { id, verb, title, output } = job.record;
+  if (output === undefined) await context.showText(`${verb} ${title}`, context.jobs.resultOf(id));
+  else await inspectCheckpoint(context, vscode.Uri.file(output));
 };
 
 export const openRunInput: Run = async (context, argument) => {
@@ -48,8 +51,7 @@ export async function tellEnd(context: CommandContext, job: Job): Promise<void> 
   const name = `${job.record.verb} ${job.record.title}`;
   if (job.status === "done") {
     const open = vscode.l10n.t("Open Output");
-    const hasOutput = job.record.output !== undefined && existsSync(job.record.output);
-    const said = await vscode.window.showInformationMessage(vscode.l10n.t("Done: {0}", name), ...(hasOutput ? [open] : []));
+    const said = await vscode.window.showInformationMessage(vscode.l10n.t("Done: {0}", name), open);
     if (said === open) await openRunOutput(context, job);
   } else if (job.status === "failed" || job.status === "died") {
     const [resume, log] = [vscode.l10n.t("Resume"), vscode.l10n.t("Show Log")];

@@ -75,6 +75,10 @@ class CheckpointEditor implements vscode.CustomReadonlyEditorProvider<Checkpoint
     const page = servePage<InspectorState, InspectorMethods>(panel.webview, () => document.state, {
       copy: async (text) => vscode.env.clipboard.writeText(text).then(() => undefined),
       measure: (name, signal) => measure(this.#extension.extensionPath, document.uri.fsPath, name, signal),
+      compare: async () => {
+        await vscode.commands.executeCommand("weightsmith.compareModels", document.uri);
+        return undefined;
+      },
       reload: async () => {
         await document.load();
         return undefined;

@@ -54,6 +54,11 @@ export class Jobs implements vscode.Disposable {
     return this.#followed.get(id)?.job;
   }
 
+  /** The result document of a run that has ended. */
+  resultOf(id: string): string {
+    return readJobFile(this.#root, id, "stdout").text;
+  }
+
   start(request: JobRequest, id?: string): JobRecord {
     const record = startJob(this.#root, this.#extensionPath, request, id);
     this.#log.info(`started: weightsmith ${record.verb} ${record.args.join(" ")}`);

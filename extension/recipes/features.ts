@@ -98,7 +98,11 @@ function lenses(document: vscode.TextDocument): vscode.CodeLens[] {
   if (!isRecipeDocument(document)) return [];
   const at = new vscode.Range(0, 0, 0, 0);
   const lens = (title: string, command: string) => new vscode.CodeLens(at, { title, command, arguments: [document.uri] });
-  return [lens(vscode.l10n.t("Plan"), "weightsmith.planMerge"), lens(vscode.l10n.t("Run"), "weightsmith.runMerge")];
+  return [
+    lens(vscode.l10n.t("Plan"), "weightsmith.planMerge"),
+    lens(vscode.l10n.t("Run"), "weightsmith.runMerge"),
+    lens(vscode.l10n.t("Compare"), "weightsmith.compareModels"),
+  ];
 }
 
 function fixes(document: vscode.TextDocument, _range: vscode.Range, { diagnostics }: vscode.CodeActionContext): vscode.CodeAction[] {

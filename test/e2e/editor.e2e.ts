@@ -93,10 +93,10 @@ describe("the packaged extension", function () {
     assert.equal(await frame.locator(".list-row .cell-name").first().textContent(), "<img src=x onerror=alert(1)>");
     assert.equal(await frame.locator("img").count(), 0);
     assert.ok((await frame.locator(".list-row").count()) < 100, "only rows in sight are in the document");
-    const times = (await frame.evaluate(scrollThrough)).sort((a, b) => a - b);
-    const [median = 99, slow = 99] = [times[Math.floor(times.length / 2)], times[Math.floor(0.95 * times.length)]];
-    console.log(`      frames every ${median.toFixed(1)} ms while scrolling (median), ${slow.toFixed(1)} ms (95th percentile)`);
-    assert.ok(median < 17.5, `${median.toFixed(1)} ms between frames is less than 60 a second`);
+    const { between, work } = await frame.evaluate(scrollThrough);
+    console.log(`      frames every ${median(between).toFixed(1)} ms while scrolling, ${median(work).toFixed(1)} ms of them ours (medians)`);
+    // 60 frames a second leave 16.7 ms for each. What a busy machine adds between them is not ours to bound.
+    assert.ok(median(work) < 8, `${median(work).toFixed(1)} ms to draw a frame`);
     await frame.locator('[role="grid"]').focus();
     await page.keyboard.press("End");
     await frame.locator(".list-row", { hasText: "model.layers.999.mlp.experts.99.weight" }).waitFor();
@@ -171,6 +171,41 @@ describe("the packaged extension", function () {
     await page.locator(".monaco-dialog-box").getByRole("button", { name: "Cancel" }).click();
   });
 
+  it("compares the models of a recipe from the lens above it", async () => {
+    await openFile(page, "good.merge.yml");
+    await page.locator(".codelens-decoration a", { hasText: "Compare" }).click();
+    await page.locator(".tab", { hasText: "good.comparison.txt" }).waitFor({ timeout: 60_000 });
+    await page.locator(".view-lines", { hasText: "expert-b" }).waitFor();
+    await shot("comparison");
+  });
+
+  it("compares chosen models with the base they come from", async () => {
+    await command(page, "Weightsmith: Compare Models");
+    await page.getByPlaceholder("The models to compare").waitFor();
+    for (const name of ["models/base", "models/expert-a"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
+    await page.keyboard.press("Enter");
+    await answer(page, "The base that the others were trained from", "base");
+    await page.locator(".tab", { hasText: "base, expert-a.comparison.txt" }).waitFor({ timeout: 60_000 });
+  });
+
+  it("verifies a merged model against its manifest", async () => {
+    await command(page, "Weightsmith: Verify Merged Model");
+    await answer(page, "A folder that Weightsmith wrote", "good-merged");
+    await page.locator(".tab", { hasText: "good-merged.verified.txt" }).waitFor({ timeout: 60_000 });
+    await shot("verified");
+  });
+
+  it("evaluates a model on data of the workspace, and says why when it cannot", async () => {
+    await command(page, "Weightsmith: Evaluate Model");
+    await answer(page, "The model to measure", "expert-a");
+    await page.getByPlaceholder("Data to measure it on (JSONL)").waitFor();
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: "data.jsonl" }).first().click();
+    await page.keyboard.press("Enter");
+    // These models have no tokenizer.
+    await row(/eval expert-a\s*failed: .*tokenizer/i).waitFor({ timeout: 60_000 });
+    await shot("evaluation");
+  });
+
   it("shows the engines of this machine", async () => {
     await command(page, "Weightsmith: Show Engines");
     await page.locator(".tab", { hasText: "engines.txt" }).waitFor({ timeout: 60_000 });
@@ -179,18 +214,29 @@ describe("the packaged extension", function () {
   });
 });
 
-/** In the page: scrolls from top to end, a step a frame, and gives the times between frames. */
-async function scrollThrough(): Promise<number[]> {
+const median = (values: number[]): number => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.POSITIVE_INFINITY;
+
+/** In the page: scrolls from top to end, a step a frame; the times between frames, and what drawing and layout took in each. */
+async function scrollThrough(): Promise<{ between: number[]; work: number[] }> {
   const list = document.querySelector<HTMLElement>(".list");
-  const times: number[] = [];
-  if (list === null) return times;
+  const [between, work]: number[][] = [[], []];
+  if (list === null || between === undefined || work === undefined) throw new Error("no list");
+  const request = window.requestAnimationFrame.bind(window);
+  window.requestAnimationFrame = (draw) =>
+    request((now) => {
+      const start = performance.now();
+      draw(now);
+      void list.offsetHeight;
+      work.push(performance.now() - start);
+    });
   const step = (list.scrollHeight - list.clientHeight) / 180;
-  let last = await new Promise<number>((resume) => requestAnimationFrame(resume));
+  let last = await new Promise<number>((resume) => request(resume));
   for (let i = 1; i <= 180; i++) {
     list.scrollTop = i * step;
-    const now = await new Promise<number>((resume) => requestAnimationFrame(resume));
-    times.push(now - last);
+    const now = await new Promise<number>((resume) => request(resume));
+    between.push(now - last);
     last = now;
   }
-  return times;
+  window.requestAnimationFrame = request;
+  return { between, work };
 }

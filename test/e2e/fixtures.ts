@@ -1,5 +1,5 @@
 // A workspace as a user has it: a base and two experts, a sharded model, a damaged file, a very long one, and recipes.
-import { cpSync, mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { layoutFile } from "../../merge-core/formats/safetensors-write.ts";
 import { rawFile } from "../helpers/hostile.ts";
@@ -37,6 +37,7 @@ export function writeWorkspace(folder: string): void {
   mkdirSync(join(folder, "files"));
   writeFileSync(join(folder, "files", "cut.safetensors"), rawFile('{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}', 7));
   writeFileSync(join(folder, "files", "many.safetensors"), manyTensors());
+  writeFileSync(join(folder, "data.jsonl"), '{"text": "abc"}\n');
   writeFileSync(join(folder, "good.merge.yml"), RECIPE);
   writeFileSync(join(folder, "planted.merge.yml"), RECIPE_WITH_ERROR);
   writeFileSync(join(folder, "missing.merge.yml"), RECIPE.replace("expert-a", "expert-x"));
@@ -52,7 +53,15 @@ function manyTensors(): Uint8Array {
   return layoutFile(specs).header;
 }
 
-/** Copies a model; for tests that change one. */
-export function copyModel(folder: string, from: string, to: string): void {
-  cpSync(join(folder, "models", from), join(folder, "models", to), { recursive: true });
+/** Models of zeros that take no room on disk but some time to merge, and their recipe. */
+export function writeSlowMerge(folder: string): void {
+  const tensors = Array.from({ length: 40 }, (_, i) => ({ name: `model.layers.${i}.mlp.up_proj.weight`, dtype: "BF16" as const, shape: [2048, 2048] }));
+  const { header, sizeBytes } = layoutFile(tensors);
+  for (const name of ["base", "expert-a", "expert-b"]) {
+    const model = join(folder, "large", name);
+    mkdirSync(model, { recursive: true });
+    writeFileSync(join(model, "model.safetensors"), header);
+    truncateSync(join(model, "model.safetensors"), sizeBytes);
+  }
+  writeFileSync(join(folder, "slow.merge.yml"), RECIPE.replaceAll("./models/", "./large/"));
 }

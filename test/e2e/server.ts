@@ -40,6 +40,8 @@ export interface ServerOptions {
 export interface Server {
   /** The folder that is open, made empty. */
   readonly workspace: string;
+  /** Where the editor keeps its own data. */
+  readonly data: string;
   log(): string;
   url(development?: { readonly extension: string; readonly tests: string }): string;
   stop(): Promise<void>;
@@ -58,7 +60,8 @@ export async function startServer({ vsix, development = false, env = {}, setting
   };
   const workspace = folder("workspace");
   writeFileSync(join(root, "config.yaml"), "auth: none\n");
-  writeFileSync(join(folder("data/User"), "settings.json"), JSON.stringify({ ...SETTINGS, ...settings }));
+  // Settings of the machine scope are read from the machine that the server runs on, the others from the user's.
+  for (const place of ["data/User", "data/Machine"]) writeFileSync(join(folder(place), "settings.json"), JSON.stringify({ ...SETTINGS, ...settings }));
   const common = ["--config", join(root, "config.yaml"), "--user-data-dir", folder("data"), "--extensions-dir", folder("extensions")];
   const environment = { PATH: process.env.PATH, HOME: folder("home"), TMPDIR: folder("tmp"), LANG: "C.UTF-8", EXTENSIONS_GALLERY: "{}", ...env };
   const logFile = join(root, "server.log");
@@ -101,7 +104,7 @@ export async function startServer({ vsix, development = false, env = {}, setting
     await stop();
     throw error;
   });
-  return { workspace, log: readLog, url: (dev) => pageUrl(port, workspace, dev), stop };
+  return { workspace, data: join(root, "data"), log: readLog, url: (dev) => pageUrl(port, workspace, dev), stop };
 }
 
 async function freePort(): Promise<number> {

@@ -59,7 +59,9 @@ export class CheckpointView {
     this.#filter.addEventListener("input", () => this.#change({ filter: this.#filter.value }));
     this.#group.addEventListener("change", () => this.#change({ group: this.#group.value as GroupKey, collapsed: [] }));
     this.#list.element.addEventListener("keydown", (event) => this.#onCopy(event));
-    const toolbar = element("div", { class: "toolbar" }, this.#filter, this.#group, this.#count);
+    const compare = element("button", { type: "button" }, "Compare With...");
+    compare.addEventListener("click", () => void host.request("compare", undefined));
+    const toolbar = element("div", { class: "toolbar" }, this.#filter, this.#group, this.#count, compare);
     this.element.append(this.#facts, toolbar, this.#header, this.#list.element, this.#detail.element);
   }
 

@@ -101,12 +101,12 @@ describe("recipes in the editor", () => {
     assert.match(await text("./models/base"), /1\.66 k parameters, 6\.47 KiB, F32, 2 layers, 21 tensors/);
   });
 
-  it("offer Plan and Run above the text, and an outline", async () => {
+  it("offer Plan, Run and Compare above the text, and an outline", async () => {
     const { document } = await open("good.merge.yml");
     const lenses = await vscode.commands.executeCommand<vscode.CodeLens[]>("vscode.executeCodeLensProvider", document.uri);
     assert.deepEqual(
       lenses.map(({ command }) => command?.title),
-      ["Plan", "Run"],
+      ["Plan", "Run", "Compare"],
     );
     const symbols = await vscode.commands.executeCommand<vscode.DocumentSymbol[]>("vscode.executeDocumentSymbolProvider", document.uri);
     assert.deepEqual(

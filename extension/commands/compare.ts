@@ -1,0 +1,55 @@
+// Comparing models: those of a recipe, or chosen ones, with or without the base they come from.
+import { basename, dirname } from "node:path";
+import * as vscode from "vscode";
+import { modelPathsIn } from "../recipes/recipe-models.ts";
+import { memoryOptions, threadOptions } from "../settings.ts";
+import { type CommandContext, modelOf, pickModels, type Run, recipeName, uriOf } from "./context.ts";
+import { showReport } from "./report.ts";
+
+interface Comparison {
+  readonly title: string;
+  readonly base: string | undefined;
+  readonly models: readonly string[];
+  readonly cwd: string;
+}
+
+export const compareModels: Run = async (context, argument, selected) => {
+  const comparison = (await comparisonOf(argument)) ?? (await askComparison(context, chosenPaths(argument, selected)));
+  if (comparison === undefined) return;
+  const { title, base, models, cwd } = comparison;
+  const args = ["compare", ...(base === undefined ? [] : [`--base=${base}`]), ...models, ...memoryOptions(), ...threadOptions()];
+  await showReport(context, { doing: vscode.l10n.t("Comparing {0}", title), title: `${title}.comparison`, args, cwd });
+};
+
+/** What a recipe compares: its models with its base. Undefined for anything else. */
+async function comparisonOf(argument: unknown): Promise<Comparison | undefined> {
+  const uri = uriOf(argument);
+  if (uri === undefined || !/\.ya?ml$/i.test(uri.path)) return undefined;
+  const text = (await vscode.workspace.openTextDocument(uri)).getText();
+  const paths = modelPathsIn(text, uri.fsPath);
+  const [base] = modelPathsIn(/^base_model\s*:.*$/m.exec(text)?.[0] ?? "", uri.fsPath);
+  return { title: recipeName(uri.fsPath), base, models: paths.filter((path) => path !== base), cwd: dirname(uri.fsPath) };
+}
+
+/** Models given by the explorer or the models' tree, one or several. A tensor file of a folder stands for the folder's model. */
+function chosenPaths(argument: unknown, selected: unknown): string[] {
+  const all = Array.isArray(selected) && selected.length > 0 ? selected : [argument];
+  return all.flatMap((item) => modelOf(item)?.path ?? uriOf(item)?.fsPath ?? []);
+}
+
+async function askComparison({ library }: CommandContext, given: readonly string[]): Promise<Comparison | undefined> {
+  const title = vscode.l10n.t("Compare models");
+  const added = given.length > 1 ? [] : await pickModels(library, title, vscode.l10n.t("The models to compare"), given);
+  const paths = [...given, ...(added ?? [])];
+  if (added === undefined || paths.length < 2) return undefined;
+  const none = { label: vscode.l10n.t("No base: compare the weights themselves"), path: undefined };
+  const items = [none, ...paths.map((path) => ({ label: basename(path), description: path, path }))];
+  const base = await vscode.window.showQuickPick(items, { title, placeHolder: vscode.l10n.t("The base that the others were trained from") });
+  if (base === undefined) return undefined;
+  return {
+    title: paths.map((path) => basename(path)).join(", "),
+    base: base.path,
+    models: paths.filter((path) => path !== base.path),
+    cwd: dirname(paths[0] ?? ""),
+  };
+}
