@@ -84,6 +84,14 @@ interface Place {
   readonly most: number | undefined;
 }
 
+/** The local that holds four lanes of a value, and for a comparison the one that holds its truth as all ones or zeros. */
+interface Lanes {
+  readonly value: number;
+  readonly mask?: number;
+}
+
+type Values = Map<Operand, Lanes>;
+
 class Generator {
   readonly #program: Program;
   readonly #f = new FunctionWriter(RUN.parameters.length);
@@ -224,20 +232,17 @@ class Generator {
 
   /** All instructions for four elements. Each half goes through on its own: few values are alive at a time. */
   #half(places: readonly Place[], half: Half, live: ReadonlySet<number>): void {
-    const f = this.#f;
-    const values = new Map<Operand, number>();
+    const values: Values = new Map();
     for (const [i, place] of places.entries()) {
       const { to, operands } = place.instruction;
       if (place.most !== undefined) {
         this.#store(place, place.most, operands[0] as Operand, values, half);
         continue;
       }
-      const value = f.local(V128);
-      this.#compute(place, values, half);
-      f.set(value);
-      values.set(to, value);
+      const lanes = this.#finish(place, values, half);
+      values.set(to, lanes);
       const replaced = places.slice(i + 1).some((later) => later.instruction.to === to);
-      if (!replaced && live.has(to)) this.#keep(to, value, half);
+      if (!replaced && live.has(to)) this.#keep(to, lanes.value, half);
     }
   }
 
@@ -287,9 +292,9 @@ class Generator {
   }
 
   /** Rounds as if all were finite, remembers the largest magnitude, and keeps the values in case that was wrong. */
-  #store(place: Place, most: number, operand: Operand, values: ReadonlyMap<Operand, number>, half: Half): void {
+  #store(place: Place, most: number, operand: Operand, values: Values, half: Half): void {
     const f = this.#f;
-    const x = values.get(operand) ?? f.local(V128);
+    const x = values.get(operand)?.value ?? f.local(V128);
     if (!values.has(operand)) {
       this.#operand(operand, values, half);
       f.set(x);
@@ -381,8 +386,23 @@ class Generator {
     this.#f.set(position);
   }
 
-  /** Leaves the instruction's value on the stack. */
-  #compute(place: Place, values: ReadonlyMap<Operand, number>, half: Half): void {
+  /** Computes a value; of a comparison also the mask, for selections (what is not used, the engine leaves out). */
+  #finish(place: Place, values: Values, half: Half): Lanes {
+    const f = this.#f;
+    const value = f.local(V128);
+    this.#compute(place, values, half);
+    f.set(value);
+    if (!COMPARE_OPS.has(place.instruction.code)) return { value };
+    const number = f.local(V128);
+    f.get(value);
+    f.constant(ONE);
+    f.simd("and");
+    f.set(number);
+    return { value: number, mask: value };
+  }
+
+  /** Leaves the instruction's value on the stack, for a comparison its mask. */
+  #compute(place: Place, values: Values, half: Half): void {
     const f = this.#f;
     const { code, operands } = place.instruction;
     const operand = (i: number): void => this.#operand(operands[i] as Operand, values, half);
@@ -393,9 +413,9 @@ class Generator {
       f.simd("f32x4Mul");
       f.simd("f32x4Add");
     } else if (code === CODES.select) {
-      for (const i of [1, 2, 0]) operand(i);
-      f.constant(0);
-      f.simd("f32x4Ne");
+      operand(1);
+      operand(2);
+      this.#condition(operands[0] as Operand, values, half);
       f.simd("bitselect");
     } else {
       operands.forEach((_, i) => {
@@ -403,15 +423,22 @@ class Generator {
       });
       const op = LANE_OPS.get(code) ?? COMPARE_OPS.get(code);
       if (op !== undefined) f.simd(op);
-      if (COMPARE_OPS.has(code)) {
-        f.constant(ONE);
-        f.simd("and");
-      }
     }
   }
 
-  #operand(operand: Operand, values: ReadonlyMap<Operand, number>, half: Half): void {
-    const value = operand < 0 ? this.#constants[-1 - operand] : values.get(operand);
+  /** A mask of the lanes that are not zero. */
+  #condition(operand: Operand, values: Values, half: Half): void {
+    const mask = values.get(operand)?.mask;
+    if (mask !== undefined) this.#f.get(mask);
+    else {
+      this.#operand(operand, values, half);
+      this.#f.constant(0);
+      this.#f.simd("f32x4Ne");
+    }
+  }
+
+  #operand(operand: Operand, values: Values, half: Half): void {
+    const value = operand < 0 ? this.#constants[-1 - operand] : values.get(operand)?.value;
     if (value !== undefined) this.#f.get(value);
     else {
       this.#f.get(this.#at);
@@ -432,16 +459,21 @@ class Generator {
     f.shuffle(WIDEN[half] as number[]);
   }
 
-  /** x where key(x) > threshold - (position < limit ? 1 : 0), else 0. A comparison's true is -1 as an integer. */
-  #trim({ threshold }: Place, x: () => void, limit: number, half: Half): void {
+  /**
+   * x where key(x) > threshold - (position < limit ? 1 : 0), else 0. A comparison's true is -1 as an integer.
+   * That NaNs have one key only matters to a threshold of NaN; any other they are above.
+   */
+  #trim(place: Place, x: () => void, limit: number, half: Half): void {
     const f = this.#f;
     x();
     x();
     f.constant(MAGNITUDE);
     f.simd("and");
-    f.constant(NAN_KEY);
-    f.simd("i32x4MinS");
-    f.get(threshold);
+    if (place.instruction.words?.[0] === NAN_KEY) {
+      f.constant(NAN_KEY);
+      f.simd("i32x4MinS");
+    }
+    f.get(place.threshold);
     f.get(this.#positions[half] as number);
     f.get(limit);
     f.simd("i32x4LtS");

@@ -30,15 +30,15 @@ describe("Philox 4x32-10", () => {
 
   it("gives the published vectors in WASM, and their neighbours", async () => {
     const pool = createPool({ threads: 1 });
-    const to = pool.arena.alloc(64);
+    const to = pool.arena.alloc(128);
     for (const [counter, key, expected] of KNOWN) {
       const [block, stream, low, high] = counter;
-      // The kernel draws groups of four aligned blocks; the vector's own is somewhere inside.
-      pool.context.kernel("philox4")(to, block & ~3, stream, low, high, key[0], key[1]);
-      const words = new Uint32Array(pool.memory.buffer, to, 16);
-      assert.deepEqual([...words.slice((block & 3) * 4, (block & 3) * 4 + 4)], expected);
-      for (let lane = 0; lane < 4; lane++) {
-        const at = ((block & ~3) + lane) >>> 0;
+      // The kernel draws groups of eight aligned blocks; the vector's own is somewhere inside.
+      pool.context.kernel("philox8")(to, block & ~7, stream, low, high, key[0], key[1]);
+      const words = new Uint32Array(pool.memory.buffer, to, 32);
+      assert.deepEqual([...words.slice((block & 7) * 4, (block & 7) * 4 + 4)], expected);
+      for (let lane = 0; lane < 8; lane++) {
+        const at = ((block & ~7) + lane) >>> 0;
         assert.deepEqual([...words.slice(lane * 4, lane * 4 + 4)], philox4x32([at, stream, low, high], key));
       }
     }

@@ -1,7 +1,7 @@
 // Every export of the WASM module, by file.
 export * from "./memory";
 export { narrow, widen } from "./dtypes";
-export { philox4 } from "./philox";
+export { philox8 } from "./philox";
 export { relativeLimit, runInstruction } from "./program";
 export * from "./gemm";
 export * from "./nn";
