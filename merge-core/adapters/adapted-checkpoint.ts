@@ -9,6 +9,9 @@ import { inputError, nearestName } from "../diagnostics.ts";
 import { isFloat } from "../formats/dtypes.ts";
 import { CONFIG, loraScale, readLoraConfig, TENSORS } from "./peft-config.ts";
 
+/** What PEFT wrote before safetensors. */
+const OLD_TENSORS = "adapter_model.bin";
+
 /** Settings that tensors of their own tell of, and that are dealt with here. */
 const BY_TENSORS = ["use_dora", "bias", "fan_in_fan_out", "modules_to_save"];
 
@@ -34,8 +37,8 @@ interface AdapterTensors {
 export async function adaptCheckpoint(base: Checkpoint, folder: string, options: { readonly signal?: AbortSignal } = {}): Promise<Checkpoint> {
   const configFile = join(folder, CONFIG);
   const config = await readLoraConfig(configFile, BY_TENSORS);
-  const file = join(folder, TENSORS);
-  if (!existsSync(file)) throw inputError("adapter-without-tensors", "the adapter has no tensors", { file: folder, expected: TENSORS });
+  const file = [TENSORS, OLD_TENSORS].map((name) => join(folder, name)).find(existsSync);
+  if (file === undefined) throw inputError("adapter-without-tensors", "the adapter has no tensors", { file: folder, expected: `${TENSORS} or ${OLD_TENSORS}` });
   const adapter = await openCheckpoint(file, options);
   const { modules, replacements } = sortTensors(adapter, file);
   const scaleOf = loraScale(config, configFile);

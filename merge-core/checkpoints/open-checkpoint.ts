@@ -3,10 +3,10 @@ import { basename, join, resolve } from "node:path";
 import { openFile } from "../bytes/file-source.ts";
 import { inputError, WeightsmithError } from "../diagnostics.ts";
 import { isRecord, type JsonLimits, parseJsonBytes } from "../formats/json.ts";
-import { readHeader } from "../formats/safetensors.ts";
 import { INDEX_LIMITS, parseShardIndex, type ShardIndex } from "../formats/shard-index.ts";
+import { readTensorFile } from "../formats/tensor-file.ts";
 import type { Checkpoint, Shard, TensorEntry } from "./checkpoint.ts";
-import { findModelFiles, type ModelFiles } from "./model-files.ts";
+import { findModelFiles, type ModelFiles, TENSOR_FILE } from "./model-files.ts";
 
 /** The largest configs of the field (id2label of 20 000 classes) stay under 2 MB. */
 const CONFIG_LIMITS: JsonLimits = { maxBytes: 10_000_000, maxDepth: 64 };
@@ -16,7 +16,7 @@ interface OpenOptions {
 }
 
 /**
- * Opens a folder, a single .safetensors file, or an index.json.
+ * Opens a folder, a single .safetensors or PyTorch file, or an index.json.
  * @throws WeightsmithError `model-*` when there is no model, `shard-*`, `index-*`, `config-invalid`, and whatever is wrong with a file
  */
 export async function openCheckpoint(path: string, options: OpenOptions = {}): Promise<Checkpoint> {
@@ -56,7 +56,7 @@ async function openShard(
     throw error instanceof WeightsmithError && error.code === "file-missing" ? missingShardError(files, name, error) : error;
   });
   try {
-    const { tensors, metadata } = await readHeader(source, options);
+    const { tensors, metadata } = await readTensorFile(source, options);
     if (index !== undefined) checkAgainstIndex(new Set(tensors.map((t) => t.name)), name, index, files);
     const entries = tensors.map(({ name, dtype, shape, begin, end }) => ({ name, dtype, shape, file, offset: begin, byteLength: end - begin }));
     return { shard: { file, sizeBytes: source.sizeBytes, metadata }, entries };
@@ -72,7 +72,7 @@ function missingShardError(files: ModelFiles, name: string, cause: unknown): Wei
       severity: "error",
       message: `shard ${name} is missing`,
       file: files.file,
-      found: files.names.filter((n) => n.endsWith(".safetensors")).join(", ") || "no shards",
+      found: files.names.filter((n) => TENSOR_FILE.test(n)).join(", ") || "no shards",
       expected: name,
       remedy: "the download is incomplete; get it again",
     },

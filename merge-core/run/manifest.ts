@@ -5,7 +5,7 @@ import { open, stat } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
 import { openFile } from "../bytes/file-source.ts";
 import { type Diagnostic, throwIfCancelled } from "../diagnostics.ts";
-import { LENGTH_BYTES, readHeader } from "../formats/safetensors.ts";
+import { identifyingBytes } from "../formats/tensor-file.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { VERSION } from "../version.ts";
 import { sideFileNames } from "./side-files.ts";
@@ -50,13 +50,12 @@ async function fileRecord(folder: string, file: string): Promise<Manifest["sideF
   return { file, sizeBytes: (await stat(path)).size, sha256: await fileSha256(path) };
 }
 
-/** Hash of everything before the first tensor byte: tells one version of a model from another without reading it. */
+/** Hash of a file's header: tells one version of a model from another without reading it. */
 export async function headerSha256(file: string): Promise<string> {
   const source = await openFile(file);
   try {
-    const { dataOffset } = await readHeader(source);
     return createHash("sha256")
-      .update(await source.read(0, Math.max(dataOffset, LENGTH_BYTES)))
+      .update(await identifyingBytes(source))
       .digest("hex");
   } finally {
     await source.close();

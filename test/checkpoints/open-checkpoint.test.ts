@@ -69,9 +69,9 @@ describe("openCheckpoint", () => {
 
   it("names formats it does not read", async () => {
     const folder = temporaryFolder();
-    writeFileSync(join(folder, "pytorch_model.bin"), "");
-    assert.equal((await rejectsWith("model-format-unsupported", () => openCheckpoint(folder))).found, "pytorch_model.bin");
-    await rejectsWith("model-format-unsupported", () => openCheckpoint(join(folder, "pytorch_model.bin")));
+    writeFileSync(join(folder, "model-q4.gguf"), "");
+    assert.equal((await rejectsWith("model-format-unsupported", () => openCheckpoint(folder))).found, "model-q4.gguf");
+    await rejectsWith("model-format-unsupported", () => openCheckpoint(join(folder, "model-q4.gguf")));
   });
 
   it("does not guess among several files", async () => {
