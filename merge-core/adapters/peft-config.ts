@@ -32,7 +32,7 @@ export async function readLoraConfig(file: string, also: readonly string[] = [])
   const bytes = await readFile(file).catch((error: unknown) => {
     throw openError(file, error);
   });
-  const config = parseJsonBytes(bytes, file, { maxBytes: 10_000_000, maxDepth: 64 });
+  const config = parseJsonBytes(bytes, file, { maxBytes: 10_000_000, maxDepth: 64, nonFinite: true });
   if (!isRecord(config)) throw inputError("adapter-config-invalid", "not an object", { file });
   if (config.peft_type !== "LORA")
     throw inputError("adapter-type-unsupported", "not a LoRA adapter", { file, found: String(config.peft_type), expected: "LORA" });

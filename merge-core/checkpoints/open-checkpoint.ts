@@ -9,7 +9,7 @@ import type { Checkpoint, Shard, TensorEntry } from "./checkpoint.ts";
 import { findModelFiles, type ModelFiles, TENSOR_FILE } from "./model-files.ts";
 
 /** The largest configs of the field (id2label of 20 000 classes) stay under 2 MB. */
-const CONFIG_LIMITS: JsonLimits = { maxBytes: 10_000_000, maxDepth: 64 };
+const CONFIG_LIMITS: JsonLimits = { maxBytes: 10_000_000, maxDepth: 64, nonFinite: true };
 
 interface OpenOptions {
   readonly signal?: AbortSignal;

@@ -4,6 +4,8 @@ import { inputError } from "../diagnostics.ts";
 export interface JsonLimits {
   readonly maxBytes: number;
   readonly maxDepth: number;
+  /** Read `NaN`, `Infinity` and `-Infinity` as numbers: no JSON, but what Python writes, as in the time_step_limit of Mamba configs. */
+  readonly nonFinite?: boolean;
 }
 
 /** Decodes and parses `bytes`. @throws WeightsmithError `json-too-large`, `json-not-utf8`, `json-too-deep`, `json-duplicate-key`, `json-syntax` */
@@ -15,7 +17,7 @@ export function parseJsonBytes(bytes: Uint8Array, file: string, limits: JsonLimi
       expected: `at most ${limits.maxBytes}`,
     });
   }
-  return parseStrictJson(decodeUtf8(bytes, file), file, limits.maxDepth);
+  return parseStrictJson(decodeUtf8(bytes, file), file, limits);
 }
 
 function decodeUtf8(bytes: Uint8Array, file: string): string {
@@ -27,13 +29,22 @@ function decodeUtf8(bytes: Uint8Array, file: string): string {
 }
 
 /** Parses text; depth and duplicates are checked first, because JSON.parse hides the one and spends memory on the other. */
-function parseStrictJson(text: string, file: string, maxDepth: number): unknown {
+function parseStrictJson(text: string, file: string, { maxDepth, nonFinite = false }: JsonLimits): unknown {
   scan(text, file, maxDepth);
   try {
-    return JSON.parse(text);
+    return nonFinite && /NaN|Infinity/.test(text) ? parseNonFinite(text) : JSON.parse(text);
   } catch (cause) {
     throw inputError("json-syntax", "not valid JSON", { file, found: cause instanceof Error ? cause.message : String(cause) });
   }
+}
+
+/** Stands for NaN, which no JSON number gives; a text that holds it is not from Python's writer, which escapes it. */
+const NAN = "\ufdd0NaN";
+
+function parseNonFinite(text: string): unknown {
+  const words: Readonly<Record<string, string>> = { NaN: JSON.stringify(NAN), Infinity: "1e999", "-Infinity": "-1e999" };
+  const legal = text.replace(/"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b(?!\s*:)/gs, (word) => words[word] ?? word);
+  return JSON.parse(legal, (_, value: unknown) => (value === NAN ? Number.NaN : value));
 }
 
 /** Walks brackets and strings only: in valid JSON a string followed by a colon is a key, and JSON.parse refuses the rest. */

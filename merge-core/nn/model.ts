@@ -52,7 +52,7 @@ async function readConfig(folder: string): Promise<{ configJson: Record<string, 
   const bytes = await readFile(file).catch((error: unknown) => {
     throw openError(file, error);
   });
-  const configJson = parseJsonBytes(bytes, file, { maxBytes: 10_000_000, maxDepth: 64 });
+  const configJson = parseJsonBytes(bytes, file, { maxBytes: 10_000_000, maxDepth: 64, nonFinite: true });
   if (!isRecord(configJson)) throw inputError("config-invalid", "config.json is not an object", { file });
   return { configJson, config: parseDecoderConfig(configJson, file) };
 }
