@@ -4,6 +4,7 @@ export { narrow, widen } from "./dtypes";
 export { philox8 } from "./philox";
 export { relativeLimit, runInstruction } from "./program";
 export * from "./gemm";
+export { jacobiRotate } from "./jacobi";
 export * from "./nn";
 export * from "./adamw";
 export * from "./tensor";

@@ -1,0 +1,63 @@
+// Matrices that are whole in memory, and the two operations that everything else is built from. A matrix is stored row by row.
+
+export interface Matrix {
+  readonly rows: number;
+  readonly columns: number;
+  /** float32; valid until the matrix is freed or its space closed. */
+  readonly data: Float32Array;
+}
+
+export interface ProductOptions {
+  readonly transposeA?: boolean;
+  readonly transposeB?: boolean;
+  /** Where to put it; a fresh matrix by default. Never one of the factors. */
+  readonly into?: Matrix;
+  /** Add to `into` instead of replacing it. */
+  readonly accumulate?: boolean;
+}
+
+/** Memory for matrices, and the operations that have kernels. Results do not depend on threads. */
+export interface MatrixSpace {
+  /** A matrix of zeros. @throws WeightsmithError `out-of-memory` */
+  zeros(rows: number, columns: number): Matrix;
+  /** Gives one matrix back early; all others are given back when the space closes. */
+  free(...matrices: readonly { readonly data: Float32Array | Float64Array }[]): void;
+  /** op(A) op(B) in float32. */
+  product(a: Matrix, b: Matrix, options?: ProductOptions): Matrix;
+  /**
+   * Rotates pairs of rows of `work` (float64, `rows` of `columns`) until all are orthogonal within rounding; the larger
+   * row of a pair moves up. @returns sweeps taken
+   */
+  orthogonalizeRows(work: Float64Array, rows: number, columns: number): number;
+  /** float64 scratch for `orthogonalizeRows`; free it as `{ data }`. */
+  doubles(length: number): Float64Array;
+}
+
+export function copyOf(space: MatrixSpace, { rows, columns, data }: Matrix): Matrix {
+  const copy = space.zeros(rows, columns);
+  copy.data.set(data);
+  return copy;
+}
+
+/** A matrix of the first `count` rows, sharing their memory. */
+export const firstRows = ({ columns, data }: Matrix, count: number): Matrix => ({ rows: count, columns, data: data.subarray(0, count * columns) });
+
+export function transposeOf(space: MatrixSpace, { rows, columns, data }: Matrix): Matrix {
+  const result = space.zeros(columns, rows);
+  // In squares that fit the cache: one side is always read or written against the grain.
+  const SIDE = 32;
+  for (let i0 = 0; i0 < rows; i0 += SIDE)
+    for (let j0 = 0; j0 < columns; j0 += SIDE)
+      for (let i = i0; i < Math.min(rows, i0 + SIDE); i++)
+        for (let j = j0; j < Math.min(columns, j0 + SIDE); j++) result.data[j * rows + i] = data[i * columns + j] as number;
+  return result;
+}
+
+/** Sum of products of all elements, in float64. */
+export function dot(a: Float32Array, b: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
+  return sum;
+}
+
+export const frobenius = ({ data }: Matrix): number => Math.sqrt(dot(data, data));

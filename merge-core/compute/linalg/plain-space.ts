@@ -1,0 +1,37 @@
+// MatrixSpace in plain TypeScript, sums in float64: the specification, and the way to compute without a pool.
+import type { Matrix, MatrixSpace, ProductOptions } from "./matrix.ts";
+import { orthogonalizePair, sweepUntilOrthogonal } from "./one-sided-jacobi.ts";
+
+export function plainSpace(): MatrixSpace {
+  const zeros = (rows: number, columns: number): Matrix => ({ rows, columns, data: new Float32Array(rows * columns) });
+  return {
+    zeros,
+    free: () => {},
+    product: (a, b, options = {}) => multiply(a, b, options, zeros),
+    orthogonalizeRows: (work, rows, columns) =>
+      sweepUntilOrthogonal(rows, (pairs) => {
+        let worst = 0;
+        for (const [p, q] of pairs)
+          worst = Math.max(worst, orthogonalizePair(work.subarray(p * columns, (p + 1) * columns), work.subarray(q * columns, (q + 1) * columns)));
+        return worst;
+      }),
+    doubles: (length) => new Float64Array(length),
+  };
+}
+
+function multiply(a: Matrix, b: Matrix, options: ProductOptions, zeros: (rows: number, columns: number) => Matrix): Matrix {
+  const { transposeA = false, transposeB = false, accumulate = false } = options;
+  const [rows, depth] = transposeA ? [a.columns, a.rows] : [a.rows, a.columns];
+  const [inner, columns] = transposeB ? [b.columns, b.rows] : [b.rows, b.columns];
+  if (depth !== inner) throw new RangeError(`cannot multiply ${rows} x ${depth} by ${inner} x ${columns}`);
+  const into = options.into ?? zeros(rows, columns);
+  const [stepA, nextA] = transposeA ? [1, a.columns] : [a.columns, 1];
+  const [nextB, stepB] = transposeB ? [1, b.columns] : [b.columns, 1];
+  for (let i = 0; i < rows; i++)
+    for (let j = 0; j < columns; j++) {
+      let sum = accumulate ? (into.data[i * columns + j] as number) : 0;
+      for (let k = 0; k < depth; k++) sum += (a.data[i * stepA + k * nextA] as number) * (b.data[k * nextB + j * stepB] as number);
+      into.data[i * columns + j] = sum;
+    }
+  return into;
+}

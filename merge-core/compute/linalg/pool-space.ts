@@ -1,0 +1,85 @@
+// MatrixSpace in the pool's shared memory, on all its threads.
+import { cut, gemm, matrix as gemmView } from "../gemm.ts";
+import type { ComputePool } from "../pool.ts";
+import type { Matrix, MatrixSpace, ProductOptions } from "./matrix.ts";
+import { sweepUntilOrthogonal } from "./one-sided-jacobi.ts";
+
+export interface PoolSpace extends MatrixSpace {
+  /** Gives all memory back; matrices and scratch are gone. */
+  close(): void;
+}
+
+/** Views stay valid while the memory grows: shared memory never moves. */
+export function poolSpace(pool: ComputePool): PoolSpace {
+  const blocks = new Map<ArrayBufferView, number>();
+  const place = (bytes: number): number => pool.arena.alloc(Math.max(8, bytes));
+  const addressOf = (data: Float32Array | Float64Array): number => data.byteOffset;
+  const zeros = (rows: number, columns: number): Matrix => {
+    const address = place(rows * columns * 4);
+    const data = new Float32Array(pool.memory.buffer, address, rows * columns).fill(0);
+    blocks.set(data, address);
+    return { rows, columns, data };
+  };
+  const release = (data: ArrayBufferView): void => {
+    const address = blocks.get(data);
+    if (address !== undefined) pool.arena.free(address);
+    blocks.delete(data);
+  };
+  return {
+    zeros,
+    free: (...matrices) => {
+      for (const { data } of matrices) release(data);
+    },
+    product: (a, b, options = {}) => multiply(pool, a, b, options, zeros),
+    doubles: (length) => {
+      const address = place(length * 8);
+      const data = new Float64Array(pool.memory.buffer, address, length);
+      blocks.set(data, address);
+      return data;
+    },
+    orthogonalizeRows: (work, rows, columns) => orthogonalize(pool, addressOf(work), rows, columns),
+    close: () => {
+      for (const data of [...blocks.keys()]) release(data);
+    },
+  };
+}
+
+function multiply(pool: ComputePool, a: Matrix, b: Matrix, options: ProductOptions, zeros: MatrixSpace["zeros"]): Matrix {
+  const { transposeA = false, transposeB = false, accumulate = false } = options;
+  const [rows, depth] = transposeA ? [a.columns, a.rows] : [a.rows, a.columns];
+  const [inner, columns] = transposeB ? [b.columns, b.rows] : [b.rows, b.columns];
+  if (depth !== inner) throw new RangeError(`cannot multiply ${rows} x ${depth} by ${inner} x ${columns}`);
+  const into = options.into ?? zeros(rows, columns);
+  gemm(pool, {
+    ...{ rows, columns, depth, accumulate },
+    a: gemmView(a.data.byteOffset, a.rows, a.columns, transposeA),
+    b: gemmView(b.data.byteOffset, b.rows, b.columns, transposeB),
+    c: gemmView(into.data.byteOffset, rows, columns),
+  });
+  return into;
+}
+
+/** Below this many elements in a round's rows it is not worth waking other threads. */
+const MIN_SHARED = 1 << 15;
+
+function orthogonalize(pool: ComputePool, work: number, rows: number, columns: number): number {
+  const most = Math.floor(rows / 2) + 1;
+  const parts = rows * columns < MIN_SHARED ? 1 : pool.threads;
+  const list = pool.arena.alloc(most * 8);
+  const results = pool.arena.alloc(parts * 64);
+  try {
+    return sweepUntilOrthogonal(rows, (pairs) => {
+      new Uint32Array(pool.memory.buffer, list, pairs.length * 2).set(pairs.flat());
+      const ranges = cut(pairs.length, parts, 1);
+      pool.runSync(
+        "jacobiRotate",
+        ranges.map(([from, to], i) => [work, columns, list, from, to, results + i * 64]),
+      );
+      const worst = new Float64Array(pool.memory.buffer, results, ranges.length * 8);
+      return ranges.reduce((largest, _, i) => Math.max(largest, worst[i * 8] as number), 0);
+    });
+  } finally {
+    pool.arena.free(list);
+    pool.arena.free(results);
+  }
+}
