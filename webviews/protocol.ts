@@ -23,7 +23,7 @@ export type ToPage<State> =
 
 /** What the checkpoint page shows: the headers, or why there are none. */
 export type InspectorState =
-  | { readonly kind: "checkpoint"; readonly summary: CheckpointSummary }
+  | { readonly kind: "checkpoint"; readonly summary: CheckpointSummary /** Of adapter_config.json. */; readonly adapter?: Readonly<Record<string, unknown>> }
   | { readonly kind: "problem"; readonly path: string; readonly diagnostics: readonly Diagnostic[] };
 
 export type InspectorMethods = {

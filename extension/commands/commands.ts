@@ -9,6 +9,7 @@ import { inspectCheckpoint, refreshModels, togglePin } from "./models.ts";
 import { locateModel, newRecipe, planRecipe, runRecipe } from "./recipe.ts";
 import { cancelRun, openRunInput, openRunOutput, removeRun, resumeRun, showLog } from "./runs.ts";
 import { evaluateModel, trainAdapter, verifyOutput } from "./work.ts";
+import { openZoo } from "./zoo.ts";
 
 export const COMMANDS: Readonly<Record<string, Run>> = {
   "weightsmith.newRecipe": newRecipe,
@@ -19,6 +20,7 @@ export const COMMANDS: Readonly<Record<string, Run>> = {
   "weightsmith.evaluateModel": evaluateModel,
   "weightsmith.trainAdapter": trainAdapter,
   "weightsmith.verifyOutput": verifyOutput,
+  "weightsmith.openZoo": openZoo,
   "weightsmith.showEngines": showEngines,
   "weightsmith.showLog": showLog,
   "weightsmith.locateModel": locateModel,

@@ -44,7 +44,11 @@ async function askComparison({ library }: CommandContext, given: readonly string
   if (added === undefined || paths.length < 2) return undefined;
   const none = { label: vscode.l10n.t("No base: compare the weights themselves"), path: undefined };
   const items = [none, ...paths.map((path) => ({ label: basename(path), description: path, path }))];
-  const base = await vscode.window.showQuickPick(items, { title, placeHolder: vscode.l10n.t("The base that the others were trained from") });
+  const base = await vscode.window.showQuickPick(items, {
+    title,
+    placeHolder: vscode.l10n.t("The base that the others were trained from"),
+    matchOnDescription: true,
+  });
   if (base === undefined) return undefined;
   return {
     title: paths.map((path) => basename(path)).join(", "),

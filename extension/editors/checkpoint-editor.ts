@@ -9,6 +9,7 @@ import type { InspectorMethods, InspectorState } from "../../webviews/protocol.t
 import { runForText } from "../jobs/program.ts";
 import { diagnosticsOf, type PageChannel, servePage } from "../panels/page-channel.ts";
 import { loadPage } from "../panels/page-html.ts";
+import { readAdapterFacts } from "./adapter-facts.ts";
 
 export const CHECKPOINT_EDITOR = "weightsmith.checkpoint";
 
@@ -52,7 +53,9 @@ export async function readState(uri: vscode.Uri, signal: AbortSignal): Promise<I
         found: `${uri.scheme}:`,
         expected: "a file on the machine that the extension runs on",
       });
-    return { kind: "checkpoint", summary: describeCheckpoint(await openCheckpoint(uri.fsPath, { signal })) };
+    const checkpoint = await openCheckpoint(uri.fsPath, { signal });
+    const adapter = await readAdapterFacts(checkpoint, signal);
+    return { kind: "checkpoint", summary: describeCheckpoint(checkpoint), ...(adapter && { adapter }) };
   } catch (error) {
     return { kind: "problem", path: uri.fsPath, diagnostics: diagnosticsOf(error) };
   }

@@ -2,9 +2,12 @@
 import type { CheckpointSummary, Tally } from "../../merge-core/checkpoints/describe.ts";
 import { formatBytes, formatCount } from "../../merge-core/units.ts";
 import { element, textTable } from "../common/dom.ts";
+import type { InspectorState } from "../protocol.ts";
 import { drawTreemap } from "./treemap.ts";
 
-export function checkpointFacts(summary: CheckpointSummary): HTMLElement[] {
+export type ReadableCheckpoint = Extract<InspectorState, { kind: "checkpoint" }>;
+
+export function checkpointFacts({ summary, adapter }: ReadableCheckpoint): HTMLElement[] {
   const { path, parameters, bytes, tensors, shards, layers, byRole, byDtype } = summary;
   const totals = [
     `${formatCount(parameters)} parameters`,
@@ -20,7 +23,8 @@ export function checkpointFacts(summary: CheckpointSummary): HTMLElement[] {
     ...packedNote(summary),
     fold("Size by role", element("div", { class: "side-by-side" }, roleMap(byRole), tallyTable("Role", byRole)), true),
     fold("Types", tallyTable("Type", byDtype)),
-    ...configFold(summary),
+    ...configFold("Adapter", "adapter_config.json", adapter),
+    ...configFold("Config", "config.json", summary.config),
     ...metadataFold(summary),
     fold("Files", filesTable(summary)),
   ];
@@ -51,10 +55,10 @@ function tallyTable(what: string, groups: Readonly<Record<string, Tally>>): HTML
   return textTable(`${what} totals`, [what, "Tensors", "Parameters", "Size"], rows, [1, 2, 3]);
 }
 
-function configFold({ config }: CheckpointSummary): HTMLElement[] {
+function configFold(title: string, file: string, config: Readonly<Record<string, unknown>> | undefined): HTMLElement[] {
   if (config === undefined) return [];
   const rows = Object.entries(config).map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]);
-  return [fold("Config", textTable("config.json", ["Key", "Value"], rows))];
+  return [fold(title, textTable(file, ["Key", "Value"], rows))];
 }
 
 /** Metadata of all files; what several files share is said once. */

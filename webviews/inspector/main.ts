@@ -18,7 +18,7 @@ const host = connect<InspectorState, InspectorMethods>((state) => {
     return;
   }
   view ??= mount();
-  view.show(state.summary);
+  view.show(state);
 });
 
 function mount(): CheckpointView {

@@ -7,7 +7,7 @@ import type { Host } from "../common/host.ts";
 import { VirtualList } from "../common/virtual-list.ts";
 import type { InspectorMethods } from "../protocol.ts";
 import { TensorDetail } from "./detail.ts";
-import { checkpointFacts } from "./facts.ts";
+import { checkpointFacts, type ReadableCheckpoint } from "./facts.ts";
 import { arrangeRows, DEFAULT_VIEW, type GroupKey, type Row, type SortKey, type TableView } from "./rows.ts";
 
 const ROW_HEIGHT = 22;
@@ -65,9 +65,9 @@ export class CheckpointView {
     this.element.append(this.#facts, toolbar, this.#header, this.#list.element, this.#detail.element);
   }
 
-  show(summary: CheckpointSummary): void {
-    this.#summary = summary;
-    this.#facts.replaceChildren(...checkpointFacts(summary));
+  show(state: ReadableCheckpoint): void {
+    this.#summary = state.summary;
+    this.#facts.replaceChildren(...checkpointFacts(state));
     this.#arrange(false);
   }
 

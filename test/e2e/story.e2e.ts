@@ -1,0 +1,129 @@
+// The first hour of a user, on the sample models: walkthrough, recipe, a mistake and its fix, plan, run, what came out.
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Browser, Page } from "playwright-core";
+import { type Server, startServer } from "./server.ts";
+import { answer, command, launchBrowser, openFile, openWorkbench, quickInput, webview } from "./workbench.ts";
+
+const SHOTS = join(import.meta.dirname, "screenshots");
+
+describe("the first hour", function () {
+  this.timeout(120_000);
+  let browser: Browser;
+  let server: Server;
+  let page: Page;
+  const row = (text: RegExp) => page.locator(".pane-body .monaco-list-row", { hasText: text }).first();
+  const shot = (name: string) => page.screenshot({ path: join(SHOTS, `story-${name}.png`) });
+
+  before(async () => {
+    mkdirSync(SHOTS, { recursive: true });
+    browser = await launchBrowser();
+    server = await startServer({ vsix: process.env.VSIX ?? "weightsmith.vsix" });
+    page = await openWorkbench(browser, server.url());
+  });
+  afterEach(async function () {
+    if (this.currentTest?.isFailed()) await shot(`failed ${this.currentTest.title}`.replaceAll(/[^\w]+/g, "-").slice(0, 80));
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  it("starts with the walkthrough, which brings the sample models", async () => {
+    await command(page, "Welcome: Open Walkthrough");
+    await answer(page, /walkthrough/i, "Merge your first models");
+    await page.locator(".getting-started-step", { hasText: "Inspect a checkpoint" }).first().waitFor();
+    await shot("walkthrough");
+    await page.locator(".getting-started-step").getByText("Open Sample Zoo", { exact: true }).first().click();
+    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await page.keyboard.press("Enter");
+    await page.locator(".tab", { hasText: "ties.yml" }).waitFor();
+    await row(/base\s*zoo\/base/).waitFor();
+    await page.locator(".codelens-decoration a", { hasText: "Plan" }).waitFor();
+    await shot("zoo");
+  });
+
+  it("looks into an adapter", async () => {
+    await command(page, "Weightsmith: Inspect Checkpoint");
+    await answer(page, "Model", "adapters/sort");
+    const frame = await webview(page, 'h1:text-is("sort/adapter_model.safetensors")');
+    await frame.locator("summary", { hasText: "Adapter" }).click();
+    assert.match((await frame.locator("details", { hasText: "Adapter" }).first().textContent()) ?? "", /peft_typeLORA/);
+    await shot("adapter");
+  });
+
+  it("writes a recipe", async () => {
+    await command(page, "Weightsmith: New Merge Recipe");
+    await answer(page, "How to combine the models", "task_arithmetic");
+    await answer(page, "The model that the others were fine-tuned from", "zoo/base");
+    await page.getByPlaceholder("The models to merge").waitFor();
+    for (const name of ["zoo/sort", "zoo/reverse"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
+    await page.keyboard.press("Enter");
+    await page.locator(".quick-input-title", { hasText: "4 of 4" }).waitFor();
+    await quickInput(page).fill("mine");
+    await page.keyboard.press("Enter");
+    await page.locator(".tab", { hasText: "mine.merge.yml" }).waitFor();
+    await page.locator(".view-lines", { hasText: "task_arithmetic" }).waitFor();
+  });
+
+  it("makes a mistake and mends it", async () => {
+    await command(page, "Go to Line/Column");
+    await quickInput(page).fill(":3:1");
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Control+ArrowRight");
+    await page.keyboard.press("Backspace");
+    await page.locator(".squiggly-error").first().waitFor();
+    await command(page, "Go to Next Problem in Files");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Control+.");
+    await page.locator(".action-widget", { hasText: "Change to base_model" }).waitFor();
+    await shot("mistake");
+    await page.keyboard.press("Enter");
+    await page.locator(".squiggly-error").first().waitFor({ state: "detached" });
+    await page.keyboard.press("Control+S");
+  });
+
+  it("plans and runs it, and opens what it made", async () => {
+    await command(page, "Weightsmith: Plan Merge");
+    await page.locator(".tab", { hasText: "mine.plan.txt" }).waitFor();
+    await openFile(page, "mine.merge.yml");
+    await command(page, "Weightsmith: Run Merge");
+    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await page.keyboard.press("Enter");
+    await row(/merge mine\s*done/).waitFor({ timeout: 60_000 });
+    await command(page, "Weightsmith: Open Output of Run");
+    const frame = await webview(page, 'h1:text-is("mine-merged/model.safetensors")');
+    assert.match((await frame.locator(".totals").textContent()) ?? "", /BF16.*3 layers/);
+    await shot("output");
+  });
+
+  it("compares the output with an expert", async () => {
+    await command(page, "Weightsmith: Compare Models");
+    await page.getByPlaceholder("The models to compare").waitFor();
+    for (const name of ["mine-merged", "zoo/base", "zoo/sort"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
+    await page.keyboard.press("Enter");
+    await answer(page, "The base that the others were trained from", "zoo/base");
+    await page.locator(".tab", { hasText: ".comparison.txt" }).waitFor({ timeout: 60_000 });
+    await shot("comparison");
+  });
+
+  it("measures the output on the test data of one task", async () => {
+    await command(page, "Weightsmith: Evaluate Model");
+    await answer(page, "The model to measure", "mine-merged");
+    await page.getByPlaceholder("Data to measure it on (JSONL)").waitFor();
+    await quickInput(page).fill("sort");
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: "test" }).first().click();
+    await page.keyboard.press("Enter");
+    await row(/eval mine-merged\s*done/).waitFor({ timeout: 90_000 });
+    await page.locator(".notification-toast", { hasText: "Done: eval mine-merged" }).getByRole("button", { name: "Open Output" }).click();
+    await page.locator(".tab", { hasText: "eval mine-merged.txt" }).waitFor();
+    await page.locator(".view-lines", { hasText: "exactMatch" }).waitFor();
+    await shot("evaluation");
+  });
+
+  it("leaves a result that says how it was made", () => {
+    const manifest = JSON.parse(readFileSync(join(server.workspace, "mine-merged", "weightsmith.json"), "utf8")) as Record<string, unknown>;
+    assert.ok("planHash" in manifest, Object.keys(manifest).join());
+  });
+});
