@@ -9,16 +9,18 @@ import type { ComputePool } from "./pool.ts";
 import type { Sink } from "./program.ts";
 import { BLOCK, joinBlocks } from "./reference.ts";
 import { type RandomKey, randomKey } from "./rng.ts";
+import type { PlainStore, RowPicks } from "./row-gather.ts";
 import { selectByHistogram } from "./selection.ts";
 import { fillSide, replaceSides, type SideExpr, sidesOf } from "./side-values.ts";
 import type { TileStore } from "./tiles.ts";
 
-/** Elements of one tensor, row by row: in a file, or in memory (`offset` then counts from the start of `bytes`). */
+/** Elements of one tensor, row by row: in a file, in memory (`offset` then counts from the start of `bytes`), or picked from several tensors. */
 export interface TensorPlace {
   readonly dtype: FloatDType;
   readonly offset?: number;
   readonly file?: string;
   readonly bytes?: Uint8Array;
+  readonly picks?: RowPicks & { readonly sources: readonly TensorPlace[] };
 }
 
 export interface TensorTask {
@@ -57,8 +59,8 @@ export interface OpenTensor extends TensorEngine {
   close(): void;
 }
 
-/** Small enough that a tile of each of a few inputs stays in the second-level cache. */
-const DEFAULT_TILE_BYTES = 1 << 20;
+/** Small enough that a tile of each of a few inputs stays in the second-level cache; larger ones were measured slower. */
+const DEFAULT_TILE_BYTES = 1 << 18;
 /** Samples are taken in pieces that are worth a read, from all over the tensor. */
 const SAMPLE_TILE = 4 * BLOCK;
 const SAMPLE_SHARE = 16;
@@ -194,14 +196,18 @@ class PoolTensorEngine implements OpenTensor {
     return { dtype, store: this.#stores[index] as TileStore, resident: filled || fills ? this.#residents[index] : undefined, load: !filled };
   }
 
-  #store(place: TensorPlace): TileStore {
-    const { offset = 0 } = place;
-    if (place.bytes === undefined) return this.#open(place.file ?? "", offset, false);
-    const bytes = place.bytes.subarray(offset, offset + this.size * DTYPE_BYTES[place.dtype]);
-    return { bytes: this.#pool.threads > 1 && this.size > this.#tile ? toShared(bytes) : bytes };
+  #store({ picks, ...place }: TensorPlace): TileStore {
+    if (picks === undefined) return this.#plain(place, this.size * DTYPE_BYTES[place.dtype]);
+    return { gather: { ...picks, sources: picks.sources.map((source) => ({ dtype: source.dtype, store: this.#plain(source) })) } };
   }
 
-  #open(file: string, offset: number, writable: boolean): TileStore {
+  #plain({ bytes, file, offset = 0 }: TensorPlace, byteLength?: number): PlainStore {
+    if (bytes === undefined) return this.#open(file ?? "", offset, false);
+    const own = bytes.subarray(offset, byteLength === undefined ? undefined : offset + byteLength);
+    return { bytes: this.#pool.threads > 1 && this.size > this.#tile ? toShared(own) : own };
+  }
+
+  #open(file: string, offset: number, writable: boolean): PlainStore {
     const fd = this.#pool.files.acquire(file, writable);
     this.#files.push({ file, writable });
     return { file, fd, offset };
@@ -210,7 +216,7 @@ class PoolTensorEngine implements OpenTensor {
 
 interface Output {
   readonly dtype: FloatDType;
-  readonly store: TileStore;
+  readonly store: PlainStore;
 }
 
 /** Output in memory begins with the pass's first element; output in a file has its place there. */

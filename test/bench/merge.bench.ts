@@ -18,7 +18,8 @@ const repeats = Number(process.env.BENCH_REPEATS ?? 3);
 const BUDGET = 512 * MIB;
 /** A checkpoint's tensors: 64 MiB of bf16 is a 4096 x 8192 matrix. */
 const TENSOR_BYTES = Math.min(64, sizeMib) * MIB;
-const TILE_BYTES = MIB;
+/** The engine's own size of tiles. */
+const TILE_BYTES = MIB / 4;
 /** What the project promises, and what it may use beyond the budget. */
 const LIMITS = { linear: 1.5, ties: 6, rssBytes: BUDGET + 250 * MIB };
 

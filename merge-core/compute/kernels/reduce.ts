@@ -34,20 +34,24 @@ function before(i: i32, n: i32): v128 {
 /** Adds `n` elements to the lanes in `state`. A last group of fewer than four is filled up with +0, which changes nothing. */
 @inline
 export function reduce(op: i32, state: usize, a: usize, aStep: usize, b: usize, bStep: usize, n: i32): void {
+  const isAbsolute = op == SUM_ABS || op == MAX_ABS;
   let low = v128.load(state);
   let high = v128.load(state, 16);
-  for (let i = 0; i < n; i += 4) {
-    let x = v128.load(a);
-    let y = op == DOT ? v128.load(b) : x;
-    if (n - i < 4) {
-      x = v128.and(x, before(i, n));
-      y = v128.and(y, before(i, n));
-    }
-    if (op == SUM_ABS || op == MAX_ABS) x = f32x4.abs(x);
+  let i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const x = isAbsolute ? f32x4.abs(v128.load(a)) : v128.load(a);
+    const y = op == DOT ? v128.load(b) : x;
     low = accumulate(op, low, term(op, x, y));
     high = accumulate(op, high, term(op, v128.shuffle<i64>(x, x, 1, 1), v128.shuffle<i64>(y, y, 1, 1)));
     a += aStep;
     b += bStep;
+  }
+  if (i < n) {
+    const z = v128.and(v128.load(a), before(i, n));
+    const x = isAbsolute ? f32x4.abs(z) : z;
+    const y = op == DOT ? v128.and(v128.load(b), before(i, n)) : x;
+    low = accumulate(op, low, term(op, x, y));
+    high = accumulate(op, high, term(op, v128.shuffle<i64>(x, x, 1, 1), v128.shuffle<i64>(y, y, 1, 1)));
   }
   v128.store(state, low);
   v128.store(state, high, 16);
@@ -64,15 +68,22 @@ export function finishBlock(op: i32, state: usize): f64 {
   return op == MAX_ABS ? max(max(a, b), max(c, d)) : (a + b) + (c + d);
 }
 
+@inline
+function hit(op: i32, x: v128, key: i32): v128 {
+  return op == COUNT_TIES ? ties(x, key) : f32x4.ne(x, f32x4.splat(0));
+}
+
 /** Counts in four integer lanes: non-zero elements, or those whose magnitude has the key. */
 @inline
 export function count(op: i32, state: usize, a: usize, aStep: usize, key: i32, n: i32): void {
   let sum = v128.load(state);
-  for (let i = 0; i < n; i += 4) {
-    const x = v128.load(a);
-    let hits = op == COUNT_TIES ? ties(x, key) : f32x4.ne(x, f32x4.splat(0));
-    if (n - i < 4) hits = v128.and(hits, before(i, n));
-    sum = i32x4.sub(sum, hits);
+  let i = 0;
+  for (; i + 8 <= n; i += 8) {
+    sum = i32x4.sub(i32x4.sub(sum, hit(op, v128.load(a), key)), hit(op, v128.load(a + aStep), key));
+    a += aStep << 1;
+  }
+  for (; i < n; i += 4) {
+    sum = i32x4.sub(sum, v128.and(hit(op, v128.load(a), key), before(i, n)));
     a += aStep;
   }
   v128.store(state, sum);
