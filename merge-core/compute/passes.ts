@@ -8,6 +8,7 @@ import type { ComputePool } from "./pool.ts";
 import { compileProgram, type Program, type Sink } from "./program.ts";
 import { BLOCK } from "./reference.ts";
 import type { RandomKey } from "./rng.ts";
+import type { PlainStore } from "./row-gather.ts";
 import { createControl, TILES_DONE, type TileInput, type TileJob, type TilePart, type TileResult, type TileStore } from "./tiles.ts";
 
 /** Kernels read and write up to this much past the end of a buffer. */
@@ -34,7 +35,7 @@ export interface Pass {
   readonly tile: number;
   /** Elements between the starts of tiles, if not all are to be visited. */
   readonly stride?: number | undefined;
-  readonly output?: { readonly dtype: FloatDType; readonly store: TileStore } | undefined;
+  readonly output?: { readonly dtype: FloatDType; readonly store: PlainStore } | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onBytes?: ((bytes: number) => void) | undefined;
 }

@@ -1,7 +1,8 @@
 // The tile loop: each thread takes the next tile of a tensor from a shared counter, brings its inputs into WASM memory,
 // runs the program, and puts the result where it belongs. Nothing it does depends on which thread takes which tile.
-import { readFully, writeFully } from "./files.ts";
+import { writeFully } from "./files.ts";
 import { bytesOf, type ComputeContext, type GeneratedCode } from "./instance.ts";
+import { fetchPlain, gatherRows, type PlainStore, type RowGather } from "./row-gather.ts";
 
 /** Words of a job's control array, which all its threads share. */
 const NEXT_TILE = 0;
@@ -13,10 +14,8 @@ export function createControl(): Int32Array {
   return new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4));
 }
 
-/** Bytes in a file, or in memory that all threads of the job can see. */
-export type TileStore =
-  | { readonly file: string; readonly fd: number; readonly offset: number }
-  | { readonly bytes: Uint8Array /** Which byte of the tensor `bytes` begins with. */; readonly first?: number };
+/** Where a tile's bytes come from or go to; only inputs are gathered. */
+export type TileStore = PlainStore | { readonly gather: RowGather };
 
 export interface TileInput {
   /** Place in the program's table of inputs. */
@@ -50,7 +49,7 @@ export interface TileJob {
   /** What to compute; nothing means the input buffers are all there is to do. */
   readonly code: GeneratedCode | undefined;
   readonly inputs: readonly TileInput[];
-  readonly output: { readonly elementBytes: number; readonly store: TileStore } | undefined;
+  readonly output: { readonly elementBytes: number; readonly store: PlainStore } | undefined;
   readonly parts: readonly TilePart[];
 }
 
@@ -87,8 +86,8 @@ function readInputs(memory: WebAssembly.Memory, job: TileJob, part: TilePart, st
 }
 
 function fetchBytes(store: TileStore, target: Uint8Array, from: number): void {
-  if ("bytes" in store) target.set(store.bytes.subarray(from - (store.first ?? 0), from - (store.first ?? 0) + target.byteLength));
-  else readFully(store.fd, target, store.offset + from, store.file);
+  if ("gather" in store) gatherRows(store.gather, target, from);
+  else fetchPlain(store, target, from);
 }
 
 function writeOutput(memory: WebAssembly.Memory, job: TileJob, part: TilePart, start: number, count: number): void {

@@ -5,8 +5,8 @@ import { DTYPE_BYTES, type DType, elementCount, type FloatDType, isFloat } from 
 import type { MergeInput } from "../methods/method.ts";
 import type { ParameterSettings, Recipe } from "../recipe/recipe.ts";
 import { legalValues, type ParameterProblem, resolveParameters } from "../recipe/resolve-parameters.ts";
-import type { FoundPart, MatchedTensor } from "./match-inputs.ts";
-import { primaryOf } from "./parts.ts";
+import type { MatchedTensor } from "./match-inputs.ts";
+import { type FoundPart, primaryOf } from "./parts.ts";
 import type { CopyJob, InputRef, MergeJob, TensorRef } from "./plan.ts";
 
 type Unplaced<T> = Omit<T, "shard" | "offset">;
@@ -31,12 +31,17 @@ function buildJob(recipe: Recipe, tensor: MatchedTensor, report: ReportOnce): Un
   const dtype = outputDType(recipe, primary.entry.dtype);
   const place = { name: output.name, shape, byteLength: elementCount(shape) * DTYPE_BYTES[dtype] };
   if (tensor.copy) return { kind: "copy", ...place, dtype: primary.entry.dtype, byteLength: primary.entry.byteLength, source: reference(primary.entry, shape) };
-  const inputs = parts.map((part) => inputOf(recipe, tensor, part, report));
+  const inputs = parts.map((part, i) => inputOf(recipe, tensor, part, i, report));
   const parameters = resolve(recipe, tensor, undefined, report);
   checkTask(recipe, tensor, inputs, parameters, report);
   if (!isFloat(dtype)) throw new TypeError(`tensor ${output.name} is not floating point`);
   const [input] = inputs;
-  const untouched = recipe.method.id === "passthrough" && (input?.parameters.scale ?? null) === null && input?.dtype === dtype && input.lora === undefined;
+  const untouched =
+    recipe.method.id === "passthrough" &&
+    (input?.parameters.scale ?? null) === null &&
+    input?.dtype === dtype &&
+    input.lora === undefined &&
+    input.rows === undefined;
   if (untouched) return { kind: "copy", ...place, dtype, source: reference(primary.entry, shape) };
   return { kind: "merge", ...place, dtype, method: recipe.method.id, inputs, parameters };
 }
@@ -51,12 +56,14 @@ function reference({ name, file, offset, dtype }: TensorEntry, shape: readonly n
   return { name, file, offset, byteLength: elementCount(shape) * DTYPE_BYTES[dtype], dtype, shape };
 }
 
-function inputOf(recipe: Recipe, tensor: MatchedTensor, part: FoundPart, report: ReportOnce): InputRef {
+function inputOf(recipe: Recipe, tensor: MatchedTensor, part: FoundPart, index: number, report: ReportOnce): InputRef {
   const dtype = part.entry.dtype as FloatDType;
   const parameters = resolve(recipe, tensor, part, report);
   const { source, modelIndex } = part;
   const lora = part.entry.lora === undefined ? {} : { lora: part.entry.lora };
-  return { ...reference(part.entry, tensor.shape), ...lora, dtype, model: source.model.text, modelIndex, isBase: source.isBase, parameters };
+  const rows = tensor.rows?.[index];
+  const place = rows === undefined ? reference(part.entry, tensor.shape) : { ...reference(part.entry, part.entry.shape), rows };
+  return { ...place, ...lora, dtype, model: source.model.text, modelIndex, isBase: source.isBase, parameters };
 }
 
 /** Parameters of one input, or without a part those of the whole merge. */

@@ -1,10 +1,10 @@
 // What must change in the donor's config.json for it to be true to the output's tensors.
 
+import { isTokenEmbedding } from "../checkpoints/token-rows.ts";
 import { DTYPE_BYTES, type DType } from "../formats/dtypes.ts";
 import { isRecord } from "../formats/json.ts";
 import { RECIPE_DTYPES } from "../recipe/parse-recipe.ts";
 import type { Recipe } from "../recipe/recipe.ts";
-import { isTokenEmbedding } from "./match-inputs.ts";
 import type { Stacking } from "./parts.ts";
 import type { ConfigChange } from "./plan.ts";
 

@@ -21,12 +21,17 @@ export function formatPlan(plan: MergePlan): string {
 }
 
 function outputLines(plan: MergePlan): string[] {
-  const { shards, donor, config } = plan;
+  const { shards, donor, tokenizer, config } = plan;
   const names = shards.length === 1 ? (shards[0]?.file ?? "") : `${shards[0]?.file} to ${shards.at(-1)?.file}`;
   const changes = config.map(({ path, value }) => `${path.join(".")} = ${JSON.stringify(value)}`);
   return [
     `  ${names}: ${plan.jobs.length} tensors, ${formatBytes(plan.bytesToWrite)}`,
     `  ${[...(donor.hasConfig ? ["config.json"] : []), ...donor.files].join(", ") || "no other files"} from ${donor.reference}`,
+    ...(tokenizer === undefined
+      ? []
+      : [
+          `  ${tokenizer.files.join(", ") || "no tokenizer files"} of ${tokenizer.reference}, ${tokenizer.added.length} tokens added${tokenizer.chatTemplate === undefined ? "" : ", chat template set"}`,
+        ]),
     ...(changes.length === 0 ? [] : [`  changed in config.json: ${changes.join(", ")}`]),
     `  reads ${formatBytes(plan.bytesToRead)}, writes ${formatBytes(plan.bytesToWrite)}, needs ${formatBytes(plan.peakMemoryBytes)} of memory and ${formatBytes(plan.diskBytes)} of disk`,
   ];

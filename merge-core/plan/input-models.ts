@@ -30,7 +30,8 @@ export async function openModels(recipe: Recipe, open: OpenModel, report: (d: Di
 const allSources = (recipe: Recipe): RecipeSource[] => recipe.modules.flatMap((module) => module.slices.flatMap((slice) => [...slice.sources]));
 
 function distinctReferences(recipe: Recipe): ModelReference[] {
-  const mentioned = [...(recipe.base === undefined ? [] : [recipe.base]), ...allSources(recipe).map(({ model }) => model)];
+  const named = typeof recipe.tokenizer?.source === "object" ? [recipe.tokenizer.source] : [];
+  const mentioned = [...(recipe.base === undefined ? [] : [recipe.base]), ...allSources(recipe).map(({ model }) => model), ...named];
   const first = new Map<string, ModelReference>();
   for (const reference of mentioned) if (!first.has(reference.text)) first.set(reference.text, reference);
   return [...first.values()];

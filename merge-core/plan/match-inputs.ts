@@ -1,13 +1,15 @@
 // For each output tensor, the input tensors that it is made from: what models lack is found elsewhere or reported, and
 // shapes must agree. Embeddings of different vocabularies are cropped to the rows they share.
-import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
+import type { Checkpoint } from "../checkpoints/checkpoint.ts";
 import { layerStacks, placeOf, type TensorRole } from "../checkpoints/tensor-roles.ts";
+import { hasTokenRows, isTokenEmbedding } from "../checkpoints/token-rows.ts";
 import type { Diagnostic } from "../diagnostics.ts";
 import { isFloat } from "../formats/dtypes.ts";
 import type { Recipe } from "../recipe/recipe.ts";
-import { type OutputTensor, type Part, primaryOf } from "./parts.ts";
-
-export type FoundPart = Part & { readonly entry: TensorEntry };
+import type { OutputVocabulary } from "./output-vocabulary.ts";
+import { type FoundPart, type OutputTensor, type Part, primaryOf } from "./parts.ts";
+import type { RowMap } from "./plan.ts";
+import { rowMaps } from "./row-maps.ts";
 
 export interface MatchedTensor {
   readonly output: OutputTensor;
@@ -16,6 +18,8 @@ export interface MatchedTensor {
   readonly copy: boolean;
   /** Shape of the output; inputs may have more rows. */
   readonly shape: readonly number[];
+  /** By part, where its rows are not in the order of the output's vocabulary. */
+  readonly rows?: readonly (RowMap | undefined)[];
 }
 
 /** Buffers that old checkpoints hold and new ones compute: not weights, so one model's copy serves all. */
@@ -28,7 +32,12 @@ export interface Matching {
 }
 
 /** Matches all tensors; problems are told once per model, not once per tensor. */
-export function matchInputs(recipe: Recipe, tensors: readonly OutputTensor[], report: (d: Diagnostic) => void): Matching {
+export function matchInputs(
+  recipe: Recipe,
+  tensors: readonly OutputTensor[],
+  vocabulary: OutputVocabulary | undefined,
+  report: (d: Diagnostic) => void,
+): Matching {
   const complaints = new Complaints(recipe, report);
   const matched: MatchedTensor[] = [];
   let untied = false;
@@ -38,7 +47,7 @@ export function matchInputs(recipe: Recipe, tensors: readonly OutputTensor[], re
     if (isRedundantHead(output)) continue;
     const parts = output.parts.map((part) => findPart(part, output.parts));
     untied ||= parts.some((part) => part.entry !== undefined && part.entry.name !== part.name);
-    const match = matchOne(output, parts, complaints);
+    const match = matchOne(output, parts, vocabulary, complaints);
     if (match !== undefined) matched.push(match);
   }
   complaints.tell();
@@ -80,12 +89,7 @@ function findPart(part: Part, parts: readonly Part[]): Part {
   return embedding === undefined ? part : { ...part, entry: embedding };
 }
 
-/** Whether a name is that of the input embedding of tokens, not of positions or token types. */
-export function isTokenEmbedding(name: string): boolean {
-  return /(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|embed_in|embeddings)\.weight$/.test(name);
-}
-
-function matchOne(output: OutputTensor, parts: readonly Part[], complaints: Complaints): MatchedTensor | undefined {
+function matchOne(output: OutputTensor, parts: readonly Part[], vocabulary: OutputVocabulary | undefined, complaints: Complaints): MatchedTensor | undefined {
   const found = parts.filter((part): part is FoundPart => part.entry !== undefined);
   const primary = primaryOf(found);
   if (primary === undefined) return undefined;
@@ -100,6 +104,12 @@ function matchOne(output: OutputTensor, parts: readonly Part[], complaints: Comp
   if (odd !== undefined) {
     complaints.notFloat(odd);
     return undefined;
+  }
+  const [, ...width] = primary.entry.shape;
+  const oneWidth = found.every(({ entry }) => sameShape(entry.shape.slice(1), width));
+  if (vocabulary !== undefined && oneWidth && found.every(({ name, entry, checkpoint }) => hasTokenRows(name, entry.shape, checkpoint))) {
+    const rows = rowMaps(vocabulary, found, (d) => complaints.once(d));
+    return { output, parts: found, copy: false, shape: [vocabulary.rows, ...width], rows };
   }
   const shape = commonShape(found, placeOf(output.name).role);
   for (const part of found) if (shape === undefined && !sameShape(part.entry.shape, primary.entry.shape)) complaints.shapes(part, primary);
@@ -133,6 +143,11 @@ class Complaints {
       const more = tensors.length === 1 ? [] : [`${tensors.length} tensors in all: ${tensors.slice(0, 5).join(", ")}${tensors.length > 5 ? ", ..." : ""}`];
       this.report({ ...first, notes: [...(first.notes ?? []), ...more] });
     }
+  }
+
+  /** A complaint that several tensors may give in the same words. */
+  once({ code, message, ...details }: Omit<Diagnostic, "file">): void {
+    this.groups.set(`${code}\n${message}\n${details.found}`, { first: { ...details, code, message, file: this.recipe.file }, tensors: [""] });
   }
 
   /** A tensor that some parts have and some lack, told of whoever differs from the base (else from the first model). */

@@ -14,6 +14,9 @@ export interface Part {
   readonly entry: TensorEntry | undefined;
 }
 
+/** A part whose tensor is there. */
+export type FoundPart = Part & { readonly entry: TensorEntry };
+
 export interface OutputTensor {
   readonly name: string;
   /** Of the tensor's layer in its slice, 0 to 1; 0 outside of layers. */

@@ -4,11 +4,11 @@ import type { MergePlan } from "./plan.ts";
 
 export const sha256 = (text: string): string => createHash("sha256").update(text, "utf8").digest("hex");
 
-type Decisive = Pick<MergePlan, "version" | "recipe" | "seed" | "models" | "donor" | "config" | "shards" | "jobs">;
+type Decisive = Pick<MergePlan, "version" | "recipe" | "seed" | "models" | "donor" | "tokenizer" | "config" | "shards" | "jobs">;
 
 /** Hash of what decides the output, with all keys sorted; memory, disk and findings have no part in it. */
-export function planHash({ version, recipe, seed, models, donor, config, shards, jobs }: Decisive): string {
-  return sha256(canonical({ version, recipe: recipe.sha256, seed, models, donor, config, shards, jobs }));
+export function planHash({ version, recipe, seed, models, donor, tokenizer, config, shards, jobs }: Decisive): string {
+  return sha256(canonical({ version, recipe: recipe.sha256, seed, models, donor, tokenizer, config, shards, jobs }));
 }
 
 /** JSON with sorted keys. */

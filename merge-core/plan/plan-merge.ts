@@ -11,10 +11,11 @@ import { matchInputs } from "./match-inputs.ts";
 import type { OpenModel } from "./open-model.ts";
 import { placeJobs } from "./output-shards.ts";
 import { outputTensors } from "./output-tensors.ts";
-import type { MergePlan, TensorJob } from "./plan.ts";
+import { outputVocabulary } from "./output-vocabulary.ts";
+import type { MergePlan, TensorJob, TokenizerPlan } from "./plan.ts";
 import { planHash, sha256 } from "./plan-hash.ts";
+import { isTokenizerFile, planTokenizer, specialTokenChanges } from "./plan-tokenizer.ts";
 import { travellingFiles } from "./side-files.ts";
-import { checkTokenizer } from "./tokenizer-request.ts";
 
 export interface PlanOptions {
   /** Key of all random numbers of the merge. */
@@ -45,22 +46,36 @@ export async function planMerge(
   const failed = () => diagnostics.some(({ severity }) => severity === "error");
   const models = await openModels(recipe, open, report);
   if (models === undefined) return { diagnostics };
-  checkTokenizer(recipe, models, report);
+  const vocabulary = await outputVocabulary(recipe, models, report);
+  if (failed()) return { diagnostics };
   const { tensors, stacking } = outputTensors(recipe, models.checkpoints, report);
   if (failed()) return { diagnostics };
-  const { matched, untied } = matchInputs(recipe, tensors, report);
+  const { matched, untied } = matchInputs(recipe, tensors, vocabulary, report);
   if (failed()) return { diagnostics };
   const unplaced = buildJobs(recipe, matched, report);
+  const tokenizer = await planTokenizer(recipe, models, vocabulary, report);
   if (failed()) return { diagnostics };
+  if (recipe.tokenizer !== undefined) vocabulary?.notes.tell(report, { file: recipe.file, range: recipe.tokenizer.range });
   const { shards, jobs } = placeJobs(unplaced, shardBytes);
   checkFolding(jobs, recipe, memoryBytes, report);
   if (failed()) return { diagnostics };
   const { checkpoint } = models.donor;
   noteDTypes(jobs, recipe, report);
   if (checkpoint.config === undefined) report(noConfig(recipe, models));
-  const config = checkpoint.config === undefined ? [] : configChanges(recipe, checkpoint.config, { tensors: unplaced, stacking, untied });
+  const facts = { tensors: unplaced, stacking, untied };
+  const config = checkpoint.config === undefined ? [] : [...configChanges(recipe, checkpoint.config, facts), ...specialTokenChanges(models, vocabulary)];
   const text = { file: recipe.file, text: recipe.text, sha256: sha256(recipe.text) };
-  const decided = { version: 1, recipe: text, method: recipe.method.id, seed, ...describeModels(models), config, shards, jobs } as const;
+  const decided = {
+    version: 1,
+    recipe: text,
+    method: recipe.method.id,
+    seed,
+    ...describeModels(models, tokenizer),
+    ...(tokenizer && { tokenizer }),
+    config,
+    shards,
+    jobs,
+  } as const;
   const bytesToWrite = shards.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const plan: MergePlan = { ...decided, bytesToWrite, ...estimate(jobs, bytesToWrite, memoryBytes), findings: diagnostics, planHash: planHash(decided) };
   return { plan, diagnostics };
@@ -81,7 +96,10 @@ function checkFolding(jobs: readonly TensorJob[], recipe: Recipe, memoryBytes: n
   });
 }
 
-function describeModels({ checkpoints, donor: { reference, checkpoint } }: InputModels): Pick<MergePlan, "models" | "donor"> {
+function describeModels(
+  { checkpoints, donor: { reference, checkpoint } }: InputModels,
+  tokenizer: TokenizerPlan | undefined,
+): Pick<MergePlan, "models" | "donor"> {
   const models = [...checkpoints].map(([text, { folder, shards }]) => ({
     reference: text,
     folder: resolve(folder),
@@ -90,7 +108,7 @@ function describeModels({ checkpoints, donor: { reference, checkpoint } }: Input
   const donor = {
     reference: reference.text,
     folder: resolve(checkpoint.folder),
-    files: travellingFiles(checkpoint.sideFiles),
+    files: travellingFiles(checkpoint.sideFiles).filter((name) => tokenizer === undefined || !isTokenizerFile(name)),
     hasConfig: checkpoint.config !== undefined,
   };
   return { models, donor };

@@ -1,6 +1,7 @@
 // A merge plan: everything a merge will do, decided from the recipe and the headers alone, before a byte of tensor data
 // is read. Plain serialisable data, so that it can be printed, hashed, journalled, resumed and shown in an editor.
 import type { LoraPatch } from "../checkpoints/checkpoint.ts";
+import type { AddedToken } from "../checkpoints/tokenizer-file.ts";
 import type { Diagnostic } from "../diagnostics.ts";
 import type { DType, FloatDType } from "../formats/dtypes.ts";
 
@@ -28,6 +29,19 @@ export interface InputRef extends TensorRef {
   readonly parameters: Readonly<Record<string, number | null>>;
   /** A low-rank change to add to the tensor, in float32, before it is merged. */
   readonly lora?: LoraPatch;
+  /** The rows in the order of the output's vocabulary; `shape` and `byteLength` are then those of the tensor as it is stored. */
+  readonly rows?: RowMap;
+}
+
+/** A tensor put together from rows of this model's tensor and, where the model lacks a token, of other models' tensors. */
+export interface RowMap {
+  readonly sources: readonly (Pick<InputRef, "dtype" | "lora"> & TensorRef)[];
+  /**
+   * From top to bottom, `count` rows of a source from `first` on. Sources below zero are ROW_ZERO, ROW_PADDING (the mean
+   * of all rows above the first such row) and ROW_MEAN (of the rows in `means[first]`, and so on).
+   */
+  readonly runs: readonly (readonly [source: number, first: number, count: number])[];
+  readonly means: readonly (readonly (readonly [source: number, row: number])[])[];
 }
 
 interface JobPlace {
@@ -91,7 +105,17 @@ export interface PlannedModel {
 /** A value to set in the donor's config.json, so that the config is true to the tensors. */
 export interface ConfigChange {
   readonly path: readonly string[];
-  readonly value: string | number | boolean | readonly string[];
+  readonly value: string | number | boolean | readonly (string | number)[];
+}
+
+/** The tokenizer files of the output: those of one model, with tokens added and perhaps another template. */
+export interface TokenizerPlan {
+  readonly reference: string;
+  readonly folder: string;
+  /** Taken over from `folder`; the donor's files of the same names are not. */
+  readonly files: readonly string[];
+  readonly added: readonly AddedToken[];
+  readonly chatTemplate?: string;
 }
 
 export interface MergePlan {
@@ -102,6 +126,8 @@ export interface MergePlan {
   readonly models: readonly PlannedModel[];
   /** The model that config.json, tokenizer and other side files are taken from; `files` are plain names in `folder`. */
   readonly donor: { readonly reference: string; readonly folder: string; readonly files: readonly string[]; readonly hasConfig: boolean };
+  /** The vocabulary and the template that the recipe asks for; absent if the donor's tokenizer files are taken as they are. */
+  readonly tokenizer?: TokenizerPlan;
   readonly config: readonly ConfigChange[];
   /** One shard is `model.safetensors` without an index; several are `model-0000k-of-0000n.safetensors` with one. */
   readonly shards: readonly OutputShard[];

@@ -1,5 +1,4 @@
 // Recipe text -> Recipe. Reads the YAML that mergekit reads, and says what mergekit passes over in silence.
-import { isScalar } from "yaml";
 import type { Diagnostic, SourceRange } from "../diagnostics.ts";
 import type { FloatDType } from "../formats/dtypes.ts";
 import type { MergeMethod } from "../methods/method.ts";
@@ -7,8 +6,9 @@ import { findMethod, methods } from "../methods/registry.ts";
 import { checkRecipe } from "./check-recipe.ts";
 import { exactlyOne, type InputContext, LAYOUTS, readInputs, readReference } from "./read-models.ts";
 import { readParameters } from "./read-parameters.ts";
-import { type Field, type Fields, type KnownKeys, numberIn, Reader, suggestion } from "./reader.ts";
-import type { Recipe, TokenizerRequest } from "./recipe.ts";
+import { readChatTemplate, readTokenizer } from "./read-tokenizer.ts";
+import { type Field, type Fields, type KnownKeys, Reader, suggestion } from "./reader.ts";
+import type { Recipe } from "./recipe.ts";
 import { parseYaml } from "./yaml-source.ts";
 
 const RECIPE_KEYS: KnownKeys = {
@@ -97,43 +97,4 @@ function readDType(reader: Reader, field: Field | undefined): FloatDType | undef
     ...suggestion(plain, names, range),
   });
   return undefined;
-}
-
-function readTokenizer(reader: Reader, fields: Fields): TokenizerRequest | undefined {
-  const short = fields.get("tokenizer_source");
-  const full = fields.get("tokenizer");
-  if (short !== undefined && full !== undefined)
-    reader.report("tokenizer-conflict", "tokenizer and tokenizer_source cannot both be given", short.keyRange, {
-      remedy: "move the source into tokenizer: {source: ...}",
-    });
-  else if (short?.value !== undefined) {
-    const source = reader.text(short.value, "tokenizer_source", short.keyRange);
-    return source === undefined ? undefined : { source, perToken: false, padToMultipleOf: undefined, range: short.keyRange };
-  } else if (full?.value !== undefined) return readTokenizerMap(reader, full);
-  return undefined;
-}
-
-function readTokenizerMap(reader: Reader, field: Field): TokenizerRequest | undefined {
-  const fields = reader.fields(field.value, "tokenizer", field.keyRange, { keys: ["source", "tokens", "pad_to_multiple_of"] });
-  if (fields === undefined) return undefined;
-  const source = fields.get("source");
-  const pad = fields.get("pad_to_multiple_of");
-  const padToMultipleOf = pad?.value === undefined ? undefined : numberIn(pad.value);
-  if (pad?.value !== undefined && !(padToMultipleOf !== undefined && Number.isInteger(padToMultipleOf) && padToMultipleOf > 0))
-    reader.wrongType(pad.value, "pad_to_multiple_of", "a positive whole number", pad.keyRange);
-  const sourceText =
-    source?.value === undefined
-      ? "union"
-      : isScalar(source.value)
-        ? reader.text(source.value, "source", source.keyRange)
-        : readReference(reader, source.value, "source", source.keyRange)?.text;
-  return sourceText === undefined
-    ? undefined
-    : { source: sourceText, perToken: fields.get("tokens")?.value !== undefined, padToMultipleOf, range: field.keyRange };
-}
-
-function readChatTemplate(reader: Reader, field: Field | undefined): Recipe["chatTemplate"] {
-  if (field?.value === undefined) return undefined;
-  const text = reader.text(field.value, "chat_template", field.keyRange);
-  return text === undefined ? undefined : { text, range: field.keyRange };
 }

@@ -52,10 +52,27 @@ export interface RecipeModule {
   readonly range: SourceRange;
 }
 
+/** Where the rows of a token come from in models that lack it. */
+export type TokenSource =
+  /** The model's row for the same token. */
+  | { readonly kind: "model"; readonly model: ModelReference }
+  /** The model's row for another token, named by text or by number. */
+  | { readonly kind: "token"; readonly model: ModelReference; readonly token?: string; readonly id?: number }
+  | { readonly kind: "zero" };
+
+/** What the recipe says of one token. */
+export interface TokenRequest {
+  readonly token: string;
+  readonly source: TokenSource | undefined;
+  /** The source's row is used for all models, also for those that have the token. */
+  readonly force: boolean;
+  readonly range: SourceRange;
+}
+
 /** What the recipe asks of the vocabulary; absent: the donor's tokenizer files are taken as they are. */
 export interface TokenizerRequest {
-  readonly source: string;
-  readonly perToken: boolean;
+  readonly source: "union" | "base" | ModelReference;
+  readonly tokens: readonly TokenRequest[];
   readonly padToMultipleOf: number | undefined;
   readonly range: SourceRange;
 }

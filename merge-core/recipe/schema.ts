@@ -36,10 +36,15 @@ function recipeProperties(): Schema {
     parameters: { ...parameters, description: "Values for all models; a slice's or a model's own values go first." },
     dtype: { ...dtype, description: "Type the result is saved in. The arithmetic is float32 in any case." },
     out_dtype: { ...dtype, description: "Type the result is saved in; goes before dtype." },
-    tokenizer_source: { type: "string", description: "union, base, or a model: whose vocabulary the result has." },
+    tokenizer_source: { ...reference, description: "union, base, or a model: whose vocabulary the result has." },
     tokenizer: {
       type: "object",
-      properties: { source: true, tokens: { type: "object" }, pad_to_multiple_of: { type: "integer", minimum: 1 } },
+      description: "The vocabulary of the result: embeddings and heads are brought into its order, token by token.",
+      properties: {
+        source: { ...reference, description: "union (default), base, or a model." },
+        tokens: { type: "object", description: "Where the rows of single tokens come from.", additionalProperties: { $ref: "#/definitions/token" } },
+        pad_to_multiple_of: { type: "integer", minimum: 1, description: "Adds rows, each the mean of the others, up to a multiple of this." },
+      },
       additionalProperties: false,
     },
     chat_template: { type: "string", description: "auto, a known template's name, or the template itself." },
@@ -80,8 +85,26 @@ function definitions(): Schema {
         parameters,
       },
     },
+    token: {
+      type: ["object", "null"],
+      additionalProperties: false,
+      properties: {
+        source: {
+          ...tokenSource(reference),
+          description: "The row of models that lack the token; without it, that of the only model that has it, of the base, or a mean.",
+        },
+        force: { type: "boolean", description: "Use the source's row for all models." },
+      },
+    },
     parameters: { type: "object", additionalProperties: false, properties: parameterProperties() },
   };
+}
+
+function tokenSource(reference: Schema): Schema {
+  const zero = { type: "object", required: ["kind"], additionalProperties: false, properties: { kind: { const: "zero" } } };
+  const properties = { kind: { const: "model_token" }, model: reference, token: { type: "string" }, token_id: { type: "integer", minimum: 0 } };
+  const oneOf = [{ required: ["token"] }, { required: ["token_id"] }];
+  return { anyOf: [reference, zero, { type: "object", required: ["kind", "model"], additionalProperties: false, properties, oneOf }] };
 }
 
 /** Every parameter of every method; text tells which methods take it and what it means there. */

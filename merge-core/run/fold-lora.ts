@@ -11,6 +11,9 @@ import { widenToFloat32 } from "../formats/dtype-codecs.ts";
 import { elementCount, isFloat } from "../formats/dtypes.ts";
 import type { InputRef } from "../plan/plan.ts";
 
+/** A tensor, and what is added to it. */
+type FoldedRef = Pick<InputRef, "name" | "shape" | "dtype" | "file" | "offset" | "lora">;
+
 export interface FoldContext {
   readonly pool: ComputePool;
   readonly memoryBytes: number;
@@ -21,13 +24,13 @@ export interface FoldContext {
 const BLOCK_BYTES = 8 * 2 ** 20;
 
 /** The inputs as the method reads them: files as they are, and adapted tensors in memory. */
-export async function foldInputs(inputs: readonly InputRef[], context: FoldContext): Promise<TensorPlace[]> {
+export async function foldInputs(inputs: readonly FoldedRef[], context: FoldContext): Promise<TensorPlace[]> {
   const places: TensorPlace[] = [];
   for (const ref of inputs) places.push(ref.lora === undefined ? ref : { dtype: "F32", bytes: await foldInput(ref, ref.lora, context) });
   return places;
 }
 
-async function foldInput(ref: InputRef, lora: LoraPatch, context: FoldContext): Promise<Uint8Array> {
+async function foldInput(ref: FoldedRef, lora: LoraPatch, context: FoldContext): Promise<Uint8Array> {
   const product = await multiply(ref.shape, lora, context);
   const delta: TensorPlace = { dtype: "F32", bytes: new Uint8Array(product.buffer) };
   const task = { name: ref.name, shape: ref.shape, seed: 0, inputs: [ref, delta], output: { dtype: "F32" as const } };

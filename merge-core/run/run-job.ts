@@ -8,7 +8,7 @@ import type { MergeInput, MergeTask } from "../methods/method.ts";
 import { findMethod } from "../methods/registry.ts";
 import type { MergeJob, TensorJob } from "../plan/plan.ts";
 import { copyTensor } from "./copy-tensor.ts";
-import { foldInputs } from "./fold-lora.ts";
+import { openInputs } from "./gather-rows.ts";
 
 /** What every job of a run shares. */
 export interface JobContext {
@@ -38,7 +38,7 @@ export async function mergeTensor(
   const warnings: Diagnostic[] = [];
   const share = outputShare(job, method.passes, onBytes);
   const output = { dtype: job.dtype, ...target };
-  const inputs = await foldInputs(job.inputs, { pool, memoryBytes, signal });
+  const inputs = await openInputs(job, { pool, memoryBytes, signal });
   const engine = openTensorEngine(pool, { name: job.name, shape: job.shape, seed, inputs, output, memoryBytes, signal, onBytes: share.add });
   try {
     const expr = await method.merge(mergeTask(job, warnings), engine);

@@ -6,18 +6,26 @@ import { setJsonValue } from "../formats/json-edit.ts";
 import { formatShardIndex } from "../formats/shard-index.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { modelCard } from "./model-card.ts";
+import { tokenizerFileNames, writeTokenizer } from "./tokenizer-files.ts";
 
 export const RECIPE_FILE = "mergekit_config.yml";
 const INDEX_FILE = "model.safetensors.index.json";
 
 /** Names of the files that `writeSideFiles` writes, but for the model card. */
-export function sideFileNames({ donor, shards }: MergePlan): string[] {
-  return [...donor.files, ...(donor.hasConfig ? ["config.json"] : []), ...(shards.length > 1 ? [INDEX_FILE] : []), RECIPE_FILE];
+export function sideFileNames({ donor, shards, tokenizer }: MergePlan): string[] {
+  return [
+    ...donor.files,
+    ...(tokenizer === undefined ? [] : tokenizerFileNames(tokenizer)),
+    ...(donor.hasConfig ? ["config.json"] : []),
+    ...(shards.length > 1 ? [INDEX_FILE] : []),
+    RECIPE_FILE,
+  ];
 }
 
 /** Writes config, index, tokenizer files, model card and recipe into `folder`; `out` is the name it will have. */
 export async function writeSideFiles(plan: MergePlan, folder: string, out: string): Promise<void> {
   for (const name of plan.donor.files) await copyFile(join(plan.donor.folder, name), join(folder, name));
+  if (plan.tokenizer !== undefined) await writeTokenizer(plan.tokenizer, folder);
   if (plan.donor.hasConfig) await writeFile(join(folder, "config.json"), await outputConfig(plan));
   if (plan.shards.length > 1) await writeFile(join(folder, INDEX_FILE), shardIndexText(plan));
   await writeFile(join(folder, "README.md"), modelCard(plan, basename(resolve(out))));

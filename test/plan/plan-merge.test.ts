@@ -10,6 +10,7 @@ import { type PlanOptions, type PlanResult, planMerge } from "../../merge-core/p
 import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
 import { floatTensor, type ModelOptions, type TensorData, writeModel } from "../helpers/models.ts";
+import { tokenizerFiles } from "../helpers/tokenizers.ts";
 
 interface Layout {
   readonly layers?: number;
@@ -435,13 +436,13 @@ describe("bad input", () => {
     assert.deepEqual(await three().problems(text), ["error weights-sum-to-zero 1:15"]);
   });
 
-  it("revisions, modules, tokenizers and templates that are not merged yet", async () => {
+  it("revisions of paths, modules, tokenizers that are not there and templates that are none", async () => {
     assert.deepEqual(await three().problems(TIES.replace("model: a", "model: a@main")), ["error revision-of-path 4:12"]);
     assert.deepEqual(await three().problems("merge_method: linear\nparameters: {weight: 1}\nmodules: {text: {models: [{model: a}]}}\n"), [
       "error modules-unsupported 3:11",
     ]);
-    assert.deepEqual(await three().problems(`${TIES}tokenizer_source: union\n`), ["error tokenizer-unsupported 8:1"]);
-    assert.deepEqual(await three().problems(`${TIES}chat_template: chatml\n`), ["error chat-template-unsupported 8:1"]);
+    assert.deepEqual(await three().problems(`${TIES}tokenizer_source: union\n`), ["error tokenizer-missing 8:1"]);
+    assert.deepEqual(await three().problems(`${TIES}chat_template: chatlm\n`), ["error chat-template 8:16"]);
   });
 
   it("a model without config is only a warning", async () => {
@@ -451,14 +452,11 @@ describe("bad input", () => {
 
 describe("a tokenizer that all models share", () => {
   it("is what tokenizer_source asks for, whatever its name", async () => {
-    const files = { "tokenizer.json": '{"model": {}}' };
-    assert.ok(await three({ files }).good(`${TIES}tokenizer_source: union\n`));
-    assert.deepEqual(
-      await three({ files })
-        .add("b", { files: { "tokenizer.json": "{}" } })
-        .problems(`${TIES}tokenizer_source: union\n`),
-      ["error tokenizer-unsupported 8:1"],
-    );
+    const files = tokenizerFiles({ tokens: ["a", "b", "c", "d"] });
+    const plan = await three({ files }).good(`${TIES}tokenizer_source: union\n`);
+    assert.deepEqual([plan.tokenizer?.reference, plan.tokenizer?.added], ["base", []]);
+    assert.ok(mergeJobs(plan).every(({ inputs }) => inputs.every(({ rows }) => rows === undefined)));
+    assert.match(formatPlan(plan), /tokenizer\.json, tokenizer_config\.json of base, 0 tokens added/);
   });
 });
 
