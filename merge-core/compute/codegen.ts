@@ -28,12 +28,13 @@ const COMPARE_OPS: ReadonlyMap<number, SimdOp> = new Map([
 /** The last magnitude that is finite in bf16 too after rounding. */
 const LAST_SAFE = 0x7f7f7fff;
 const MAGNITUDE = 0x7fffffff;
-/** A loop does this many elements at a time, as two vectors. */
-const STEP = 8;
-const HALVES = [0, 1] as const;
-type Half = (typeof HALVES)[number];
+/** A loop does this many elements at a time, as four vectors; raw bf16 comes and goes two vectors at once. */
+const STEP = 16;
+const VECTORS = [0, 1, 2, 3] as const;
+type Vector = (typeof VECTORS)[number];
+const isFirstOfPair = (vector: Vector): boolean => vector % 2 === 0;
 /** Bytes of (zeros, codes) that make four bf16 codes four floats: each code above two zero bytes. */
-const WIDEN = HALVES.map((half) => [0, 1, 2, 3].flatMap((lane) => [0, 1, 16, 17].map((byte) => byte + 2 * lane + 8 * half)));
+const WIDEN = VECTORS.map((vector) => [0, 1, 2, 3].flatMap((lane) => [0, 1, 16, 17].map((byte) => byte + 2 * lane + 8 * (vector % 2))));
 /** 1.0 as float32 bits. */
 const ONE = 0x3f800000;
 const NAN_KEY = 0x7f800001;
@@ -75,7 +76,7 @@ interface Place {
   /** For loads and stores: where the current elements are, and bytes per element. */
   readonly pointer: number | undefined;
   readonly width: number;
-  /** For bf16 loads the current codes, for bf16 stores the first half's. */
+  /** For bf16 loads the current codes, for bf16 stores those of a pair's first vector. */
   readonly codes: number;
   /** For trims. */
   readonly threshold: number;
@@ -102,8 +103,8 @@ class Generator {
   /** The program's address plus the byte offset of the current element in a register. */
   readonly #at = this.#f.local(I32);
   readonly #end = this.#f.local(I32);
-  /** Each half's positions in the chunk. */
-  readonly #positions = HALVES.map(() => this.#f.local(V128));
+  /** Each vector's positions in the chunk. */
+  readonly #positions = VECTORS.map(() => this.#f.local(V128));
   readonly #constants: readonly number[];
 
   constructor(program: Program) {
@@ -188,7 +189,7 @@ class Generator {
     this.#startLoop();
     f.loop(() => {
       const live = this.#usedFrom(end);
-      for (const half of HALVES) this.#half(places, half, live);
+      for (const vector of VECTORS) this.#vector(places, vector, live);
       for (const place of places) if (place.pointer !== undefined) this.#advance(place.pointer, STEP * place.width);
       if (places.some((place) => place.limit !== undefined)) for (const position of this.#positions) this.#advancePosition(position);
       this.#advance(this.#at, STEP * 4);
@@ -201,9 +202,9 @@ class Generator {
 
   #startLoop(): void {
     const f = this.#f;
-    for (const half of HALVES) {
-      f.lanes(4 * half);
-      f.set(this.#positions[half] as number);
+    for (const vector of VECTORS) {
+      f.lanes(4 * vector);
+      f.set(this.#positions[vector] as number);
     }
     f.get(PROGRAM);
     f.set(this.#at);
@@ -230,19 +231,19 @@ class Generator {
     };
   }
 
-  /** All instructions for four elements. Each half goes through on its own: few values are alive at a time. */
-  #half(places: readonly Place[], half: Half, live: ReadonlySet<number>): void {
+  /** All instructions for four elements. Each vector goes through on its own: few values are alive at a time. */
+  #vector(places: readonly Place[], vector: Vector, live: ReadonlySet<number>): void {
     const values: Values = new Map();
     for (const [i, place] of places.entries()) {
       const { to, operands } = place.instruction;
       if (place.most !== undefined) {
-        this.#store(place, place.most, operands[0] as Operand, values, half);
+        this.#store(place, place.most, operands[0] as Operand, values, vector);
         continue;
       }
-      const lanes = this.#finish(place, values, half);
+      const lanes = this.#finish(place, values, vector);
       values.set(to, lanes);
       const replaced = places.slice(i + 1).some((later) => later.instruction.to === to);
-      if (!replaced && live.has(to)) this.#keep(to, lanes.value, half);
+      if (!replaced && live.has(to)) this.#keep(to, lanes.value, vector);
     }
   }
 
@@ -257,10 +258,10 @@ class Generator {
     return used;
   }
 
-  #keep(register: number, value: number, half: Half): void {
+  #keep(register: number, value: number, vector: Vector): void {
     this.#f.get(this.#at);
     this.#f.get(value);
-    this.#f.simdMemory("store", registerAt(this.#program, register) + 16 * half);
+    this.#f.simdMemory("store", registerAt(this.#program, register) + 16 * vector);
   }
 
   /** Leaves local << shift on the stack. */
@@ -292,32 +293,32 @@ class Generator {
   }
 
   /** Rounds as if all were finite, remembers the largest magnitude, and keeps the values in case that was wrong. */
-  #store(place: Place, most: number, operand: Operand, values: Values, half: Half): void {
+  #store(place: Place, most: number, operand: Operand, values: Values, vector: Vector): void {
     const f = this.#f;
     const x = values.get(operand)?.value ?? f.local(V128);
     if (!values.has(operand)) {
-      this.#operand(operand, values, half);
+      this.#operand(operand, values, vector);
       f.set(x);
     }
-    this.#keep(operand, x, half);
+    this.#keep(operand, x, vector);
     f.get(most);
     f.get(x);
     f.constant(MAGNITUDE);
     f.simd("and");
     f.simd("i32x4MaxS");
     f.set(most);
-    if (place.width === 2) this.#storeBf16(place, x, half);
+    if (place.width === 2) this.#storeBf16(place, x, vector);
     else {
       f.get(place.pointer ?? 0);
       f.get(x);
-      f.simdMemory("store", 16 * half);
+      f.simdMemory("store", 16 * vector);
     }
   }
 
-  /** Rounded codes: (x + 0x7fff + bit 16 of x) >> 16. Both halves are stored at once. */
-  #storeBf16(place: Place, x: number, half: Half): void {
+  /** Rounded codes: (x + 0x7fff + bit 16 of x) >> 16. A pair is stored at once. */
+  #storeBf16(place: Place, x: number, vector: Vector): void {
     const f = this.#f;
-    if (half === 1) {
+    if (!isFirstOfPair(vector)) {
       f.get(place.pointer ?? 0);
       f.get(place.codes);
     }
@@ -332,10 +333,10 @@ class Generator {
     f.simd("i32x4Add");
     f.i32(16);
     f.simd("i32x4ShrU");
-    if (half === 0) f.set(place.codes);
+    if (isFirstOfPair(vector)) f.set(place.codes);
     else {
       f.simd("i16x8NarrowU");
-      f.simdMemory("store", 0);
+      f.simdMemory("store", 8 * (vector - 1));
     }
   }
 
@@ -387,10 +388,10 @@ class Generator {
   }
 
   /** Computes a value; of a comparison also the mask, for selections (what is not used, the engine leaves out). */
-  #finish(place: Place, values: Values, half: Half): Lanes {
+  #finish(place: Place, values: Values, vector: Vector): Lanes {
     const f = this.#f;
     const value = f.local(V128);
-    this.#compute(place, values, half);
+    this.#compute(place, values, vector);
     f.set(value);
     if (!COMPARE_OPS.has(place.instruction.code)) return { value };
     const number = f.local(V128);
@@ -402,12 +403,12 @@ class Generator {
   }
 
   /** Leaves the instruction's value on the stack, for a comparison its mask. */
-  #compute(place: Place, values: Values, half: Half): void {
+  #compute(place: Place, values: Values, vector: Vector): void {
     const f = this.#f;
     const { code, operands } = place.instruction;
-    const operand = (i: number): void => this.#operand(operands[i] as Operand, values, half);
-    if (place.pointer !== undefined) this.#load(place, place.pointer, half);
-    else if (place.limit !== undefined) this.#trim(place, () => operand(0), place.limit, half);
+    const operand = (i: number): void => this.#operand(operands[i] as Operand, values, vector);
+    if (place.pointer !== undefined) this.#load(place, place.pointer, vector);
+    else if (place.limit !== undefined) this.#trim(place, () => operand(0), place.limit, vector);
     else if (code === CODES.mulAdd) {
       for (const i of [0, 1, 2]) operand(i);
       f.simd("f32x4Mul");
@@ -415,7 +416,7 @@ class Generator {
     } else if (code === CODES.select) {
       operand(1);
       operand(2);
-      this.#condition(operands[0] as Operand, values, half);
+      this.#condition(operands[0] as Operand, values, vector);
       f.simd("bitselect");
     } else {
       operands.forEach((_, i) => {
@@ -427,43 +428,43 @@ class Generator {
   }
 
   /** A mask of the lanes that are not zero. */
-  #condition(operand: Operand, values: Values, half: Half): void {
+  #condition(operand: Operand, values: Values, vector: Vector): void {
     const mask = values.get(operand)?.mask;
     if (mask !== undefined) this.#f.get(mask);
     else {
-      this.#operand(operand, values, half);
+      this.#operand(operand, values, vector);
       this.#f.constant(0);
       this.#f.simd("f32x4Ne");
     }
   }
 
-  #operand(operand: Operand, values: Values, half: Half): void {
+  #operand(operand: Operand, values: Values, vector: Vector): void {
     const value = operand < 0 ? this.#constants[-1 - operand] : values.get(operand)?.value;
     if (value !== undefined) this.#f.get(value);
     else {
       this.#f.get(this.#at);
-      this.#f.simdMemory("load", registerAt(this.#program, operand) + 16 * half);
+      this.#f.simdMemory("load", registerAt(this.#program, operand) + 16 * vector);
     }
   }
 
-  #load({ width, codes }: Place, pointer: number, half: Half): void {
+  #load({ width, codes }: Place, pointer: number, vector: Vector): void {
     const f = this.#f;
-    if (half === 0 || width === 4) {
+    if (isFirstOfPair(vector) || width === 4) {
       f.get(pointer);
-      f.simdMemory("load", width === 4 ? 16 * half : 0);
+      f.simdMemory("load", 4 * width * vector);
     }
     if (width === 4) return;
-    if (half === 0) f.set(codes);
+    if (isFirstOfPair(vector)) f.set(codes);
     f.constant(0);
     f.get(codes);
-    f.shuffle(WIDEN[half] as number[]);
+    f.shuffle(WIDEN[vector] as number[]);
   }
 
   /**
    * x where key(x) > threshold - (position < limit ? 1 : 0), else 0. A comparison's true is -1 as an integer.
    * That NaNs have one key only matters to a threshold of NaN; any other they are above.
    */
-  #trim(place: Place, x: () => void, limit: number, half: Half): void {
+  #trim(place: Place, x: () => void, limit: number, vector: Vector): void {
     const f = this.#f;
     x();
     x();
@@ -474,7 +475,7 @@ class Generator {
       f.simd("i32x4MinS");
     }
     f.get(place.threshold);
-    f.get(this.#positions[half] as number);
+    f.get(this.#positions[vector] as number);
     f.get(limit);
     f.simd("i32x4LtS");
     f.simd("i32x4Add");
