@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import * as vscode from "vscode";
 import type { MergeMethod } from "../../merge-core/methods/method.ts";
 import { methods } from "../../merge-core/methods/registry.ts";
-import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
+import { parseRecipeFile } from "../../merge-core/recipe/stages.ts";
 import { isRecipeDocument } from "../recipes/features.ts";
 import { referenceTo } from "../recipes/recipe-models.ts";
 import { newRecipeText } from "../recipes/recipe-text.ts";
@@ -46,7 +46,7 @@ export const runRecipe: Run = async ({ jobs }, argument) => {
   if (!isAllowed()) return;
   const document = await recipeFor(argument);
   if (document === undefined) return;
-  if (parseRecipe(document.getText(), document.fileName).recipe === undefined) {
+  if (parseRecipeFile(document.getText(), document.fileName).stages === undefined) {
     void vscode.window.showErrorMessage(vscode.l10n.t("This recipe has errors; see Problems."));
     await vscode.commands.executeCommand("workbench.actions.view.problems");
     return;

@@ -5,7 +5,7 @@ import * as vscode from "vscode";
 import type { Diagnostic } from "../../merge-core/diagnostics.ts";
 import { modelOpener, type OpenModel } from "../../merge-core/plan/open-model.ts";
 import { planMerge } from "../../merge-core/plan/plan-merge.ts";
-import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
+import { parseRecipeFile } from "../../merge-core/recipe/stages.ts";
 import type { ModelLibrary } from "../models/library.ts";
 import { diagnosticsOf } from "../panels/page-channel.ts";
 import { checksModels } from "../settings.ts";
@@ -45,12 +45,14 @@ export class RecipeProblems implements vscode.Disposable {
     }
     const key = document.uri.toString();
     clearTimeout(this.#timers.get(key));
-    const { recipe, diagnostics } = parseRecipe(document.getText(), document.fileName);
+    const { stages = [], diagnostics } = parseRecipeFile(document.getText(), document.fileName);
     this.#show(document.uri, diagnostics);
-    if (recipe === undefined || document.uri.scheme !== "file" || !checksModels()) return;
+    const [stage] = stages;
+    // Recipes that use each other's results are looked into when they are planned or run.
+    if (stage === undefined || stages.length > 1 || document.uri.scheme !== "file" || !checksModels()) return;
     const { version } = document;
     const plan = async () => {
-      const found = await planMerge(recipe, this.#opener(document.fileName)).then((result) => result.diagnostics, diagnosticsOf);
+      const found = await planMerge(stage.recipe, this.#opener(document.fileName)).then((result) => result.diagnostics, diagnosticsOf);
       if (document.version === version && !document.isClosed) this.#show(document.uri, [...diagnostics, ...found]);
     };
     this.#timers.set(

@@ -99,7 +99,8 @@ function checkAgainstIndex(held: ReadonlySet<string>, shard: string, index: Shar
   }
 }
 
-async function readConfig(files: ModelFiles, options: OpenOptions): Promise<Checkpoint["config"]> {
+/** The parsed config.json of a model, if there is one. @throws WeightsmithError `config-invalid`, `json-*` */
+export async function readConfig(files: Pick<ModelFiles, "folder" | "names">, options: OpenOptions): Promise<Checkpoint["config"]> {
   if (!files.names.includes("config.json")) return undefined;
   const file = join(files.folder, "config.json");
   const config = parseJsonBytes(await readSmall(file, CONFIG_LIMITS, options), file, CONFIG_LIMITS);

@@ -6,7 +6,9 @@ import { modelOpener, type OpenerOptions, type OpenModel } from "../plan/open-mo
 import type { MergePlan } from "../plan/plan.ts";
 import { type PlanOptions, planMerge } from "../plan/plan-merge.ts";
 import { parseRecipe } from "../recipe/parse-recipe.ts";
+import { hasStages, parseStages } from "../recipe/stages.ts";
 import { defaultMemoryBytes } from "../run/memory.ts";
+import { type PlannedStage, planStages, type StagedRecipe } from "../run/stages.ts";
 import type { CommandContext } from "./command.ts";
 import { type Arguments, flag, MEMORY, number, type OptionSpec, SEED } from "./options.ts";
 
@@ -30,12 +32,36 @@ export const PLAN_OPTIONS: readonly OptionSpec[] = [
 
 /** Plans the recipe; warnings go to stderr. @throws WeightsmithError with every error found, in the recipe or in the models' headers */
 export async function loadPlan(file: string, args: Arguments, { output, signal }: CommandContext): Promise<{ plan: MergePlan; memoryBytes: number }> {
-  const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
-  const shardBytes = number(args, "shard-size");
-  const options = { seed: number(args, "seed") ?? 0, memoryBytes, ...(shardBytes === undefined ? {} : { shardBytes }) };
+  const options = planOptions(args);
   const { plan, diagnostics } = await planText(await readRecipe(file), file, modelOpener(file, openerOptions(args, { output, signal })), options);
   output.diagnostics(diagnostics);
-  return { plan, memoryBytes };
+  return { plan, memoryBytes: options.memoryBytes };
+}
+
+/** What the command line says of planning. */
+export function planOptions(args: Arguments): PlanOptions & { readonly memoryBytes: number } {
+  const shardBytes = number(args, "shard-size");
+  const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
+  return { seed: number(args, "seed") ?? 0, memoryBytes, ...(shardBytes === undefined ? {} : { shardBytes }) };
+}
+
+/** A file of several recipes, read; undefined for a file of one. @throws WeightsmithError with every error in the file */
+export async function loadStages(file: string, args: Arguments, context: CommandContext): Promise<{ staged: StagedRecipe; text: string } | undefined> {
+  const text = await readRecipe(file);
+  if (!hasStages(text)) return undefined;
+  const { stages, final, diagnostics } = parseStages(text, file);
+  if (stages === undefined || final === undefined) throw new WeightsmithError(diagnostics);
+  context.output.diagnostics(diagnostics);
+  const open = modelOpener(file, openerOptions(args, context));
+  return { staged: { stages, final, open, options: planOptions(args) }, text };
+}
+
+/** Plans all stages; warnings go to stderr. @throws WeightsmithError with every error found */
+export async function planAll(staged: StagedRecipe, folder: string, { output }: CommandContext): Promise<readonly PlannedStage[]> {
+  const { plans, diagnostics } = await planStages(staged, folder);
+  if (plans === undefined) throw new WeightsmithError(diagnostics);
+  output.diagnostics(diagnostics);
+  return plans;
 }
 
 /** Plans the text of a recipe. @throws WeightsmithError with every error found, before what is no error */

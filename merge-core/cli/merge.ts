@@ -1,8 +1,10 @@
 // weightsmith merge RECIPE OUT.
-import { type MergeResult, runMerge } from "../run/execute.ts";
-import type { Command } from "./command.ts";
-import { loadPlan, PLAN_OPTIONS } from "./load-plan.ts";
-import { flag, OVERWRITE, positionals, THREADS, threads } from "./options.ts";
+import { formatDiagnostic } from "../diagnostics.ts";
+import { type MergeResult, type RunOptions, runMerge } from "../run/execute.ts";
+import { runStages } from "../run/stages.ts";
+import type { Command, CommandContext } from "./command.ts";
+import { loadPlan, loadStages, PLAN_OPTIONS, planAll, planOptions } from "./load-plan.ts";
+import { type Arguments, flag, OVERWRITE, positionals, THREADS, text, threads } from "./options.ts";
 import { formatBytes, formatDuration } from "./output.ts";
 
 export const merge: Command = {
@@ -14,28 +16,55 @@ Runs a recipe (mergekit's YAML) and writes the model folder OUT. Work goes to OU
 complete: stop it at any time, and the same command takes it up again and gives the same bytes. The result depends on
 the recipe, the models and the seed alone, never on threads, memory or machine.
 
+A file may hold several recipes between --- lines, each but one with a name, which others use in place of a model: the
+one without a name makes OUT, what it needs is merged first and deleted in the end, or kept in --stages.
+
   weightsmith merge recipe.yml ./merged
   weightsmith merge recipe.yml ./merged --memory 512MiB --threads 4 --overwrite`,
-  options: [...PLAN_OPTIONS, THREADS, OVERWRITE],
+  options: [
+    ...PLAN_OPTIONS,
+    THREADS,
+    OVERWRITE,
+    { name: "stages", type: "string", value: "FOLDER", doc: "keep the results of a file's named recipes here, and use them again while nothing changes" },
+  ],
   async run(args, context) {
     const [file = "", out = ""] = positionals(args, ["RECIPE", "OUT"]);
     const { output, signal } = context;
-    const { plan, memoryBytes } = await loadPlan(file, args, context);
-    const result = await runMerge(plan, {
+    const options: RunOptions = {
       out,
-      memoryBytes,
+      memoryBytes: planOptions(args).memoryBytes,
       threads: threads(args),
       overwrite: flag(args, "overwrite"),
       signal,
       onProgress: (p) => output.progress({ stage: "merge", done: p.bytesDone, total: p.bytesTotal, unit: "bytes", detail: p.tensor }),
-    }).catch((error: unknown) => {
+    };
+    const result = await mergeFile(file, args, context, options).catch((error: unknown) => {
       if (signal.aborted) output.note(`the work done so far is in ${out}.partial; the same command goes on from there`);
       throw error;
     });
-    output.diagnostics(result.warnings.filter((warning) => !plan.findings.includes(warning)));
     output.result(result, report(result));
   },
 };
+
+/** Merges a file of one recipe or of several; what is noticed on the way goes to stderr. */
+async function mergeFile(file: string, args: Arguments, context: CommandContext, options: RunOptions): Promise<MergeResult> {
+  const { output } = context;
+  const loaded = await loadStages(file, args, context);
+  if (loaded === undefined) {
+    const { plan } = await loadPlan(file, args, context);
+    const result = await runMerge(plan, options);
+    output.diagnostics(result.warnings.filter((warning) => !plan.findings.includes(warning)));
+    return result;
+  }
+  const stagesFolder = text(args, "stages");
+  // All of it is planned before any of it is run: what can be known to fail in the last stage fails before the first.
+  const plans = await planAll(loaded.staged, stagesFolder ?? `${options.out}.stages`, context);
+  const told = new Set(plans.flatMap(({ plan }) => plan.findings.map(formatDiagnostic)));
+  const onStage = (name: string, reused: boolean) => output.note(reused ? `${name}: kept from an earlier run` : `${name}:`);
+  const result = await runStages(loaded.staged, loaded.text, { ...options, stagesFolder, onStage });
+  output.diagnostics(result.warnings.filter((warning) => !told.has(formatDiagnostic(warning))));
+  return result;
+}
 
 function report(r: MergeResult): string {
   const resumed = r.resumedTensors > 0 ? ` (${r.resumedTensors} from an unfinished run)` : "";

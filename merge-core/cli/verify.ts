@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { type Diagnostic, inputError, WeightsmithError } from "../diagnostics.ts";
 import { modelOpener } from "../plan/open-model.ts";
+import { hasStages } from "../recipe/stages.ts";
 import { defaultMemoryBytes } from "../run/memory.ts";
 import { compareRebuilt } from "../run/rebuild.ts";
 import { RECIPE_FILE } from "../run/side-files.ts";
@@ -67,6 +68,11 @@ async function rebuild(
   const { output, signal } = context;
   const file = join(out, RECIPE_FILE);
   if (recipe === undefined) throw inputError("output-recipe-differs", "there is no recipe to merge again", { file });
+  if (hasStages(recipe))
+    throw inputError("rebuild-stages", "a result of several recipes cannot be merged again without writing the results between", {
+      file,
+      remedy: "merge it again into another folder, and compare the sha256 sums in weightsmith.json",
+    });
   const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
   const open = modelOpener(join(text(args, "models") ?? out, RECIPE_FILE), openerOptions(args, context));
   const { plan } = await planText(recipe, file, open, { seed: manifest.seed, memoryBytes });
