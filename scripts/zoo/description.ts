@@ -1,7 +1,7 @@
 // zoo.json for programs and README.md for people: both from the settings and the measurements.
 import { TASKS } from "../../merge-core/evaluate/synthetic-tasks.ts";
 import type { Measurement } from "./measure.ts";
-import { ADAPTER_STAGE, BASE_STAGE, CONFIG, DESCRIPTIONS, EXPERT_STAGE, LORA, PRACTICE, SEED, SPLITS, type Stage } from "./settings.ts";
+import { ADAPTER_STAGE, BASE_STAGE, CONFIG, DESCRIPTIONS, EXPERT_STAGES, LORA, PRACTICE, SEED, SPLITS, type Stage } from "./settings.ts";
 
 /** The contents of zoo.json; all paths relative to it. */
 export function describeZoo(measured: readonly Measurement[]): object {
@@ -17,7 +17,7 @@ export function describeZoo(measured: readonly Measurement[]): object {
       test: `data/${task}.test.jsonl`,
     })),
     splits: SPLITS,
-    training: { practice: PRACTICE, base: BASE_STAGE, expert: EXPERT_STAGE, adapter: { ...ADAPTER_STAGE, lora: LORA } },
+    training: { practice: PRACTICE, base: BASE_STAGE, experts: EXPERT_STAGES, adapter: { ...ADAPTER_STAGE, lora: LORA } },
     measured,
   };
 }
@@ -47,7 +47,7 @@ Exact match on the held-out test splits (${SPLITS.sizes.test} examples each, gre
 ${table.join("\n")}
 
 ${stageLine("base", BASE_STAGE)}
-${stageLine("experts", EXPERT_STAGE)}
+${TASKS.map((task) => stageLine(`expert \`${task}\``, EXPERT_STAGES[task])).join("\n")}
 ${stageLine("adapters", ADAPTER_STAGE)}
 
 \`base\` and the folders named after tasks are model folders in the Hugging Face layout; \`adapters/\` holds PEFT adapters on \`base\`; \`data/\` the test and validation

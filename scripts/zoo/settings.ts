@@ -58,7 +58,15 @@ export type Stage = Pick<TrainConfig, "optimizer" | "schedule" | "batchSize"> & 
 const optimizer = (lr: number) => ({ lr, betas: [0.9, 0.99] as const, eps: 1e-8, weightDecay: 0.01 });
 
 export const BASE_STAGE: Stage = { steps: 800, batchSize: 64, optimizer: optimizer(1.5e-3), schedule: { warmupSteps: 50, floor: 1 } };
-export const EXPERT_STAGE: Stage = { steps: 250, batchSize: 64, optimizer: optimizer(3e-4), schedule: { warmupSteps: 30, floor: 0.1 } };
+const expertStage = (steps: number, lr: number): Stage => ({ steps, batchSize: 64, optimizer: optimizer(lr), schedule: { warmupSteps: 30, floor: 0.1 } });
+
+/** As few and as small steps as solve the task: the further experts move, the less of them survives a merge. */
+export const EXPERT_STAGES: Readonly<Record<TaskName, Stage>> = {
+  sort: expertStage(320, 1.2e-4),
+  reverse: expertStage(150, 1.2e-4),
+  shift: expertStage(150, 1.2e-4),
+  add: expertStage(430, 1.35e-4),
+};
 export const ADAPTER_STAGE: Stage = { steps: 250, batchSize: 64, optimizer: optimizer(2e-3), schedule: { warmupSteps: 30, floor: 0.1 } };
 
 export const LORA = {

@@ -6,7 +6,7 @@ import { writeJson } from "../../merge-core/nn/save.ts";
 import { TRAIN_DEFAULTS, type TrainConfig } from "../../merge-core/train/config.ts";
 import { train } from "../../merge-core/train/train.ts";
 import { byteTokenizer, byteTokenizerConfig } from "./byte-tokenizer.ts";
-import { ADAPTER_STAGE, BASE_STAGE, CONFIG, CONTEXT, EXPERT_STAGE, LORA, PRACTICE, PRACTICE_SIZE, SEED, SPLITS, type Stage } from "./settings.ts";
+import { ADAPTER_STAGE, BASE_STAGE, CONFIG, CONTEXT, EXPERT_STAGES, LORA, PRACTICE, PRACTICE_SIZE, SEED, SPLITS, type Stage } from "./settings.ts";
 
 export interface ZooTraining {
   readonly work: string;
@@ -23,7 +23,7 @@ export async function trainZoo(run: ZooTraining): Promise<void> {
   await runStage(run, "base", BASE_STAGE, { model: join(run.work, "skeleton"), data: practice, init: "random", method: { kind: "full" } });
   for (const task of TASKS) {
     const shared = { model: base, data: dataOf(run, task), init: "pretrained" as const };
-    await runStage(run, task, EXPERT_STAGE, { ...shared, method: { kind: "full" } });
+    await runStage(run, task, EXPERT_STAGES[task], { ...shared, method: { kind: "full" } });
     await runStage(run, join("adapters", task), ADAPTER_STAGE, { ...shared, method: LORA });
     await nameBaseModel(join(run.work, "adapters", task));
   }

@@ -1,0 +1,62 @@
+// The demo on the sample models, with a few test questions of each task.
+import assert from "node:assert/strict";
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { DEMO_RECIPES, type DemoProgress, runDemo } from "../../merge-core/evaluate/demo.ts";
+import type { DemoResults } from "../../merge-core/evaluate/demo-results.ts";
+import { evaluateCheckpoint } from "../../merge-core/evaluate/evaluate.ts";
+import { rejectsWith } from "../helpers/diagnostics.ts";
+import { temporaryFolder } from "../helpers/folders.ts";
+
+const QUESTIONS = 5;
+
+/** The sample models with only the first questions of each test split. */
+function smallZoo(): string {
+  const zoo = temporaryFolder();
+  for (const name of readdirSync("media/zoo")) if (name !== "data") symlinkSync(resolve("media/zoo", name), join(zoo, name));
+  mkdirSync(join(zoo, "data"));
+  for (const file of readdirSync("media/zoo/data").filter((name) => name.endsWith(".test.jsonl"))) {
+    const lines = readFileSync(join("media/zoo/data", file), "utf8").split("\n").slice(0, QUESTIONS);
+    writeFileSync(join(zoo, "data", file), `${lines.join("\n")}\n`);
+  }
+  return zoo;
+}
+
+describe("demo", () => {
+  it("merges, measures and writes results and report", async () => {
+    const zoo = smallZoo();
+    const out = join(temporaryFolder(), "demo");
+    const progress: DemoProgress[] = [];
+    const { results } = await runDemo({ zoo, out, threads: 2, onProgress: (p) => progress.push(p) });
+    const written = JSON.parse(readFileSync(join(out, "results.json"), "utf8")) as DemoResults;
+    assert.deepEqual(written, results);
+    const kinds = written.models.map(({ kind }) => kind);
+    assert.deepEqual(kinds, ["base", ...Array(4).fill("expert"), ...Array(DEMO_RECIPES.length).fill("merge")]);
+    for (const { exactMatch, mean } of written.models) {
+      assert.deepEqual(Object.keys(exactMatch), written.tasks);
+      assert.equal(mean, Object.values(exactMatch).reduce((sum, value) => sum + value, 0) / 4);
+    }
+    assert.equal(new Set(written.models.flatMap(({ method }) => method ?? [])).size, 5);
+    assert.deepEqual([progress.at(-1)?.done, progress.at(-1)?.total], [21, 21]);
+    assert.ok(readFileSync(join(out, "report.html"), "utf8").includes('"weightsmith-demo"'));
+
+    // The ends of the curve are the experts, and a merge on disk gives the number in the table.
+    const expert = (task: string) => written.models.find((model) => model.task === task)?.exactMatch ?? {};
+    const [first, second] = written.tradeOff.tasks;
+    const both = (scores: Readonly<Record<string, number>>) => [scores[first], scores[second]];
+    assert.deepEqual(both(written.tradeOff.points[0]?.exactMatch ?? {}), both(expert(first)));
+    assert.deepEqual(both(written.tradeOff.points.at(-1)?.exactMatch ?? {}), both(expert(second)));
+    const again = await evaluateCheckpoint(join(out, "merges", "ties"), [join(zoo, "data", "sort.test.jsonl")], { metrics: ["exactMatch"], threads: 1 });
+    assert.equal(again.exactMatch, written.models.find(({ name }) => name === "ties")?.exactMatch.sort);
+  });
+
+  it("leaves nothing behind when stopped", async () => {
+    const folder = temporaryFolder();
+    const controller = new AbortController();
+    const onProgress = ({ done }: DemoProgress) => {
+      if (done === 6) controller.abort();
+    };
+    await rejectsWith("cancelled", () => runDemo({ zoo: smallZoo(), out: join(folder, "demo"), threads: 2, signal: controller.signal, onProgress }));
+    assert.deepEqual(readdirSync(folder), []);
+  });
+});
