@@ -1,6 +1,6 @@
 // The first hour of a user, on the sample models: walkthrough, recipe, a mistake and its fix, plan, run, what came out.
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { type Server, startServer } from "./server.ts";
@@ -69,9 +69,11 @@ describe("the first hour", function () {
 
   it("makes a mistake and mends it", async () => {
     await command(page, "Go to Line/Column");
-    await quickInput(page).fill(":3:1");
+    // Behind base_model. Keys go to the editor only once it says that the cursor is there.
+    await quickInput(page).fill(":3:11");
     await page.keyboard.press("Enter");
-    await page.keyboard.press("Control+ArrowRight");
+    await page.locator(".statusbar-item", { hasText: "Ln 3, Col 11" }).waitFor();
+    await quickInput(page).waitFor({ state: "hidden" });
     await page.keyboard.press("Backspace");
     await page.locator(".squiggly-error").first().waitFor();
     await command(page, "Go to Next Problem in Files");
@@ -120,6 +122,42 @@ describe("the first hour", function () {
     await page.locator(".tab", { hasText: "eval mine-merged.txt" }).waitFor();
     await page.locator(".view-lines", { hasText: "exactMatch" }).waitFor();
     await shot("evaluation");
+  });
+
+  it("trains an adapter as a YAML file says", async () => {
+    const data = "{ train: zoo/data/sort.validation.jsonl, validation: zoo/data/sort.validation.jsonl }";
+    const config = `model: zoo/base\ndata: ${data}\nmethod: lora\nlora: { r: 4, alpha: 8, target_modules: [q_proj] }\noptimizer: { lr: 1e-3 }\nsteps: 2\nbatch_size: 4\n`;
+    writeFileSync(join(server.workspace, "tiny.yml"), config);
+    await openFile(page, "tiny.yml");
+    await command(page, "Weightsmith: Train Adapter");
+    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    assert.equal(await quickInput(page).inputValue(), "tiny-trained");
+    await page.keyboard.press("Enter");
+    await row(/train tiny\s*done/).waitFor({ timeout: 90_000 });
+    assert.ok(existsSync(join(server.workspace, "tiny-trained", "adapter_config.json")));
+    await shot("training");
+  });
+
+  it("shows the log of its runs, and the recipe of one", async () => {
+    await command(page, "Weightsmith: Show Log");
+    // This server is without the native logger that would put text there.
+    await page.locator(".part.panel select option:checked", { hasText: "Weightsmith" }).waitFor({ state: "attached" });
+    await command(page, "View: Close All Editors");
+    await row(/merge mine/).click({ button: "right" });
+    await page.locator(".monaco-menu").getByText("Open Recipe of Run").click();
+    await page.locator(".tab", { hasText: "mine.merge.yml" }).waitFor();
+    await shot("log");
+  });
+
+  it("pins a model, and lists it once more when asked to look again", async () => {
+    await row(/base\s*zoo\/base/).hover();
+    await row(/base\s*zoo\/base/)
+      .getByLabel("Pin Model")
+      .click();
+    await row(/Pinned\s*1/).waitFor();
+    await command(page, "Weightsmith: Refresh Models");
+    await row(/Pinned\s*1/).waitFor();
+    await shot("pinned");
   });
 
   it("leaves a result that says how it was made", () => {
