@@ -2,6 +2,7 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { openError } from "../bytes/file-source.ts";
 import { initBackend } from "../nn/backend.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel } from "../nn/model.ts";
@@ -84,7 +85,7 @@ interface DemoRun {
 
 async function measureAll(options: DemoOptions, folder: string): Promise<DemoResults> {
   const zoo = options.zoo ?? shippedZoo();
-  const { base, tasks: entries } = JSON.parse(await readFile(join(zoo, "zoo.json"), "utf8")) as ZooDescription;
+  const { base, tasks: entries } = await readZoo(join(zoo, "zoo.json"));
   const tasks = entries.map(({ name }) => name);
   const data = await readTaskData(join(zoo, "data"), tasks, "test");
   const report = progressReporter(1 + tasks.length + DEMO_RECIPES.length + TRADE_OFF.steps + 1, options.onProgress);
@@ -105,6 +106,13 @@ async function measureAll(options: DemoOptions, folder: string): Promise<DemoRes
   }
   const examples = Object.fromEntries([...data].map(([task, list]) => [task, list.length]));
   return { format: "weightsmith-demo", weightsmith: VERSION, tasks, examples, models, tradeOff: await measureTradeOff(run), recipes };
+}
+
+async function readZoo(file: string): Promise<ZooDescription> {
+  const text = await readFile(file, "utf8").catch((error: unknown) => {
+    throw openError(file, error);
+  });
+  return JSON.parse(text) as ZooDescription;
 }
 
 function progressReporter(total: number, onProgress: DemoOptions["onProgress"]): DemoRun["report"] {

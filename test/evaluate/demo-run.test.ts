@@ -50,6 +50,11 @@ describe("demo", () => {
     assert.equal(again.exactMatch, written.models.find(({ name }) => name === "ties")?.exactMatch.sort);
   });
 
+  it("says which file is missing where there are no sample models", async () => {
+    const { file } = await rejectsWith("file-missing", () => runDemo({ zoo: temporaryFolder(), out: join(temporaryFolder(), "demo") }));
+    assert.match(file ?? "", /zoo\.json$/);
+  });
+
   it("leaves nothing behind when stopped", async () => {
     const folder = temporaryFolder();
     const controller = new AbortController();
