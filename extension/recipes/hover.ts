@@ -68,11 +68,12 @@ function settingAt(recipe: Recipe, name: string, keyStart: number): ParameterSet
 
 /** What a setting comes to in each layer, equal neighbours joined; one line per filter. */
 export function layerValues(setting: ParameterSetting, layers: number): string {
-  const lines = setting.conditions.map(({ filter }) => {
+  const lines = setting.conditions.map((condition) => {
+    const { filter } = condition;
     const name = filter === undefined || filter === "*" ? "any" : filter;
-    const values = Array.from({ length: layers }, (_, i) =>
-      evaluateParameter(setting, filter === undefined || filter === "*" ? "" : filter, layerPosition(i, layers)),
-    );
+    // No name is known that fits a pattern, so its own values are shown.
+    const shown = /^(glob|re):/.test(name) ? { ...setting, conditions: [{ ...condition, filter: undefined, exclude: [] }] } : setting;
+    const values = Array.from({ length: layers }, (_, i) => evaluateParameter(shown, name === "any" ? "" : name, layerPosition(i, layers)));
     return `| ${name === "any" ? "all tensors" : `names with \`${name}\``} | ${runs(values)} |`;
   });
   return ["| Value by layer | |", "| --- | --- |", ...lines].join("\n");

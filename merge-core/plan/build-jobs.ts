@@ -5,6 +5,7 @@ import { DTYPE_BYTES, type DType, elementCount, type FloatDType, isFloat } from 
 import type { MergeInput } from "../methods/method.ts";
 import type { ParameterSettings, Recipe } from "../recipe/recipe.ts";
 import { legalValues, type ParameterProblem, resolveParameters } from "../recipe/resolve-parameters.ts";
+import { type Treatment, treatmentOf } from "../recipe/treatment.ts";
 import type { MatchedTensor } from "./match-inputs.ts";
 import { type FoundPart, primaryOf } from "./parts.ts";
 import type { CopyJob, InputRef, MergeJob, TensorRef } from "./plan.ts";
@@ -26,24 +27,22 @@ type ReportOnce = (key: string, d: Diagnostic) => void;
 
 function buildJob(recipe: Recipe, tensor: MatchedTensor, report: ReportOnce): UnplacedJob {
   const { parts, output, shape } = tensor;
+  const treatment = treatmentOf(recipe, output.name);
+  const { method } = treatment;
   const primary = primaryOf(parts);
   if (primary === undefined) throw new TypeError(`tensor ${output.name} has no inputs`);
   const dtype = outputDType(recipe, primary.entry.dtype);
   const place = { name: output.name, shape, byteLength: elementCount(shape) * DTYPE_BYTES[dtype] };
   if (tensor.copy) return { kind: "copy", ...place, dtype: primary.entry.dtype, byteLength: primary.entry.byteLength, source: reference(primary.entry, shape) };
-  const inputs = parts.map((part, i) => inputOf(recipe, tensor, part, i, report));
-  const parameters = resolve(recipe, tensor, undefined, report);
-  checkTask(recipe, tensor, inputs, parameters, report);
+  const inputs = parts.map((part, i) => inputOf(recipe, treatment, tensor, part, i, report));
+  const parameters = resolve(recipe, treatment, tensor, undefined, report);
+  checkTask(recipe, treatment, tensor, inputs, parameters, report);
   if (!isFloat(dtype)) throw new TypeError(`tensor ${output.name} is not floating point`);
   const [input] = inputs;
   const untouched =
-    recipe.method.id === "passthrough" &&
-    (input?.parameters.scale ?? null) === null &&
-    input?.dtype === dtype &&
-    input.lora === undefined &&
-    input.rows === undefined;
+    method.id === "passthrough" && (input?.parameters.scale ?? null) === null && input?.dtype === dtype && input.lora === undefined && input.rows === undefined;
   if (untouched) return { kind: "copy", ...place, dtype, source: reference(primary.entry, shape) };
-  return { kind: "merge", ...place, dtype, method: recipe.method.id, inputs, parameters };
+  return { kind: "merge", ...place, dtype, method: method.id, inputs, parameters };
 }
 
 /** Only floats are converted; unset, the base's dtype stays. */
@@ -56,9 +55,9 @@ function reference({ name, file, offset, dtype }: TensorEntry, shape: readonly n
   return { name, file, offset, byteLength: elementCount(shape) * DTYPE_BYTES[dtype], dtype, shape };
 }
 
-function inputOf(recipe: Recipe, tensor: MatchedTensor, part: FoundPart, index: number, report: ReportOnce): InputRef {
+function inputOf(recipe: Recipe, treatment: Treatment, tensor: MatchedTensor, part: FoundPart, index: number, report: ReportOnce): InputRef {
   const dtype = part.entry.dtype as FloatDType;
-  const parameters = resolve(recipe, tensor, part, report);
+  const parameters = resolve(recipe, treatment, tensor, part, report);
   const { source, modelIndex } = part;
   const lora = part.entry.lora === undefined ? {} : { lora: part.entry.lora };
   const rows = tensor.rows?.[index];
@@ -67,19 +66,26 @@ function inputOf(recipe: Recipe, tensor: MatchedTensor, part: FoundPart, index: 
 }
 
 /** Parameters of one input, or without a part those of the whole merge. */
-function resolve(recipe: Recipe, { output }: MatchedTensor, part: FoundPart | undefined, report: ReportOnce): Readonly<Record<string, number | null>> {
-  const { method } = recipe;
+function resolve(
+  recipe: Recipe,
+  treatment: Treatment,
+  { output }: MatchedTensor,
+  part: FoundPart | undefined,
+  report: ReportOnce,
+): Readonly<Record<string, number | null>> {
+  const { method } = treatment;
   const specs = method.parameters.filter(({ scope }) => scope === (part === undefined ? "global" : "model"));
-  const above: ParameterSettings[] = [output.slice.parameters, output.module.parameters, recipe.parameters];
-  const levels = part === undefined ? above : [part.source.parameters, ...above];
+  const first: ParameterSettings[] = treatment.parameters === undefined ? [] : [treatment.parameters];
+  const above = [output.slice.parameters, output.module.parameters, recipe.parameters];
+  const levels = [...first, ...(part === undefined ? [] : [part.source.parameters]), ...above];
   const optional = part?.source.isBase === true && method.base !== "none";
   const { values, problems } = resolveParameters(specs, levels, part?.name ?? output.name, output.position, optional);
-  for (const problem of problems) report(`${problem.spec.name} ${part?.modelIndex}`, parameterDiagnostic(recipe, output.name, part, problem));
+  for (const problem of problems) report(`${problem.spec.name} ${part?.modelIndex}`, parameterDiagnostic(recipe, treatment, output.name, part, problem));
   return values;
 }
 
-function parameterDiagnostic(recipe: Recipe, tensor: string, part: FoundPart | undefined, { spec, value }: ParameterProblem): Diagnostic {
-  const place = { severity: "error", file: recipe.file, range: part?.source.range ?? recipe.methodRange } as const;
+function parameterDiagnostic(recipe: Recipe, treatment: Treatment, tensor: string, part: FoundPart | undefined, { spec, value }: ParameterProblem): Diagnostic {
+  const place = { severity: "error", file: recipe.file, range: treatment.override?.range ?? part?.source.range ?? recipe.methodRange } as const;
   const whose = part === undefined ? "" : ` of ${part.source.model.text}`;
   const legal = legalValues(spec);
   if (value !== undefined)
@@ -94,12 +100,19 @@ function parameterDiagnostic(recipe: Recipe, tensor: string, part: FoundPart | u
   return { code: "missing-parameter", ...place, message, expected: legal, remedy: "add a condition without a filter" };
 }
 
-function checkTask(recipe: Recipe, { output, shape }: MatchedTensor, refs: readonly InputRef[], parameters: MergeJob["parameters"], report: ReportOnce): void {
-  const needed = recipe.method.parameters.filter((p) => p.default === undefined && p.scope === "model");
-  if (recipe.method.check === undefined || refs.some((ref) => needed.some((p) => !(p.name in ref.parameters)) && !ref.isBase)) return;
+function checkTask(
+  recipe: Recipe,
+  { method, methodRange }: Treatment,
+  { output, shape }: MatchedTensor,
+  refs: readonly InputRef[],
+  parameters: MergeJob["parameters"],
+  report: ReportOnce,
+): void {
+  const needed = method.parameters.filter((p) => p.default === undefined && p.scope === "model");
+  if (method.check === undefined || refs.some((ref) => needed.some((p) => !(p.name in ref.parameters)) && !ref.isBase)) return;
   const inputs: MergeInput[] = refs.map(({ model, modelIndex, isBase, parameters }, index) => ({ index, model, modelIndex, isBase, parameters }));
   const task = { name: output.name, shape, inputs, base: inputs.find((i) => i.isBase), others: inputs.filter((i) => !i.isBase), parameters };
-  const problem = recipe.method.check(task);
+  const problem = method.check(task);
   if (problem !== undefined)
-    report(problem.code, { severity: "error", file: recipe.file, range: recipe.methodRange, notes: [`at tensor ${output.name}`], ...problem });
+    report(problem.code, { severity: "error", file: recipe.file, range: methodRange, notes: [`at tensor ${output.name}`], ...problem });
 }

@@ -57,7 +57,7 @@ function refuseEmpty(checkpoint: Checkpoint, recipe: Recipe, { text, range }: Mo
 
 /** Packed weights may be passed on as they are, but arithmetic on their bytes would be nonsense. */
 function refusePacked({ tensors }: Checkpoint, recipe: Recipe, { text, range }: ModelReference, report: (d: Diagnostic) => void): boolean {
-  if (recipe.method.id === "passthrough" && !scales(recipe)) return true;
+  if ([recipe, ...recipe.overrides].every(({ method }) => method.id === "passthrough") && !scales(recipe)) return true;
   const name = [...tensors.keys()].find((tensor) => packedTensor(tensor) !== undefined);
   if (name === undefined) return true;
   report({
@@ -73,9 +73,10 @@ function refusePacked({ tensors }: Checkpoint, recipe: Recipe, { text, range }: 
   return false;
 }
 
-function scales({ parameters, modules }: Recipe): boolean {
+function scales({ parameters, overrides, modules }: Recipe): boolean {
   const levels = [
     parameters,
+    ...overrides.map((override) => override.parameters),
     ...modules.flatMap((m) => [m.parameters, ...m.slices.flatMap((s) => [s.parameters, ...s.sources.map((source) => source.parameters)])]),
   ];
   return levels.some((level) => level.has("scale"));

@@ -16,6 +16,7 @@ import type { MergePlan, TensorJob, TokenizerPlan } from "./plan.ts";
 import { planHash, sha256 } from "./plan-hash.ts";
 import { isTokenizerFile, planTokenizer, specialTokenChanges } from "./plan-tokenizer.ts";
 import { travellingFiles } from "./side-files.ts";
+import { treatTensors } from "./treat-tensors.ts";
 
 export interface PlanOptions {
   /** Key of all random numbers of the merge. */
@@ -48,7 +49,8 @@ export async function planMerge(
   if (models === undefined) return { diagnostics };
   const vocabulary = await outputVocabulary(recipe, models, report);
   if (failed()) return { diagnostics };
-  const { tensors, stacking } = outputTensors(recipe, models.checkpoints, report);
+  const { tensors: all, stacking } = outputTensors(recipe, models.checkpoints, report);
+  const tensors = treatTensors(recipe, all, report);
   if (failed()) return { diagnostics };
   const { matched, untied } = matchInputs(recipe, tensors, vocabulary, report);
   if (failed()) return { diagnostics };

@@ -1,18 +1,37 @@
 // What a readable recipe can still get wrong without a look at the models: bases, numbers of models, missing parameters.
-import type { Reader } from "./reader.ts";
+import type { MergeMethod } from "../methods/method.ts";
+import { type Reader, suggestion } from "./reader.ts";
 import type { ParameterSettings, Recipe, RecipeModule, RecipeSlice, RecipeSource } from "./recipe.ts";
+import { type Treatment, takesPart, treatmentBy } from "./treatment.ts";
 
 export function checkRecipe(reader: Reader, recipe: Recipe): void {
-  for (const module of recipe.modules)
-    for (const slice of module.slices) {
-      if (!checkBase(reader, recipe, slice)) return;
-      checkCount(reader, recipe, slice);
-      checkDuplicates(reader, slice);
-      checkGiven(reader, recipe, module, slice);
-    }
+  for (const override of [undefined, ...recipe.overrides]) {
+    const treatment = treatmentBy(recipe, override);
+    checkModels(reader, recipe, treatment);
+    for (const module of recipe.modules)
+      for (const whole of module.slices) {
+        if (override === undefined) checkDuplicates(reader, whole);
+        const slice = { ...whole, sources: whole.sources.filter((source) => takesPart(treatment, source)), range: override?.range ?? whole.range };
+        if (!checkBase(reader, treatment, slice)) return;
+        checkCount(reader, treatment, slice);
+        checkGiven(reader, recipe, treatment, module, slice);
+      }
+  }
 }
 
-function checkBase(reader: Reader, { method, methodRange }: Recipe, slice: RecipeSlice): boolean {
+/** Models that an override names must be among those of the recipe. */
+function checkModels(reader: Reader, recipe: Recipe, { override }: Treatment): void {
+  const known = recipe.modules.flatMap(({ slices }) => slices.flatMap(({ sources }) => sources.map(({ model }) => model.text)));
+  for (const { text, range } of override?.models ?? [])
+    if (!known.includes(text) && text !== recipe.base?.text)
+      reader.report("override-model", "this model is not one of those that are merged", range, {
+        found: text,
+        expected: [...new Set(known)].join(", "),
+        ...suggestion(text, known, range),
+      });
+}
+
+function checkBase(reader: Reader, { method, methodRange }: Treatment, slice: RecipeSlice): boolean {
   if (method.base === "none" || method.base === "optional" || slice.sources.some(({ isBase }) => isBase)) return true;
   reader.report("missing-base", `${method.id} needs a base model`, methodRange, {
     found: "no base_model",
@@ -22,7 +41,7 @@ function checkBase(reader: Reader, { method, methodRange }: Recipe, slice: Recip
   return false;
 }
 
-function checkCount(reader: Reader, { method }: Recipe, slice: RecipeSlice): void {
+function checkCount(reader: Reader, { method }: Treatment, slice: RecipeSlice): void {
   const { min, max } = method.models;
   const besides = method.base === "none" ? slice.sources : slice.sources.filter(({ isBase }) => !isBase);
   if (besides.length >= min && besides.length <= max) return;
@@ -49,23 +68,25 @@ function checkDuplicates(reader: Reader, { sources }: RecipeSlice): void {
 }
 
 /** Reports required parameters that no level gives; conditions that leave out some tensors are found while planning. */
-function checkGiven(reader: Reader, recipe: Recipe, module: RecipeModule, slice: RecipeSlice): void {
-  const above = [slice.parameters, module.parameters, recipe.parameters];
+function checkGiven(reader: Reader, recipe: Recipe, treatment: Treatment, module: RecipeModule, slice: RecipeSlice): void {
+  const { method, methodRange, parameters } = treatment;
+  const first = parameters === undefined ? [] : [parameters];
+  const above = [...first, slice.parameters, module.parameters, recipe.parameters];
   const given = (name: string, levels: readonly ParameterSettings[]) => levels.some((level) => level.has(name));
-  for (const { name, scope, doc } of recipe.method.parameters.filter((p) => p.default === undefined)) {
-    if (scope === "global" && !given(name, above)) reportMissing(reader, recipe, name, doc, recipe.methodRange);
+  for (const { name, scope, doc } of method.parameters.filter((p) => p.default === undefined)) {
+    if (scope === "global" && !given(name, above)) reportMissing(reader, method, name, doc, methodRange);
     if (scope === "model")
-      for (const source of needy(recipe, slice))
-        if (!given(name, [source.parameters, ...above])) reportMissing(reader, recipe, name, doc, source.range, source);
+      for (const source of needy(method, slice))
+        if (!given(name, [source.parameters, ...above])) reportMissing(reader, method, name, doc, treatment.override?.range ?? source.range, source);
   }
 }
 
 /** The sources that need their own parameters: the base does not where it is only the origin of differences. */
-function needy({ method }: Recipe, { sources }: RecipeSlice): readonly RecipeSource[] {
+function needy(method: MergeMethod, { sources }: RecipeSlice): readonly RecipeSource[] {
   return method.base === "none" ? sources : sources.filter(({ isBase }) => !isBase);
 }
 
-function reportMissing(reader: Reader, { method }: Recipe, name: string, doc: string, range: RecipeSource["range"], source?: RecipeSource): void {
+function reportMissing(reader: Reader, method: MergeMethod, name: string, doc: string, range: RecipeSource["range"], source?: RecipeSource): void {
   reader.report("missing-parameter", `${method.id} needs ${name}${source === undefined ? "" : ` for ${source.model.text}`}`, range, {
     expected: `${name}: ${doc.charAt(0).toLowerCase()}${doc.slice(1).replace(/\.$/, "")}`,
     remedy: `add ${name} under parameters`,

@@ -1,13 +1,14 @@
 // The value of a parameter for one tensor: conditions pick a gradient by name, the gradient is read at the layer's place.
 import type { ParameterSetting } from "./recipe.ts";
+import { fits } from "./tensor-pattern.ts";
 
 /**
- * @param tensorName decides between conditions: a filter fits a name that contains it (case-sensitive), `*` fits all
+ * @param tensorName decides between conditions
  * @param position place of the tensor's layer among the layers of its slice, 0 the first and 1 the last
  * @returns undefined if no condition fits; the parameter then counts as unset at this level
  */
 export function evaluateParameter(setting: ParameterSetting, tensorName: string, position: number): number | undefined {
-  const fitting = setting.conditions.find(({ filter }) => filter === undefined || filter === "*" || tensorName.includes(filter));
+  const fitting = setting.conditions.find((condition) => fits(condition, tensorName));
   return fitting === undefined ? undefined : valueAt(fitting.values, position);
 }
 

@@ -1,10 +1,9 @@
 // Recipe text -> Recipe. Reads the YAML that mergekit reads, and says what mergekit passes over in silence.
 import type { Diagnostic, SourceRange } from "../diagnostics.ts";
 import type { FloatDType } from "../formats/dtypes.ts";
-import type { MergeMethod } from "../methods/method.ts";
-import { findMethod, methods } from "../methods/registry.ts";
 import { checkRecipe } from "./check-recipe.ts";
 import { exactlyOne, type InputContext, LAYOUTS, readInputs, readReference } from "./read-models.ts";
+import { readMethod, readOverrides } from "./read-overrides.ts";
 import { readParameters } from "./read-parameters.ts";
 import { readChatTemplate, readTokenizer } from "./read-tokenizer.ts";
 import { type Field, type Fields, type KnownKeys, Reader, suggestion } from "./reader.ts";
@@ -12,7 +11,7 @@ import type { Recipe } from "./recipe.ts";
 import { parseYaml } from "./yaml-source.ts";
 
 const RECIPE_KEYS: KnownKeys = {
-  keys: ["merge_method", ...LAYOUTS, "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source", "tokenizer", "chat_template"],
+  keys: ["merge_method", ...LAYOUTS, "base_model", "parameters", "overrides", "dtype", "out_dtype", "tokenizer_source", "tokenizer", "chat_template"],
   ignored: { name: "names are for files of several recipes" },
 };
 
@@ -52,9 +51,12 @@ function readRecipe(reader: Reader, fields: Fields, { text, file, start }: { tex
   const method = readMethod(reader, methodField, start);
   const baseField = fields.get("base_model");
   const base = baseField?.value === undefined ? undefined : readReference(reader, baseField.value, "base_model", baseField.keyRange);
-  const context: InputContext = { reader, method, base };
+  const overrides = readOverrides(reader, fields.get("overrides"), method);
+  const needsBase = [method, ...overrides.map((override) => override.method)].some((m) => m !== undefined && m.base !== "none");
+  const context: InputContext = { reader, method, base, needsBase };
   const modules = exactlyOne(reader, fields, LAYOUTS, "a recipe", start) ? readInputs(context, fields, fields.get("models")?.keyRange ?? start) : [];
   const rest = {
+    overrides,
     parameters: readParameters(reader, fields.get("parameters"), method, "above"),
     dtype: readDType(reader, fields.get("dtype")),
     outDtype: readDType(reader, fields.get("out_dtype")),
@@ -66,21 +68,6 @@ function readRecipe(reader: Reader, fields: Fields, { text, file, start }: { tex
   // With a mention that could not be read, counts and missing values would only repeat its error.
   if (!reader.failed) checkRecipe(reader, recipe);
   return recipe;
-}
-
-function readMethod(reader: Reader, field: Field | undefined, start: SourceRange): MergeMethod | undefined {
-  const names = methods.map(({ id }) => id);
-  if (field === undefined) {
-    reader.report("missing-key", "the recipe has no merge_method", start, { expected: names.join(", ") });
-    return undefined;
-  }
-  const name = reader.text(field.value, "merge_method", field.keyRange);
-  if (name === undefined || field.value === undefined) return undefined;
-  const method = findMethod(name);
-  const range = reader.rangeOf(field.value);
-  if (method === undefined)
-    reader.report("unknown-method", "there is no such merge method", range, { found: name, expected: names.join(", "), ...suggestion(name, names, range) });
-  return method;
 }
 
 function readDType(reader: Reader, field: Field | undefined): FloatDType | undefined {

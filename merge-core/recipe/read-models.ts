@@ -25,6 +25,8 @@ export interface InputContext {
   /** Undefined if the recipe names no known method. */
   readonly method: MergeMethod | undefined;
   readonly base: ModelReference | undefined;
+  /** Some tensors are merged by a method that has use for a base. */
+  readonly needsBase: boolean;
 }
 
 /** The recipe's modules; `fields` holds the keys of the recipe. */
@@ -137,11 +139,11 @@ function readLayers(reader: Reader, field: Field | undefined, place: SourceRange
 }
 
 /** Adds the base as one more source where the method needs it and the list lacks it; marks only its first mention as the base. */
-function withBase({ method }: InputContext, sources: readonly RecipeSource[], base: ModelReference | undefined): RecipeSource[] {
+function withBase({ needsBase }: InputContext, sources: readonly RecipeSource[], base: ModelReference | undefined): RecipeSource[] {
   const place = sources.findIndex(({ isBase }) => isBase);
   const marked = sources.map((source, i) => ({ ...source, isBase: i === place }));
-  if (base === undefined || place >= 0 || method === undefined || method.base === "none") return marked;
-  return [...marked, { model: base, isBase: true, layers: sources[0]?.layers, parameters: new Map(), range: base.range }];
+  if (base === undefined || place >= 0 || !needsBase) return marked;
+  return [...marked, { model: base, isBase: true, implied: true, layers: sources[0]?.layers, parameters: new Map(), range: base.range }];
 }
 
 /** A model reference in its text or its map form. */

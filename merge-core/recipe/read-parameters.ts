@@ -3,6 +3,7 @@ import { isMap, isSeq, type Node } from "yaml";
 import type { SourceRange } from "../diagnostics.ts";
 import type { MergeMethod, ParameterSpec } from "../methods/method.ts";
 import { methods } from "../methods/registry.ts";
+import { FILTER_KEYS, readFilter } from "./read-filter.ts";
 import { describe, type Field, numberIn, type Reader, suggestion } from "./reader.ts";
 import type { Condition, ParameterSetting, ParameterSettings } from "./recipe.ts";
 import { isLegal, legalValues } from "./resolve-parameters.ts";
@@ -56,14 +57,13 @@ function readSetting(reader: Reader, { value, key, keyRange }: Field, spec: Para
 }
 
 function readCondition(reader: Reader, node: Node, name: string, place: SourceRange, spec: ParameterSpec): Condition | undefined {
-  const fields = reader.fields(node, `a condition of ${name}`, place, { keys: ["filter", "value"] });
+  const fields = reader.fields(node, `a condition of ${name}`, place, { keys: [...FILTER_KEYS, "value"] });
   if (fields === undefined) return undefined;
-  const filter = fields.get("filter");
-  const text = filter?.value === undefined ? undefined : reader.text(filter.value, "filter", filter.keyRange);
+  const filter = readFilter(reader, fields, `a condition of ${name}`);
   const value = fields.get("value");
   if (value === undefined) reader.report("missing-key", `a condition of ${name} has no value`, reader.rangeOf(node), { expected: "filter and value" });
   const values = value === undefined ? undefined : readValues(reader, value.value, name, value.keyRange, spec);
-  return values === undefined ? undefined : { filter: text, values };
+  return values === undefined ? undefined : { ...filter, values };
 }
 
 /** A number, or a list of them. */

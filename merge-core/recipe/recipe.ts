@@ -2,6 +2,7 @@
 import type { SourceRange } from "../diagnostics.ts";
 import type { FloatDType } from "../formats/dtypes.ts";
 import type { MergeMethod } from "../methods/method.ts";
+import type { TensorFilter } from "./tensor-pattern.ts";
 
 /** A model as the recipe names it: `path[@revision][+adapter[@revision]]`. */
 export interface ModelReference {
@@ -13,9 +14,8 @@ export interface ModelReference {
   readonly range: SourceRange;
 }
 
-/** Values for the tensors whose names contain `filter` (all tensors without one); several values are a gradient over the layers. */
-export interface Condition {
-  readonly filter: string | undefined;
+/** Values for the tensors that fit; several values are a gradient over the layers. */
+export interface Condition extends TensorFilter {
   readonly values: readonly number[];
 }
 
@@ -31,6 +31,8 @@ export type ParameterSettings = ReadonlyMap<string, ParameterSetting>;
 export interface RecipeSource {
   readonly model: ModelReference;
   readonly isBase: boolean;
+  /** The base, which the recipe names only as `base_model`: no input of methods without a base. */
+  readonly implied?: boolean;
   /** Half-open; absent for all layers of a whole model. */
   readonly layers: readonly [number, number] | undefined;
   readonly parameters: ParameterSettings;
@@ -77,6 +79,17 @@ export interface TokenizerRequest {
   readonly range: SourceRange;
 }
 
+/** Another treatment of some tensors. */
+export interface MethodOverride extends TensorFilter {
+  readonly method: MergeMethod;
+  readonly methodRange: SourceRange;
+  /** Go before all others for these tensors. */
+  readonly parameters: ParameterSettings;
+  /** The models that take part, besides a base that the method needs; absent for all. */
+  readonly models: readonly ModelReference[] | undefined;
+  readonly range: SourceRange;
+}
+
 export interface Recipe {
   /** The path as the user gave it. */
   readonly file: string;
@@ -86,6 +99,8 @@ export interface Recipe {
   readonly base: ModelReference | undefined;
   readonly modules: readonly RecipeModule[];
   readonly parameters: ParameterSettings;
+  /** The first that fits a tensor decides. */
+  readonly overrides: readonly MethodOverride[];
   readonly dtype: FloatDType | undefined;
   readonly outDtype: FloatDType | undefined;
   readonly tokenizer: TokenizerRequest | undefined;

@@ -33,6 +33,7 @@ function recipeProperties(): Schema {
     slices: list({ $ref: "#/definitions/slice" }, "Output layers from bottom to top, each slice made from a range of layers of its sources."),
     modules: { type: "object", description: "Parts of a model, each with its own models or slices.", additionalProperties: { $ref: "#/definitions/module" } },
     base_model: { ...reference, description: "The model the others were fine-tuned from; also the source of config and tokenizer." },
+    overrides: list({ $ref: "#/definitions/override" }, "Another method, other parameters or models for some tensors; the first that fits decides."),
     parameters: { ...parameters, description: "Values for all models; a slice's or a model's own values go first." },
     dtype: { ...dtype, description: "Type the result is saved in. The arithmetic is float32 in any case." },
     out_dtype: { ...dtype, description: "Type the result is saved in; goes before dtype." },
@@ -85,6 +86,16 @@ function definitions(): Schema {
         parameters,
       },
     },
+    override: {
+      type: "object",
+      additionalProperties: false,
+      properties: {
+        ...FILTER_PROPERTIES,
+        merge_method: { enum: methods.map(({ id }) => id), description: "Without it, the recipe's method." },
+        parameters: { ...parameters, description: "Values for these tensors; they go before all others." },
+        models: list(reference, "The models that take part; without it, all."),
+      },
+    },
     token: {
       type: ["object", "null"],
       additionalProperties: false,
@@ -107,6 +118,13 @@ function tokenSource(reference: Schema): Schema {
   return { anyOf: [reference, zero, { type: "object", required: ["kind", "model"], additionalProperties: false, properties, oneOf }] };
 }
 
+const FILTER_PROPERTIES = {
+  filter: { type: "string", description: "Text that the tensor's name contains; glob: and re: before a pattern." },
+  glob: { type: "string", description: "Pattern for the whole name: * any letters, ? one, [0-3] one of a set, {a,b} either." },
+  regex: { type: "string", description: "Regular expression for any part of the name." },
+  exclude: { oneOf: [{ type: "string" }, { type: "array", items: { type: "string" } }], description: "Patterns of names that are left out." },
+};
+
 /** Every parameter of every method; text tells which methods take it and what it means there. */
 function parameterProperties(): Schema {
   const names = [...new Set(methods.flatMap((m) => m.parameters.map((p) => p.name)))];
@@ -119,7 +137,7 @@ function parameterSchema(name: string): Schema {
   for (const { method, spec } of uses) meanings.set(meaning(spec), [...(meanings.get(meaning(spec)) ?? []), method.id]);
   const value = uses.some(({ spec }) => spec.type === "flag") ? { type: ["boolean", "number"] } : { type: "number" };
   const values = { oneOf: [value, { type: "array", minItems: 1, items: value }] };
-  const condition = { type: "object", required: ["value"], additionalProperties: false, properties: { filter: { type: "string" }, value: values } };
+  const condition = { type: "object", required: ["value"], additionalProperties: false, properties: { ...FILTER_PROPERTIES, value: values } };
   return {
     description: [...meanings].map(([text, ids]) => `${ids.join(", ")}: ${text}`).join("\n\n"),
     oneOf: [...values.oneOf, condition, { type: "array", minItems: 1, items: condition }],
