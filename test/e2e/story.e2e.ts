@@ -141,7 +141,7 @@ describe("the first hour", function () {
   it("shows the log of its runs, and the recipe of one", async () => {
     await command(page, "Weightsmith: Show Log");
     // This server is without the native logger that would put text there.
-    await page.locator(".part.panel select option:checked", { hasText: "Weightsmith" }).waitFor({ state: "attached" });
+    await page.locator(".part.panel select option:checked", { hasText: "Weightsmith" }).first().waitFor({ state: "attached" });
     await command(page, "View: Close All Editors");
     await row(/merge mine/).click({ button: "right" });
     await page.locator(".monaco-menu").getByText("Open Recipe of Run").click();
