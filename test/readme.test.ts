@@ -22,6 +22,10 @@ describe("README", () => {
 
   it("gives a reason for every run-time dependency", () => {
     const groups = Object.keys(manifest.dependencies).map((name) => (name.startsWith("d3-") ? "d3" : name));
-    for (const name of new Set(groups)) assert.ok(readme.split("\n").some((line) => line.startsWith("|") && line.includes(`\`${name}`)), `no row for ${name}`);
+    for (const name of new Set(groups))
+      assert.ok(
+        readme.split("\n").some((line) => line.startsWith("|") && line.includes(`\`${name}`)),
+        `no row for ${name}`,
+      );
   });
 });
