@@ -30,8 +30,11 @@ export interface TensorTask {
   /** An integer in [0, 2^53). */
   readonly seed: number;
   readonly inputs: readonly TensorPlace[];
-  /** With a file, elements are written at `offset` (the file is made if missing, never truncated); else `write` returns the bytes. */
-  readonly output: { readonly dtype: FloatDType; readonly file?: string; readonly offset?: number };
+  /**
+   * With a file, elements are written at `offset` (the file is made if missing, never truncated); else `write` returns the bytes:
+   * those given, or new ones. Given ones may be an input's of the same width, whose elements are then replaced.
+   */
+  readonly output: { readonly dtype: FloatDType; readonly file?: string; readonly offset?: number; readonly bytes?: Uint8Array<SharedArrayBuffer> | undefined };
   /** What this tensor may use of the shared memory. */
   readonly memoryBytes: number;
   /** Bytes of one tile of the widest input; rounded down to whole blocks of 4096 elements. */
@@ -116,8 +119,8 @@ class PoolTensorEngine implements OpenTensor {
   }
 
   async write(expr: Expr): Promise<WriteResult> {
-    const { dtype, file, offset = 0 } = this.#task.output;
-    const bytes = file === undefined ? sharedBytes(this.size * DTYPE_BYTES[dtype]) : undefined;
+    const { dtype, file, offset = 0, bytes: given } = this.#task.output;
+    const bytes = file === undefined ? (given ?? sharedBytes(this.size * DTYPE_BYTES[dtype])) : undefined;
     const store = bytes === undefined ? this.#open(file as string, offset, true) : { bytes };
     const { nonFinite } = await this.#run([{ kind: "store", x: expr, dtype }], { dtype, store }, 0, this.size);
     return bytes === undefined ? { nonFinite } : { nonFinite, bytes };

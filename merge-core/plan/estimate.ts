@@ -24,10 +24,10 @@ export function estimate(jobs: readonly TensorJob[], bytesToWrite: number, memor
   };
 }
 
-/** Adapted inputs stay in memory as float32 while they are merged; one more of them while it is made. */
+/** Adapted inputs are in memory as float32 while they are merged. */
 export function foldedBytes(job: TensorJob): number {
   const adapted = job.kind === "copy" ? [] : job.inputs.filter(({ lora }) => lora !== undefined);
-  return adapted.length === 0 ? 0 : (adapted.length + 1) * elementCount(job.shape) * 4;
+  return adapted.length * elementCount(job.shape) * 4;
 }
 
 const inputBytes = (job: TensorJob): number => (job.kind === "copy" ? job.source.byteLength : job.inputs.reduce((sum, input) => sum + input.byteLength, 0));

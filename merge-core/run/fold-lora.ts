@@ -10,6 +10,7 @@ import { throwIfCancelled } from "../diagnostics.ts";
 import { widenToFloat32 } from "../formats/dtype-codecs.ts";
 import { elementCount, isFloat } from "../formats/dtypes.ts";
 import type { InputRef } from "../plan/plan.ts";
+import { buffersOf } from "./shared-buffers.ts";
 
 /** A tensor, and what is added to it. */
 type FoldedRef = Pick<InputRef, "name" | "shape" | "dtype" | "file" | "offset" | "lora">;
@@ -23,7 +24,7 @@ export interface FoldContext {
 /** Bytes of the product computed at a time in the shared memory. */
 const BLOCK_BYTES = 8 * 2 ** 20;
 
-/** The inputs as the method reads them: files as they are, and adapted tensors in memory. */
+/** The inputs as the method reads them: files as they are, and adapted tensors in memory, until the pool's buffers are released. */
 export async function foldInputs(inputs: readonly FoldedRef[], context: FoldContext): Promise<TensorPlace[]> {
   const places: TensorPlace[] = [];
   for (const ref of inputs) places.push(ref.lora === undefined ? ref : { dtype: "F32", bytes: await foldInput(ref, ref.lora, context) });
@@ -31,24 +32,26 @@ export async function foldInputs(inputs: readonly FoldedRef[], context: FoldCont
 }
 
 async function foldInput(ref: FoldedRef, lora: LoraPatch, context: FoldContext): Promise<Uint8Array> {
-  const product = await multiply(ref.shape, lora, context);
-  const delta: TensorPlace = { dtype: "F32", bytes: new Uint8Array(product.buffer) };
-  const task = { name: ref.name, shape: ref.shape, seed: 0, inputs: [ref, delta], output: { dtype: "F32" as const } };
-  const engine = openTensorEngine(context.pool, { ...task, memoryBytes: context.memoryBytes, signal: context.signal });
+  // The product, and then, element by element in its place, the sum.
+  const bytes = buffersOf(context.pool).take(elementCount(ref.shape) * 4);
+  await multiply(bytes, ref.shape, lora, context);
+  const output = { dtype: "F32" as const, bytes };
+  const task = { name: ref.name, shape: ref.shape, seed: 0, inputs: [ref, output], output, memoryBytes: context.memoryBytes, signal: context.signal };
+  const engine = openTensorEngine(context.pool, task);
   try {
-    const values = await engine.values(add(input(0), scale(input(1), lora.scale)));
-    if (lora.magnitude !== undefined) setNorms(values, ref.shape, lora.transposed, readValues(lora.magnitude, context.pool));
-    return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    await engine.write(add(input(0), scale(input(1), lora.scale)));
   } finally {
     engine.close();
   }
+  if (lora.magnitude !== undefined)
+    setNorms(new Float32Array(bytes.buffer, 0, bytes.byteLength / 4), ref.shape, lora.transposed, readValues(lora.magnitude, context.pool));
+  return bytes;
 }
 
-/** B A, or its transpose, of the leading rows that make up `shape`; in blocks of rows. */
-async function multiply(shape: readonly number[], { a, b, transposed }: LoraPatch, { pool, signal }: FoldContext): Promise<Float32Array<SharedArrayBuffer>> {
+/** B A, or its transpose, of the leading rows that make up `shape`, into `out`; in blocks of rows. */
+async function multiply(out: Uint8Array, shape: readonly number[], { a, b, transposed }: LoraPatch, { pool, signal }: FoldContext): Promise<void> {
   const [rows = 0, columns = 0] = shape;
   const [rank = 0, inputs = 0] = a.shape;
-  const out = new Float32Array(new SharedArrayBuffer(elementCount(shape) * 4));
   const blockRows = Math.max(1, Math.floor(BLOCK_BYTES / 4 / Math.max(1, columns)));
   const addresses = [readValues(a, pool), readValues(b, pool)].map((values) => place(values, pool));
   const [addressA = 0, addressB = 0] = addresses;
@@ -63,11 +66,10 @@ async function multiply(shape: readonly number[], { a, b, transposed }: LoraPatc
       const right = transposed ? { address: addressB, rowStride: 1, columnStride: rank } : { address: addressA, rowStride: inputs, columnStride: 1 };
       gemm(pool, { rows: count, columns, depth: rank, a: left, b: right, c: { address: block, rowStride: columns, columnStride: 1 } });
       const bytes = count * columns * 4;
-      new Uint8Array(out.buffer, first * columns * 4, bytes).set(bytesOf(pool.memory, block + bytes).subarray(block, block + bytes));
+      out.set(bytesOf(pool.memory, block + bytes).subarray(block, block + bytes), first * columns * 4);
       // Products block the thread; the event loop gets its turn between them.
       await new Promise((resume) => setImmediate(resume));
     }
-    return out;
   } finally {
     for (const address of [...addresses, block]) pool.arena.free(address);
   }

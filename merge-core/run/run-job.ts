@@ -2,13 +2,14 @@
 import type { TensorEngine } from "../compute/engine.ts";
 import { input } from "../compute/expr.ts";
 import type { ComputePool } from "../compute/pool.ts";
-import { openTensorEngine } from "../compute/tensor-engine.ts";
+import { type OpenTensor, openTensorEngine } from "../compute/tensor-engine.ts";
 import type { Diagnostic } from "../diagnostics.ts";
 import type { MergeInput, MergeTask } from "../methods/method.ts";
 import { findMethod } from "../methods/registry.ts";
 import type { MergeJob, TensorJob } from "../plan/plan.ts";
 import { copyTensor } from "./copy-tensor.ts";
 import { openInputs } from "./gather-rows.ts";
+import { buffersOf } from "./shared-buffers.ts";
 
 /** What every job of a run shares. */
 export interface JobContext {
@@ -27,7 +28,7 @@ export async function runJob(job: TensorJob, target: string, context: JobContext
   return nonFinite === 0 ? [] : [nonFiniteWarning(job.name, nonFinite, [job.source.name])];
 }
 
-/** Merges one tensor into a file, or without one into memory: `bytes` then holds the encoded tensor. */
+/** Merges one tensor into a file, or without one into memory: `bytes` then holds the encoded tensor until the next one is merged. */
 export async function mergeTensor(
   job: MergeJob,
   target: { readonly file: string; readonly offset: number } | undefined,
@@ -37,17 +38,20 @@ export async function mergeTensor(
   if (method === undefined) throw new Error(`the plan names an unknown method ${job.method}`);
   const warnings: Diagnostic[] = [];
   const share = outputShare(job, method.passes, onBytes);
-  const output = { dtype: job.dtype, ...target };
-  const inputs = await openInputs(job, { pool, memoryBytes, signal });
-  const engine = openTensorEngine(pool, { name: job.name, shape: job.shape, seed, inputs, output, memoryBytes, signal, onBytes: share.add });
+  const buffers = buffersOf(pool);
+  const output = { dtype: job.dtype, ...(target ?? { bytes: buffers.take(job.byteLength) }) };
+  let engine: OpenTensor | undefined;
   try {
+    const inputs = await openInputs(job, { pool, memoryBytes, signal });
+    engine = openTensorEngine(pool, { name: job.name, shape: job.shape, seed, inputs, output, memoryBytes, signal, onBytes: share.add });
     const expr = await method.merge(mergeTask(job, warnings), engine);
     const { nonFinite, bytes } = await engine.write(expr);
     share.finish();
     if (nonFinite > 0) warnings.push(nonFiniteWarning(job.name, nonFinite, await nonFiniteInputs(job, engine)));
     return bytes === undefined ? { warnings } : { warnings, bytes };
   } finally {
-    engine.close();
+    engine?.close();
+    buffers.release();
   }
 }
 
