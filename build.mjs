@@ -1,7 +1,7 @@
 // Builds everything that ships into dist/, and with --tests the tests, benchmarks and the zoo maker into out/.
 // One flat output folder each, so that a bundle finds its worker and its data beside itself.
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { build } from "esbuild";
@@ -17,30 +17,12 @@ function buildKernels() {
   const newest = Math.max(...[...sources, "build.mjs"].map((file) => statSync(file).mtimeMs));
   if (existsSync(target) && statSync(target).mtimeMs > newest) return;
   const asc = require.resolve("assemblyscript/bin/asc.js");
-  execFileSync(
-    process.execPath,
-    [
-      asc,
-      `${KERNELS}/index.ts`,
-      "--outFile",
-      target,
-      "-O3",
-      "--noAssert",
-      "--runtime",
-      "stub",
-      "--importMemory",
-      "--sharedMemory",
-      "--initialMemory",
-      "1",
-      "--maximumMemory",
-      "65536",
-      "--memoryBase",
-      "1024",
-      "--enable",
-      "simd,threads,bulk-memory",
-    ],
-    { stdio: "inherit" },
-  );
+  // Under a name of its own first: another build may be reading or writing the target.
+  const fresh = `${target}.${process.pid}`;
+  const limits = ["--initialMemory", "1", "--maximumMemory", "65536", "--memoryBase", "1024"];
+  const features = ["--noAssert", "--runtime", "stub", "--importMemory", "--sharedMemory", "--enable", "simd,threads,bulk-memory"];
+  execFileSync(process.execPath, [asc, `${KERNELS}/index.ts`, "--outFile", fresh, "-O3", ...features, ...limits], { stdio: "inherit" });
+  renameSync(fresh, target);
 }
 
 const node = {
