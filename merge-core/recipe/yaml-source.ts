@@ -110,7 +110,9 @@ function lineIndex(text: string): (offset: number, end: number) => SourceRange {
     }
     return [low, offset - (starts[low] ?? 0)];
   };
-  return (offset, end) => {
+  // The parser puts some errors one letter behind the end.
+  return (from, to) => {
+    const [offset, end] = [Math.min(from, text.length), Math.min(to, text.length)];
     const [line, column] = place(offset);
     const [endLine, endColumn] = place(Math.max(offset, end));
     return { line, column, endLine, endColumn, offset, end: Math.max(offset, end) };
