@@ -2,10 +2,13 @@
 import { join } from "node:path";
 import { type Diagnostic, inputError, WeightsmithError } from "../diagnostics.ts";
 import { modelOpener } from "../plan/open-model.ts";
-import { hasStages } from "../recipe/stages.ts";
+import type { MergePlan } from "../plan/plan.ts";
+import { hasStages, parseStages } from "../recipe/stages.ts";
 import { defaultMemoryBytes } from "../run/memory.ts";
-import { compareRebuilt } from "../run/rebuild.ts";
+import type { MergeProgress } from "../run/progress.ts";
+import { compareRebuilt, type RebuildOptions } from "../run/rebuild.ts";
 import { RECIPE_FILE } from "../run/side-files.ts";
+import { planAfterStages, type StagedRecipe } from "../run/stages.ts";
 import { type Verification, verifyOutput } from "../run/verify.ts";
 import { VERSION } from "../version.ts";
 import type { Command, CommandContext } from "./command.ts";
@@ -26,6 +29,7 @@ anything differs. The recipe's relative paths start in the current folder, or wh
   weightsmith verify ./merged --rebuild --models ./recipes`,
   options: [
     { name: "rebuild", type: "flag", doc: "merge again into memory and compare every byte" },
+    { name: "stages", type: "string", value: "FOLDER", doc: "for --rebuild of several recipes: where the results between are, or are made" },
     { name: "models", type: "string", value: "FOLDER", doc: "where relative model paths start: the folder of the recipe (default: OUT)" },
     DOWNLOAD,
     MEMORY,
@@ -68,21 +72,34 @@ async function rebuild(
   const { output, signal } = context;
   const file = join(out, RECIPE_FILE);
   if (recipe === undefined) throw inputError("output-recipe-differs", "there is no recipe to merge again", { file });
-  if (hasStages(recipe))
-    throw inputError("rebuild-stages", "a result of several recipes cannot be merged again without writing the results between", {
-      file,
-      remedy: "merge it again into another folder, and compare the sha256 sums in weightsmith.json",
-    });
   const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
+  const onProgress = (p: MergeProgress) => output.progress({ stage: "rebuild", done: p.bytesDone, total: p.bytesTotal, unit: "bytes", detail: p.tensor });
+  const options = { memoryBytes, threads: threads(args), signal, onProgress };
   const open = modelOpener(join(text(args, "models") ?? out, RECIPE_FILE), openerOptions(args, context));
-  const { plan } = await planText(recipe, file, open, { seed: manifest.seed, memoryBytes });
-  const differences = await compareRebuilt(plan, out, manifest, {
-    memoryBytes,
-    threads: threads(args),
-    signal,
-    onProgress: (p) => output.progress({ stage: "rebuild", done: p.bytesDone, total: p.bytesTotal, unit: "bytes", detail: p.tensor }),
-  });
+  const planOptions = { seed: manifest.seed, memoryBytes };
+  const plan = hasStages(recipe)
+    ? await planStaged(recipe, file, { open, options: planOptions }, text(args, "stages"), options)
+    : (await planText(recipe, file, open, planOptions)).plan;
+  const differences = await compareRebuilt(plan, out, manifest, options);
   return { tensors: plan.jobs.length, diagnostics: [...differences, ...otherVersion(file, manifest.weightsmith)] };
+}
+
+/** Of a file of several recipes only the output can do without a disk: what it is made from is merged into `folder`. */
+async function planStaged(
+  recipe: string,
+  file: string,
+  how: Pick<StagedRecipe, "open" | "options">,
+  folder: string | undefined,
+  options: RebuildOptions,
+): Promise<MergePlan> {
+  if (folder === undefined)
+    throw inputError("rebuild-stages", "a result of several recipes needs a folder for the results between", {
+      file,
+      remedy: "give --stages FOLDER; the folder of the merge will do",
+    });
+  const { stages, final, diagnostics } = parseStages(recipe, file);
+  if (stages === undefined || final === undefined) throw new WeightsmithError(diagnostics);
+  return planAfterStages({ stages, final, ...how }, folder, options);
 }
 
 function otherVersion(file: string, found: string): Diagnostic[] {

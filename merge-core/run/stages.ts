@@ -132,34 +132,39 @@ export interface StageRunOptions extends RunOptions {
 }
 
 /**
- * Carries out the stages that the output needs, one after the other. A result is kept under a name made from its plan and its inputs'
- * sizes and times, so that a later run uses it if, and only if, nothing it depends on has changed.
+ * Carries out the stages that the output needs, one after the other, and then the one that makes it.
+ * @param text the whole file, which the output carries: its recipe alone names models that are not there
  * @throws as `runMerge`, and WeightsmithError with what planning finds
  */
 export async function runStages(staged: StagedRecipe, text: string, options: StageRunOptions): Promise<MergeResult> {
   const folder = resolve(options.stagesFolder ?? `${options.out}.stages`);
+  const plan = await planAfterStages({ ...staged, final: { ...staged.final, recipe: { ...staged.final.recipe, text } } }, folder, options);
+  options.onStage?.("output", false);
+  const result = await runMerge(plan, options);
+  if (options.stagesFolder === undefined) await discardStages(folder);
+  return result;
+}
+
+/**
+ * The plan of the final stage, once the results that it needs are in `folder`. A result is kept under a name made from its plan and
+ * its inputs' sizes and times, so that a later run uses it if, and only if, nothing it depends on has changed.
+ */
+export async function planAfterStages(staged: StagedRecipe, folder: string, options: Omit<StageRunOptions, "out" | "stagesFolder">): Promise<MergePlan> {
   const diagnostics: Diagnostic[] = [];
   const produce = async (stage: Stage, open: OpenModel): Promise<Checkpoint> => {
     throwIfCancelled(options.signal);
     const plan = await planOne(staged, stage, open, diagnostics);
-    const place = join(folder, `${safeName(stage)}-${sha256(plan.planHash + (await fingerprintInputs(plan))).slice(0, 16)}`);
+    const place = join(resolve(folder), `${safeName(stage)}-${sha256(plan.planHash + (await fingerprintInputs(plan))).slice(0, 16)}`);
     const reused = await holds(place, plan);
     options.onStage?.(stage.name ?? "output", reused);
     await mkdir(folder, { recursive: true });
     if (!reused) await runMerge(plan, { ...options, out: place, overwrite: false });
     return openCheckpoint(place, options.signal === undefined ? {} : { signal: options.signal });
   };
-  const open = stageOpener(staged, produce);
-  // The output carries the whole file: its recipe alone names models that are not there.
-  const final = { ...staged.final, recipe: { ...staged.final.recipe, text } };
-  const plan = await planOne(staged, final, open, diagnostics).catch((error: unknown) => {
+  return planOne(staged, staged.final, stageOpener(staged, produce), diagnostics).catch((error: unknown) => {
     const errors = diagnostics.filter(({ severity }) => severity === "error");
     throw errors.length > 0 ? new WeightsmithError(errors) : error;
   });
-  options.onStage?.("output", false);
-  const result = await runMerge(plan, options);
-  if (options.stagesFolder === undefined) await discardStages(folder);
-  return result;
 }
 
 /** Deletes what bears a name that stages' results are given here, and the folder if that was all. */

@@ -24,7 +24,7 @@ function workshop(last = "b"): { folder: string; recipe: string } {
 }
 
 describe("weightsmith with a file of several recipes", () => {
-  it("plans, merges, verifies; rebuilding is refused in words", () => {
+  it("plans, merges, verifies, and merges again into memory where it is given room for the results between", () => {
     const { folder, recipe } = workshop();
     const planned = weightsmith("plan", recipe, "--json");
     assert.equal(planned.status, 0, planned.err);
@@ -45,7 +45,10 @@ describe("weightsmith with a file of several recipes", () => {
     const rebuilt = weightsmith("verify", out, "--rebuild");
     assert.equal(rebuilt.status, 2);
     assert.match(rebuilt.err, /error\[rebuild-stages\]/);
-    assert.deepEqual(readdirSync(folder).sort(), ["a", "b", "out", "recipe.yml"]);
+    const again = weightsmith("verify", out, "--rebuild", "--models", folder, "--stages", join(folder, "stages"), "--json", "--quiet");
+    assert.equal(again.status, 0, again.err);
+    assert.equal(JSON.parse(again.out).rebuiltTensors, 1);
+    assert.deepEqual(readdirSync(folder).sort(), ["a", "b", "out", "recipe.yml", "stages"]);
   });
 
   it("keeps results where it is told to, and finds them again", () => {
