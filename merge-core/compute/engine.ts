@@ -1,5 +1,6 @@
 // What a merge method may ask of the machine while it merges one tensor.
 import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
+import type { MatrixSpace } from "./linalg/matrix.ts";
 
 /**
  * One output tensor being merged: its inputs are open, nothing is computed yet. Each call reads the inputs once
@@ -20,6 +21,11 @@ export interface TensorEngine {
   selectLargest(items: readonly { readonly x: Expr; readonly keep: number }[]): Promise<MagnitudeSelection[]>;
   /** For each formula, how many elements have which upper 16 bits without the sign; bins ascend with magnitude, NaN is in the last. */
   magnitudeCounts(xs: readonly Expr[]): Promise<Float64Array[]>;
+  /**
+   * Memory and operations for whole matrices, for methods of the matrix kind; given back when `use` is done. Not bound by the memory
+   * budget: the method says what it needs.
+   */
+  withMatrices<T>(use: (space: MatrixSpace) => T | Promise<T>): Promise<T>;
   /** Elements [first, end) of a formula, in memory; all of them by default, so ask for whole tensors only where they are small. */
   values(expr: Expr, first?: number, end?: number): Promise<Float32Array>;
 }

@@ -36,7 +36,15 @@ export type Expr =
   /** One value for all elements of a row (which is as long as the last dimension), or of a column. */
   | { readonly op: "perRow" | "perColumn"; readonly values: Float32Array }
   /** Place of |a| in its row by ascending magnitude, 0 for the smallest and 1 for the largest; ties in index order; 0.5 in rows of one. */
-  | { readonly op: "rowRank"; readonly a: Expr };
+  | { readonly op: "rowRank"; readonly a: Expr }
+  /** Values computed elsewhere, one per element. */
+  | { readonly op: "given"; readonly values: Float32Array }
+  /**
+   * Elements taken in turns, in blocks of `block` in storage order: each of `vectors` takes its `count` largest by magnitude among those that
+   * none before it took, and where too few are left, its largest of the others. 1 where number `at` takes, else 0. A shorter
+   * last block gives its share, rounded up; ties go to the lowest index.
+   */
+  | { readonly op: "turns"; readonly vectors: readonly Expr[]; readonly at: number; readonly block: number; readonly count: number };
 
 /** Whole-tensor reductions, accumulated in float64 over fixed blocks in index order. */
 export type Reduction =
@@ -58,4 +66,5 @@ export const trim = (a: Expr, selection: MagnitudeSelection): Expr => ({ op: "tr
 export const perRow = (values: Float32Array): Expr => ({ op: "perRow", values });
 export const perColumn = (values: Float32Array): Expr => ({ op: "perColumn", values });
 export const rowRank = (a: Expr): Expr => ({ op: "rowRank", a });
+export const given = (values: Float32Array): Expr => ({ op: "given", values });
 export const bernoulli = (keep: Expr, stream: RandomStream): Expr => ({ op: "bernoulli", keep, stream });

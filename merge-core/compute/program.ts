@@ -140,6 +140,8 @@ class Builder {
       case "perRow":
       case "perColumn":
       case "rowRank":
+      case "given":
+      case "turns":
         throw new TypeError(`${expr.op} is no kernel operation; the tensor engine replaces it by an input`);
       default:
         return this.#apply(expr.op, [expr.a, expr.b]);

@@ -5,6 +5,7 @@ import type { FloatDType } from "../formats/dtypes.ts";
 import { elementCount } from "../formats/dtypes.ts";
 import type { TensorEngine } from "./engine.ts";
 import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
+import { plainSpace } from "./linalg/plain-space.ts";
 import { type RandomKey, randomKey, uniforms } from "./rng.ts";
 
 /** Elements whose partial result is rounded to one float64 before blocks are added in order. */
@@ -88,6 +89,10 @@ function compute(expr: Expr, env: ReferenceInputs, value: (x: Expr) => Float32Ar
       return fill((i) => expr.values[Math.floor(i / columnsOf(env))] as number);
     case "perColumn":
       return fill((i) => expr.values[i % columnsOf(env)] as number);
+    case "given":
+      return expr.values;
+    case "turns":
+      return turnsBySorting(expr.vectors.slice(0, expr.at + 1).map(value), expr.block, expr.count);
     case "rowRank":
       return rankRows(value(expr.a), columnsOf(env));
     case "bernoulli": {
@@ -104,6 +109,26 @@ function compute(expr: Expr, env: ReferenceInputs, value: (x: Expr) => Float32Ar
 }
 
 const columnsOf = ({ columns, size }: ReferenceInputs): number => columns ?? size;
+
+/** What the last of `vectors` takes, by sorting each block. */
+function turnsBySorting(vectors: readonly Float32Array[], block: number, keep: number): Float32Array {
+  const size = vectors[0]?.length ?? 0;
+  const taken = new Set<number>();
+  let own: number[] = [];
+  for (const vector of vectors) {
+    const keys = magnitudeKeys(vector);
+    own = [];
+    for (let start = 0; start < size; start += block) {
+      const indices = Array.from({ length: Math.min(block, size - start) }, (_, i) => start + i);
+      indices.sort((i, j) => Number(taken.has(i)) - Number(taken.has(j)) || (keys[j] as number) - (keys[i] as number) || i - j);
+      own.push(...indices.slice(0, Math.ceil((keep * indices.length) / block)));
+    }
+    for (const i of own) taken.add(i);
+  }
+  const mask = new Float32Array(size);
+  for (const i of own) mask[i] = 1;
+  return mask;
+}
 
 /** By sorting each row. */
 function rankRows(values: Float32Array, columns: number): Float32Array {
@@ -242,6 +267,7 @@ export function createReferenceEngine(task: {
     selectLargest: async (items) => items.map(({ x, keep }) => selectLargest(evaluate(x, env), keep)),
     magnitudeCounts: async (xs) => xs.map((x) => countMagnitudes(evaluate(x, env))),
     values: async (expr, first = 0, end = size) => evaluate(expr, env).slice(first, end),
+    withMatrices: async (use) => use(plainSpace()),
     write: (expr) => evaluate(expr, env),
   };
 }

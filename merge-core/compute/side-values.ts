@@ -3,8 +3,9 @@
 import type { Expr, Reduction } from "./expr.ts";
 import type { Sink } from "./program.ts";
 import { magnitudeKeys } from "./reference.ts";
+import { blockRange, takeTurns } from "./turns.ts";
 
-export type SideExpr = Extract<Expr, { readonly op: "perRow" | "perColumn" | "rowRank" }>;
+export type SideExpr = Extract<Expr, { readonly op: "perRow" | "perColumn" | "rowRank" | "given" | "turns" }>;
 
 /** The side values that the sinks' formulas use, not those inside the formulas that ranks are taken of. */
 export function sidesOf(sinks: readonly Sink[]): SideExpr[] {
@@ -20,7 +21,8 @@ export function sidesOf(sinks: readonly Sink[]): SideExpr[] {
   return [...sides];
 }
 
-const isSide = (x: Expr): x is SideExpr => x.op === "perRow" || x.op === "perColumn" || x.op === "rowRank";
+const SIDES: readonly Expr["op"][] = ["perRow", "perColumn", "rowRank", "given", "turns"];
+const isSide = (x: Expr): x is SideExpr => SIDES.includes(x.op);
 
 function childrenOf(x: Expr): readonly Expr[] {
   if (x.op === "linear") return x.terms.map((term) => term.x);
@@ -71,7 +73,13 @@ export async function fillSide(
     const end = Math.min(size, Math.ceil((first + target.length) / columns) * columns);
     const ranks = rowRanks(await values(side.a, start, end), columns);
     target.set(ranks.subarray(first - start, first - start + target.length));
-  } else if (side.op === "perRow") for (let i = 0; i < target.length; i++) target[i] = side.values[Math.floor((first + i) / columns)] as number;
+  } else if (side.op === "turns") {
+    const { start, end } = blockRange(side.block, first, first + target.length, size);
+    const vectors: Float32Array[] = [];
+    for (const x of side.vectors.slice(0, side.at + 1)) vectors.push(await values(x, start, end));
+    target.set(takeTurns(vectors, side.block, side.count).subarray(first - start, first - start + target.length));
+  } else if (side.op === "given") target.set(side.values.subarray(first, first + target.length));
+  else if (side.op === "perRow") for (let i = 0; i < target.length; i++) target[i] = side.values[Math.floor((first + i) / columns)] as number;
   else for (let i = 0; i < target.length; i++) target[i] = side.values[(first + i) % columns] as number;
 }
 

@@ -4,6 +4,8 @@ import { DTYPE_BYTES, elementCount, type FloatDType } from "../formats/dtypes.ts
 import type { TensorEngine } from "./engine.ts";
 import { type Expr, input as inputValue, type MagnitudeSelection, type Reduction } from "./expr.ts";
 import { joinPasses } from "./join-passes.ts";
+import type { MatrixSpace } from "./linalg/matrix.ts";
+import { poolSpace } from "./linalg/pool-space.ts";
 import { type PassInput, type PassResult, paddedBytes, runPass } from "./passes.ts";
 import type { ComputePool } from "./pool.ts";
 import type { Sink } from "./program.ts";
@@ -116,6 +118,15 @@ class PoolTensorEngine implements OpenTensor {
   async magnitudeCounts(xs: readonly Expr[]): Promise<Float64Array[]> {
     const { gathered } = await this.#statistics(xs.map((x) => ({ kind: "histogramHigh", x })));
     return [...gathered];
+  }
+
+  async withMatrices<T>(use: (space: MatrixSpace) => T | Promise<T>): Promise<T> {
+    const space = poolSpace(this.#pool);
+    try {
+      return await use(space);
+    } finally {
+      space.close();
+    }
   }
 
   async write(expr: Expr): Promise<WriteResult> {

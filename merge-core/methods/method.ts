@@ -73,6 +73,11 @@ export interface MergeMethod {
   readonly models: { readonly min: number; readonly max: number };
   /** How many times the inputs are read, statistics passes included, for the plan's estimate. */
   readonly passes: number;
+  /**
+   * Of the matrix kind: bytes that merging a tensor of this shape needs beside its inputs and output, whatever the budget.
+   * @param others models besides the base
+   */
+  workingBytes?(shape: readonly number[], others: number): number;
   /** Problems that the parameters alone show, without the data; found while planning, and a plan is refused for them. */
   check?(task: Omit<MergeTask, "warn">): Omit<Diagnostic, "severity"> | undefined;
   /** Element-wise result in terms of `input(i)`; may consult the engine for reductions. */

@@ -1,9 +1,13 @@
 // Every merge method, in the order in which they are listed to users.
 import { arceeFusion } from "./arcee-fusion.ts";
 import { breadcrumbs, breadcrumbsTies } from "./breadcrumbs.ts";
+import { cabs } from "./cabs.ts";
 import { dareLinear, dareTies } from "./dare.ts";
 import { della, dellaLinear } from "./della.ts";
+import { isoC } from "./iso-c.ts";
+import { isoCts } from "./iso-cts.ts";
 import { karcher } from "./karcher.ts";
+import { knots } from "./knots.ts";
 import { linear } from "./linear.ts";
 import type { MergeMethod } from "./method.ts";
 import { modelStock } from "./model-stock.ts";
@@ -11,15 +15,19 @@ import { multislerp } from "./multislerp.ts";
 import { nearswap } from "./nearswap.ts";
 import { nuslerp } from "./nuslerp.ts";
 import { passthrough } from "./passthrough.ts";
+import { pcb } from "./pcb.ts";
 import { ram, ramplusTl } from "./ram.ts";
 import { sce } from "./sce.ts";
 import { slerp } from "./slerp.ts";
 import { taskArithmetic } from "./task-arithmetic.ts";
 import { ties } from "./ties.ts";
+import { tsvM } from "./tsv-m.ts";
+import { wudi } from "./wudi.ts";
 
 export const methods: readonly MergeMethod[] = [
   ...[linear, slerp, nuslerp, multislerp, karcher],
   ...[taskArithmetic, ties, dareLinear, dareTies, della, dellaLinear, breadcrumbs, breadcrumbsTies, sce, modelStock],
+  ...[pcb, cabs, isoC, isoCts, tsvM, knots, wudi],
   ...[nearswap, arceeFusion, ram, ramplusTl, passthrough],
 ];
 

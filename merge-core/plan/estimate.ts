@@ -19,9 +19,18 @@ export function estimate(jobs: readonly TensorJob[], bytesToWrite: number, memor
   const largest = jobs.reduce((most, job) => Math.max(most, workingBytes(job)), 0);
   return {
     bytesToRead: jobs.reduce((sum, job) => sum + bytesRead(job, memoryBytes), 0),
-    peakMemoryBytes: Math.min(memoryBytes, largest) + jobs.reduce((most, job) => Math.max(most, foldedBytes(job)), 0) + FIXED_BYTES,
+    peakMemoryBytes: Math.min(memoryBytes, largest) + wholeMatrixBytes(jobs) + jobs.reduce((most, job) => Math.max(most, foldedBytes(job)), 0) + FIXED_BYTES,
     diskBytes: bytesToWrite + SMALL_FILES_BYTES,
   };
+}
+
+/** What the method needs for whole matrices beside the budget: the largest of any tensor. */
+export function wholeMatrixBytes(jobs: readonly TensorJob[]): number {
+  return jobs.reduce((most, job) => {
+    if (job.kind === "copy") return most;
+    const others = job.inputs.filter(({ isBase }) => !isBase).length;
+    return Math.max(most, findMethod(job.method)?.workingBytes?.(job.shape, others) ?? 0);
+  }, 0);
 }
 
 /** Adapted inputs are in memory as float32 while they are merged. */

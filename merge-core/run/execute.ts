@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { errorCode } from "../bytes/file-source.ts";
 import { createPool } from "../compute/pool.ts";
 import { type Diagnostic, throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
+import { wholeMatrixBytes } from "../plan/estimate.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { VERSION } from "../version.ts";
 import { Journal, type JournalEntry, type RunIdentity, readJournal, wholeLinesBytes } from "./journal.ts";
@@ -163,7 +164,7 @@ async function runJobs(
   const resumedBytes = plan.jobs.reduce((sum, job) => sum + (noted.has(job.name) ? job.byteLength : 0), 0);
   const totalBytes = plan.jobs.reduce((sum, job) => sum + job.byteLength, 0);
   const meter = new ProgressMeter(totalBytes, resumedBytes, options.onProgress);
-  const pool = createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes: memoryBytes + ARENA_SLACK_BYTES });
+  const pool = createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes: memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES });
   try {
     for (const [i, job] of plan.jobs.entries()) {
       const target = join(folder, plan.shards[job.shard]?.file ?? "");

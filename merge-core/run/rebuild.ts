@@ -8,6 +8,7 @@ import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
 import { createPool } from "../compute/pool.ts";
 import { type Diagnostic, throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES } from "../formats/dtypes.ts";
+import { wholeMatrixBytes } from "../plan/estimate.ts";
 import type { CopyJob, MergePlan, TensorJob } from "../plan/plan.ts";
 import { headerSha256 } from "./manifest.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
@@ -108,7 +109,7 @@ async function firstDifference(plan: MergePlan, stored: ReadonlyMap<string, Tens
     0,
     options.onProgress,
   );
-  const pool = createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes: memoryBytes + ARENA_SLACK_BYTES });
+  const pool = createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes: memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES });
   try {
     for (const job of plan.jobs) {
       throwIfCancelled(signal);

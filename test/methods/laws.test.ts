@@ -163,8 +163,8 @@ describe("sce", () => {
 });
 
 describe("the registry", () => {
-  it("has the field's twenty methods, each with distinct parameters and a default within its range", () => {
-    assert.equal(new Set(methods.map(({ id }) => id)).size, 20);
+  it("has each method once, with distinct parameters and a default within its range", () => {
+    assert.equal(new Set(methods.map(({ id }) => id)).size, methods.length);
     for (const { id, parameters } of methods) {
       assert.equal(new Set(parameters.map(({ name }) => name)).size, parameters.length, id);
       for (const spec of parameters) assert.ok(typeof spec.default !== "number" || isLegal(spec, spec.default), `${id} ${spec.name}`);

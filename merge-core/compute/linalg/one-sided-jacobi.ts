@@ -25,11 +25,21 @@ export function tournament(rows: number): [number, number][][] {
   return rounds;
 }
 
-/** @param rotate rotates the pairs of a round and gives the largest cosine it met @returns sweeps taken */
-export function sweepUntilOrthogonal(rows: number, rotate: (pairs: readonly [number, number][]) => number): number {
-  const rounds = tournament(rows);
+/**
+ * @param calls the pairs of a sweep, in lists that are rotated one after the other
+ * @param rotate rotates the pairs of a list, `first` of which stand in the lists before, and gives the largest cosine it met
+ * @returns sweeps taken
+ */
+export function sweepUntilOrthogonal(
+  calls: readonly (readonly [number, number][])[],
+  rotate: (pairs: readonly [number, number][], first: number) => number,
+): number {
   for (let sweep = 1; sweep <= MAX_SWEEPS; sweep++) {
-    const worst = rounds.reduce((most, pairs) => Math.max(most, rotate(pairs)), 0);
+    let [worst, first] = [0, 0];
+    for (const pairs of calls) {
+      worst = Math.max(worst, rotate(pairs, first));
+      first += pairs.length;
+    }
     if (!(worst > ORTHOGONAL)) return sweep;
   }
   return MAX_SWEEPS;

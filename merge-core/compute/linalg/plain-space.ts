@@ -1,6 +1,6 @@
 // MatrixSpace in plain TypeScript, sums in float64: the specification, and the way to compute without a pool.
 import type { Matrix, MatrixSpace, ProductOptions } from "./matrix.ts";
-import { orthogonalizePair, sweepUntilOrthogonal } from "./one-sided-jacobi.ts";
+import { orthogonalizePair, sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
 
 export function plainSpace(): MatrixSpace {
   const zeros = (rows: number, columns: number): Matrix => ({ rows, columns, data: new Float32Array(rows * columns) });
@@ -9,7 +9,7 @@ export function plainSpace(): MatrixSpace {
     free: () => {},
     product: (a, b, options = {}) => multiply(a, b, options, zeros),
     orthogonalizeRows: (work, rows, columns) =>
-      sweepUntilOrthogonal(rows, (pairs) => {
+      sweepUntilOrthogonal(tournament(rows), (pairs) => {
         let worst = 0;
         for (const [p, q] of pairs)
           worst = Math.max(worst, orthogonalizePair(work.subarray(p * columns, (p + 1) * columns), work.subarray(q * columns, (q + 1) * columns)));

@@ -2,7 +2,7 @@
 import { cut, gemm, matrix as gemmView } from "../gemm.ts";
 import type { ComputePool } from "../pool.ts";
 import type { Matrix, MatrixSpace, ProductOptions } from "./matrix.ts";
-import { sweepUntilOrthogonal } from "./one-sided-jacobi.ts";
+import { sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
 
 export interface PoolSpace extends MatrixSpace {
   /** Gives all memory back; matrices and scratch are gone. */
@@ -59,27 +59,32 @@ function multiply(pool: ComputePool, a: Matrix, b: Matrix, options: ProductOptio
   return into;
 }
 
-/** Below this many elements in a round's rows it is not worth waking other threads. */
-const MIN_SHARED = 1 << 15;
+/** Below this many elements a round is over before another thread would wake. */
+const MIN_SHARED = 1 << 18;
 
 function orthogonalize(pool: ComputePool, work: number, rows: number, columns: number): number {
-  const most = Math.floor(rows / 2) + 1;
+  const rounds = tournament(rows);
   const parts = rows * columns < MIN_SHARED ? 1 : pool.threads;
-  const list = pool.arena.alloc(most * 8);
-  const results = pool.arena.alloc(parts * 64);
+  // On one thread a whole sweep is one call: the order of the pairs is the same.
+  const calls = parts === 1 ? [rounds.flat()] : rounds;
+  const list = pool.arena.alloc(Math.max(1, rows * rows) * 4);
+  const results = pool.arena.alloc(parts * RESULT_BYTES);
   try {
-    return sweepUntilOrthogonal(rows, (pairs) => {
-      new Uint32Array(pool.memory.buffer, list, pairs.length * 2).set(pairs.flat());
+    new Uint32Array(pool.memory.buffer, list, rows * (rows - 1)).set(rounds.flat(2));
+    return sweepUntilOrthogonal(calls, (pairs, first) => {
       const ranges = cut(pairs.length, parts, 1);
       pool.runSync(
         "jacobiRotate",
-        ranges.map(([from, to], i) => [work, columns, list, from, to, results + i * 64]),
+        ranges.map(([from, to], i) => [work, columns, list, first + from, first + to, results + i * RESULT_BYTES]),
       );
-      const worst = new Float64Array(pool.memory.buffer, results, ranges.length * 8);
-      return ranges.reduce((largest, _, i) => Math.max(largest, worst[i * 8] as number), 0);
+      const worst = new Float64Array(pool.memory.buffer, results, (ranges.length * RESULT_BYTES) / 8);
+      return ranges.reduce((largest, _, i) => Math.max(largest, worst[(i * RESULT_BYTES) / 8] as number), 0);
     });
   } finally {
     pool.arena.free(list);
     pool.arena.free(results);
   }
 }
+
+/** A cache line for each thread's result. */
+const RESULT_BYTES = 64;
