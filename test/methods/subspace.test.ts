@@ -262,3 +262,42 @@ describe("tensors that subspace methods cannot take as matrices", () => {
     assert.equal(findMethod("cabs")?.check?.(task)?.code, "parameter-range");
   });
 });
+
+describe("memory of subspace methods", () => {
+  for (const shape of [
+    [120, 400],
+    [400, 120],
+    [300, 300],
+  ])
+    it(`stays within what the plan states, ${shape.join(" x ")}`, async () => {
+      const size = shape.reduce((a, b) => a * b, 1);
+      const values = [0, 1, 2, 3].map((seed) => (seed === 0 ? new Float32Array(size) : randomWeights(size, seed)));
+      const inputs = values.map((v) => ({ dtype: "F32" as const, bytes: encodeOutput("F32", v) }));
+      for (const id of MATRIX_METHODS) {
+        const pool = createPool({ threads: 1 });
+        const task = arrayTask(
+          id,
+          values.map((v, i) => ({ values: v, isBase: i === 0 })),
+          { shape, parameters: { iterations: 2 } },
+        );
+        const memoryBytes = 1 << 20;
+        const engine = openTensorEngine(pool, { name: "x", shape, seed: 0, inputs, output: { dtype: "F32" }, memoryBytes, tileBytes: 16384 });
+        let peak = 0;
+        const { arena } = pool;
+        const alloc = arena.alloc.bind(arena);
+        arena.alloc = (bytes) => {
+          const address = alloc(bytes);
+          peak = Math.max(peak, arena.usedBytes);
+          return address;
+        };
+        const method = findMethod(id);
+        await engine.write((await method?.merge(task, engine)) as Awaited<ReturnType<NonNullable<typeof method>["merge"]>>);
+        const stated = method?.workingBytes?.(shape, 3) ?? 0;
+        // The result, a copy outside the pool, is counted too.
+        assert.ok(peak + 4 * size <= stated + memoryBytes, `${id} took ${peak + 4 * size} bytes, stated ${stated} and ${memoryBytes}`);
+        assert.ok(stated <= 4 * (peak + 4 * size), `${id} states ${stated} bytes but took ${peak + 4 * size}`);
+        engine.close();
+        await pool.close();
+      }
+    });
+});
