@@ -19,8 +19,9 @@ export interface TensorEngine {
    * ties at the threshold go to the lowest index. Histogram passes, never a sort.
    */
   selectLargest(items: readonly { readonly x: Expr; readonly keep: number }[]): Promise<MagnitudeSelection[]>;
-  /** For each formula, how many elements have which upper 16 bits without the sign; bins ascend with magnitude, NaN is in the last. */
-  magnitudeCounts(xs: readonly Expr[]): Promise<Float64Array[]>;
+  /** For each formula, how many elements have which upper 16 bits without the sign; bins ascend with magnitude, NaN is in the last.
+   * With `bins`, of the elements of one such bin each, how many have which lower 16 bits. */
+  magnitudeCounts(xs: readonly Expr[], bins?: readonly number[]): Promise<Float64Array[]>;
   /**
    * Memory and operations for whole matrices, for methods of the matrix kind; given back when `use` is done. Not bound by the memory
    * budget: the method says what it needs.

@@ -183,9 +183,12 @@ export function selectLargest(values: Float32Array, keep: number): MagnitudeSele
 }
 
 /** How many values have which upper 16 bits of the key. */
-function countMagnitudes(values: Float32Array): Float64Array {
-  const counts = new Float64Array((NAN_KEY >>> 16) + 1);
-  for (const key of magnitudeKeys(values)) counts[key >>> 16] = (counts[key >>> 16] as number) + 1;
+function countMagnitudes(values: Float32Array, bin?: number): Float64Array {
+  const counts = new Float64Array(bin === undefined ? (NAN_KEY >>> 16) + 1 : 1 << 16);
+  for (const key of magnitudeKeys(values)) {
+    const place = bin === undefined ? key >>> 16 : key & 0xffff;
+    if (bin === undefined || key >>> 16 === bin) counts[place] = (counts[place] as number) + 1;
+  }
   return counts;
 }
 
@@ -265,7 +268,7 @@ export function createReferenceEngine(task: {
     inputCount: task.inputs.length,
     reduce: async (reductions) => reductions.map((r) => reduceArrays(r.op, evaluate(r.x, env), evaluate(r.op === "dot" ? r.y : r.x, env))),
     selectLargest: async (items) => items.map(({ x, keep }) => selectLargest(evaluate(x, env), keep)),
-    magnitudeCounts: async (xs) => xs.map((x) => countMagnitudes(evaluate(x, env))),
+    magnitudeCounts: async (xs, bins) => xs.map((x, i) => countMagnitudes(evaluate(x, env), bins?.[i])),
     values: async (expr, first = 0, end = size) => evaluate(expr, env).slice(first, end),
     withMatrices: async (use) => use(plainSpace()),
     write: (expr) => evaluate(expr, env),

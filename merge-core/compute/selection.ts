@@ -26,9 +26,9 @@ interface Item {
 /** Below this many elements a sample says too little. */
 const SAMPLE_FROM = 1 << 22;
 /** Above every key. */
-const NO_KEY = 0x7fffffff;
+export const NO_KEY = 0x7fffffff;
 /** Keys with the same upper 16 bits. */
-const BIN_KEYS = 1 << 16;
+export const BIN_KEYS = 1 << 16;
 /** A wider window costs more to clear and add up than it saves: where values are few and far apart, as between two bf16 numbers, the likeliest will do. */
 const MAX_WINDOW_BINS = 6;
 /** How far the sample's order statistics are trusted: standard deviations, and a share for neighbours being alike. */

@@ -12,7 +12,7 @@ import type { Sink } from "./program.ts";
 import { BLOCK, joinBlocks } from "./reference.ts";
 import { type RandomKey, randomKey } from "./rng.ts";
 import type { PlainStore, RowPicks } from "./row-gather.ts";
-import { selectByHistogram } from "./selection.ts";
+import { BIN_KEYS, NO_KEY, selectByHistogram } from "./selection.ts";
 import { fillSide, replaceSides, type SideExpr, sidesOf } from "./side-values.ts";
 import type { TileStore } from "./tiles.ts";
 
@@ -115,7 +115,13 @@ class PoolTensorEngine implements OpenTensor {
     return selectByHistogram(items, { size: this.size, memoryBytes, threads: this.#pool.threads, run, sample, values: this.values.bind(this) });
   }
 
-  async magnitudeCounts(xs: readonly Expr[]): Promise<Float64Array[]> {
+  async magnitudeCounts(xs: readonly Expr[], bins?: readonly number[]): Promise<Float64Array[]> {
+    if (bins !== undefined) {
+      const { gathered } = await this.#statistics(
+        xs.map((x, i) => ({ kind: "histogramWindow", x, low: (bins[i] ?? 0) * BIN_KEYS, width: BIN_KEYS, guess: NO_KEY })),
+      );
+      return gathered.map((table) => table.slice(1));
+    }
     const { gathered } = await this.#statistics(xs.map((x) => ({ kind: "histogramHigh", x })));
     return [...gathered];
   }

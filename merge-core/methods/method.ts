@@ -47,6 +47,8 @@ export interface MergeTask {
   /** The inputs that are not the base, in recipe order. */
   readonly others: readonly MergeInput[];
   readonly parameters: Readonly<Record<string, number | null>>;
+  /** What the method's statistic found over all tensors. */
+  readonly statistics?: Readonly<Record<string, number>>;
   /** Adds a finding about this tensor to the run's warnings. */
   warn(diagnostic: Omit<Diagnostic, "severity">): void;
 }
@@ -56,6 +58,18 @@ export interface MergeTask {
  * `matrix`: whole 2-D tensors in memory (GEMM, SVD). `model`: statistics over every tensor first.
  */
 export type MethodKind = "element" | "tensor" | "matrix" | "model";
+
+/** Numbers that depend on every tensor, taken before the first is merged. */
+export interface ModelStatistic {
+  /** Times that the tensors are read for it. */
+  readonly rounds: number;
+  /** Whether a tensor of `size` elements takes part, by its parameters. */
+  applies(task: MergeTask, size: number): boolean;
+  /** What one tensor adds in a round; sums are taken by key. `known` is what the round before concluded, empty in the first. */
+  gather(task: MergeTask, engine: TensorEngine, known: Readonly<Record<string, number>>): Promise<ReadonlyMap<string, Float64Array>>;
+  /** From the sums of a round to what the next one, in the end every task, is told. */
+  conclude(sums: ReadonlyMap<string, Float64Array>, known: Readonly<Record<string, number>>): Readonly<Record<string, number>>;
+}
 
 export interface MergeMethod {
   /** The name in recipes. */
@@ -78,6 +92,8 @@ export interface MergeMethod {
    * @param others models besides the base
    */
   workingBytes?(shape: readonly number[], others: number): number;
+  /** What must be known of all tensors before one is merged. */
+  readonly statistic?: ModelStatistic;
   /** Problems that the parameters alone show, without the data; found while planning, and a plan is refused for them. */
   check?(task: Omit<MergeTask, "warn">): Omit<Diagnostic, "severity"> | undefined;
   /** Element-wise result in terms of `input(i)`; may consult the engine for reductions. */

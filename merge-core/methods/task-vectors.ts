@@ -6,6 +6,7 @@ import type { TensorEngine } from "../compute/engine.ts";
 import { add, compare, constant, div, type Expr, input, linear, scale, select, sub } from "../compute/expr.ts";
 import type { MergeInput, MergeMethod, MergeTask, ParameterSpec } from "./method.ts";
 import { DENSITY, divideBy, flagOf, floatSum, normalizeFlag, numberOf, WEIGHT, weightOf } from "./parameters.ts";
+import { wholeSelection, wholeVectorThresholds } from "./whole-vector.ts";
 
 /** One model's difference from the base. */
 export interface TaskVector {
@@ -23,6 +24,14 @@ export type Consensus = "sum" | "elect";
 const NO_WEIGHT = 1e-8;
 /** A difference whose L1 norm is below this is not rescaled. */
 const NO_NORM = 1e-7;
+
+export const COUNT_ELECTION: ParameterSpec = {
+  name: "count_election",
+  scope: "global",
+  type: "flag",
+  default: 0,
+  doc: "Elect the sign that most models have, each with one vote, instead of the sign of the weighted sum.",
+};
 
 /** Parameters every method of the family takes, with the defaults that differ. */
 export function taskVectorParameters(defaults: { normalize: 0 | 1; rescale: 0 | 1 }, ...extra: readonly ParameterSpec[]): ParameterSpec[] {
@@ -67,7 +76,7 @@ function plainSum(vectors: readonly TaskVector[], task: MergeTask): Expr {
 /** Keeps of the weighted differences, per element, what agrees with the sign of their sum. */
 function electedSum(vectors: readonly TaskVector[], task: MergeTask): Expr {
   const weighted = vectors.map(({ model, delta }) => scale(delta, weightOf(model)));
-  const masks = agreement(weighted);
+  const masks = agreement(weighted, task.parameters[COUNT_ELECTION.name] === 1);
   const agreeing = vectors.map(({ model }, i) => ({ model, value: weighted[i] ?? constant(0), agrees: masks[i] ?? constant(0) }));
   const sum = linear(agreeing.map(({ value, agrees }) => ({ weight: 1, x: select(agrees, value, constant(0)) })));
   const lambda = numberOf(task, "lambda");
@@ -77,10 +86,11 @@ function electedSum(vectors: readonly TaskVector[], task: MergeTask): Expr {
   return scaleUnlessOne(div(sum, divisor), lambda);
 }
 
-/** Per value 1 where its sign is that of the sum (zero counts as positive), else 0; zeros never agree. */
-export function agreement(values: readonly Expr[]): Expr[] {
+/** Per value 1 where its sign is that of the sum, or of the most values (zero counts as positive), else 0; zeros never agree. */
+export function agreement(values: readonly Expr[], byCount = false): Expr[] {
   const zero = constant(0);
-  const positive = compare("ge", linear(values.map((x) => ({ weight: 1, x }))), zero);
+  const voteOf = (x: Expr): Expr => (byCount ? sub(compare("gt", x, zero), compare("lt", x, zero)) : x);
+  const positive = compare("ge", linear(values.map((x) => ({ weight: 1, x: voteOf(x) }))), zero);
   return values.map((value) => select(positive, compare("gt", value, zero), compare("lt", value, zero)));
 }
 
@@ -104,12 +114,25 @@ export const densityOf = (model: MergeInput): number => numberOf(model, "density
 /** Leaves every difference as it is. */
 export const keepAll: Sparsify = (vectors) => [...vectors];
 
+/** Elements of a difference that its density keeps, at least one. */
+const keptOf = (model: MergeInput, size: number): number => Math.max(1, Math.floor(densityOf(model) * size));
+
+const wholeKey = ({ model, modelIndex }: MergeInput): string => `kept ${modelIndex} ${model}`;
+
+/** Thresholds of each model's difference as a whole, from the densities of all tensors. */
+export const largestOfAll = wholeVectorThresholds(({ base, others }, size) =>
+  others.every((model) => densityOf(model) >= 1)
+    ? []
+    : others.map((model) => ({ key: wholeKey(model), x: sub(input(model.index), input(base?.index ?? 0)), keep: keptOf(model, size) })),
+);
+
 /** Keeps the `density` largest elements by magnitude, at least one; ties go to the lowest index. */
 export const keepLargest: Sparsify = async (vectors, task, engine) => {
-  const thinned = vectors.filter(({ model }) => densityOf(model) < 1);
-  const items = thinned.map(({ model, delta }) => ({ x: delta, keep: Math.max(1, Math.floor(densityOf(model) * engine.size)) }));
+  const whole = new Map(vectors.map((vector) => [vector, wholeSelection(task, wholeKey(vector.model))]));
+  const thinned = vectors.filter((vector) => densityOf(vector.model) < 1 && whole.get(vector) === undefined);
+  const items = thinned.map(({ model, delta }) => ({ x: delta, keep: keptOf(model, engine.size) }));
   const selections = items.length === 0 ? [] : await engine.selectLargest(items);
-  const selected = new Map(thinned.map((vector, k) => [vector, selections[k]]));
+  const selected = new Map([...whole, ...thinned.map((vector, k) => [vector, selections[k]] as const)]);
   const sparse = vectors.map((vector) => {
     const selection = selected.get(vector);
     return selection === undefined ? vector : { ...vector, delta: { op: "trim" as const, a: vector.delta, selection } };

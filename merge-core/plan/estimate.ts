@@ -46,5 +46,15 @@ const workingBytes = (job: TensorJob): number => inputBytes(job) + job.byteLengt
 /** Inputs that take up to half the budget stay in memory from the first pass on; larger ones are read in every pass. */
 function bytesRead(job: TensorJob, memoryBytes: number): number {
   const once = job.kind === "copy" || inputBytes(job) <= memoryBytes / 2;
-  return inputBytes(job) * (once ? 1 : (findMethod(job.method)?.passes ?? 1));
+  return inputBytes(job) * ((once ? 1 : (findMethod(job.method)?.passes ?? 1)) + statisticRounds(job));
+}
+
+/** How often a tensor is read for statistics over all tensors, before any is merged. */
+export function statisticRounds(job: TensorJob): number {
+  const statistic = job.kind === "copy" ? undefined : findMethod(job.method)?.statistic;
+  if (job.kind === "copy" || statistic === undefined) return 0;
+  const inputs = job.inputs.map((input, index) => ({ ...input, index }));
+  const [base, others] = [inputs.find(({ isBase }) => isBase), inputs.filter(({ isBase }) => !isBase)];
+  const task = { name: job.name, shape: job.shape, inputs, base, others, parameters: job.parameters, warn: () => {} };
+  return statistic.applies(task, elementCount(job.shape)) ? statistic.rounds : 0;
 }

@@ -5,7 +5,7 @@ import { isFloat } from "../formats/dtypes.ts";
 import type { Recipe } from "../recipe/recipe.ts";
 import { buildJobs } from "./build-jobs.ts";
 import { configChanges } from "./config-changes.ts";
-import { estimate, foldedBytes } from "./estimate.ts";
+import { estimate, foldedBytes, statisticRounds } from "./estimate.ts";
 import { type InputModels, openModels } from "./input-models.ts";
 import { matchInputs } from "./match-inputs.ts";
 import type { OpenModel } from "./open-model.ts";
@@ -63,6 +63,7 @@ export async function planMerge(
   if (failed()) return { diagnostics };
   const { checkpoint } = models.donor;
   noteDTypes(jobs, recipe, report);
+  noteStatistics(jobs, recipe, report);
   if (checkpoint.config === undefined) report(noConfig(recipe, models));
   const facts = { tensors: unplaced, stacking, untied };
   const config = checkpoint.config === undefined ? [] : [...configChanges(recipe, checkpoint.config, facts), ...specialTokenChanges(models, vocabulary)];
@@ -125,6 +126,15 @@ function noConfig(recipe: Recipe, { donor }: InputModels): Diagnostic {
     range: donor.reference.range,
     remedy: "add the config by hand, or name a base_model that has one",
   };
+}
+
+/** Says what is read before the first tensor is merged. */
+function noteStatistics(jobs: readonly TensorJob[], { file, methodRange: range }: Recipe, report: (d: Diagnostic) => void): void {
+  const read = jobs.filter((job) => statisticRounds(job) > 0);
+  if (read.length === 0) return;
+  const rounds = Math.max(...read.map(statisticRounds));
+  const message = `${read.length} tensors are read ${rounds} more times, for statistics over all of them, before the first is merged`;
+  report({ code: "model-statistics", severity: "info", message, file, range });
 }
 
 /** Says where inputs of different dtypes meet, since the output can have only one of them. */

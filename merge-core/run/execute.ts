@@ -11,6 +11,7 @@ import { VERSION } from "../version.ts";
 import { Journal, type JournalEntry, type RunIdentity, readJournal, wholeLinesBytes } from "./journal.ts";
 import { buildManifest, type Manifest } from "./manifest.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
+import { takeStatistics } from "./model-statistics.ts";
 import { type MergeProgress, ProgressMeter } from "./progress.ts";
 import { runJob } from "./run-job.ts";
 import { checkShards, fingerprintInputs, prepareShards } from "./shard-files.ts";
@@ -166,12 +167,14 @@ async function runJobs(
   const meter = new ProgressMeter(totalBytes, resumedBytes, options.onProgress);
   const pool = createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes: memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES });
   try {
+    const shared = { pool, seed: plan.seed, memoryBytes, signal };
+    const statistics = await takeStatistics(plan.jobs, { ...shared, onBytes: () => meter.add(0, "statistics of all tensors") });
     for (const [i, job] of plan.jobs.entries()) {
       const target = join(folder, plan.shards[job.shard]?.file ?? "");
       if (!noted.has(job.name)) {
         await breathe();
         throwIfCancelled(signal);
-        const warnings = await runJob(job, target, { pool, seed: plan.seed, memoryBytes, signal, onBytes: (bytes) => meter.add(bytes, job.name) });
+        const warnings = await runJob(job, target, { ...shared, statistics, onBytes: (bytes) => meter.add(bytes, job.name) });
         noted.set(job.name, warnings);
         journal.add({ tensor: job.name, warnings }, target);
       }

@@ -12,6 +12,7 @@ import { wholeMatrixBytes } from "../plan/estimate.ts";
 import type { CopyJob, MergePlan, TensorJob } from "../plan/plan.ts";
 import { headerSha256 } from "./manifest.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
+import { takeStatistics } from "./model-statistics.ts";
 import { type MergeProgress, ProgressMeter } from "./progress.ts";
 import type { StoredManifest } from "./read-manifest.ts";
 import { type JobContext, mergeTensor } from "./run-job.ts";
@@ -111,10 +112,12 @@ async function firstDifference(plan: MergePlan, stored: ReadonlyMap<string, Tens
   );
   const pool = createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes: memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES });
   try {
+    const shared = { pool, seed: plan.seed, memoryBytes, signal };
+    const statistics = await takeStatistics(plan.jobs, { ...shared, onBytes: () => {} });
     for (const job of plan.jobs) {
       throwIfCancelled(signal);
       const entry = stored.get(job.name) as TensorEntry;
-      const context: JobContext = { pool, seed: plan.seed, memoryBytes, signal, onBytes: (bytes) => meter.add(bytes, job.name) };
+      const context: JobContext = { ...shared, statistics, onBytes: (bytes) => meter.add(bytes, job.name) };
       const difference = await compareTensor(job, entry, context);
       if (difference !== undefined) return difference;
     }

@@ -19,6 +19,8 @@ export interface JobContext {
   readonly signal: AbortSignal | undefined;
   /** Called with output bytes as they are written. */
   readonly onBytes: (bytes: number) => void;
+  /** What `takeStatistics` found. */
+  readonly statistics?: ReadonlyMap<string, Readonly<Record<string, number>>>;
 }
 
 /** Writes one tensor to its place in the shard `target`; returns what was noticed. */
@@ -32,7 +34,7 @@ export async function runJob(job: TensorJob, target: string, context: JobContext
 export async function mergeTensor(
   job: MergeJob,
   target: { readonly file: string; readonly offset: number } | undefined,
-  { pool, seed, memoryBytes, signal, onBytes }: JobContext,
+  { pool, seed, memoryBytes, signal, onBytes, statistics }: JobContext,
 ): Promise<{ warnings: readonly Diagnostic[]; bytes?: Uint8Array }> {
   const method = findMethod(job.method);
   if (method === undefined) throw new Error(`the plan names an unknown method ${job.method}`);
@@ -44,11 +46,25 @@ export async function mergeTensor(
   try {
     const inputs = await openInputs(job, { pool, memoryBytes, signal });
     engine = openTensorEngine(pool, { name: job.name, shape: job.shape, seed, inputs, output, memoryBytes, signal, onBytes: share.add });
-    const expr = await method.merge(mergeTask(job, warnings), engine);
+    const expr = await method.merge(mergeTask(job, warnings, statistics?.get(job.method)), engine);
     const { nonFinite, bytes } = await engine.write(expr);
     share.finish();
     if (nonFinite > 0) warnings.push(nonFiniteWarning(job.name, nonFinite, await nonFiniteInputs(job, engine)));
     return bytes === undefined ? { warnings } : { warnings, bytes };
+  } finally {
+    engine?.close();
+    buffers.release();
+  }
+}
+
+/** Opens a tensor's inputs to look at them, without an output. */
+export async function withEngine<T>(job: MergeJob, { pool, seed, memoryBytes, signal }: JobContext, use: (engine: TensorEngine) => Promise<T>): Promise<T> {
+  const buffers = buffersOf(pool);
+  let engine: OpenTensor | undefined;
+  try {
+    const inputs = await openInputs(job, { pool, memoryBytes, signal });
+    engine = openTensorEngine(pool, { name: job.name, shape: job.shape, seed, inputs, output: { dtype: job.dtype }, memoryBytes, signal });
+    return await use(engine);
   } finally {
     engine?.close();
     buffers.release();
@@ -74,7 +90,7 @@ function outputShare(job: MergeJob, passes: number, onBytes: (bytes: number) => 
 }
 
 /** The task as the method sees it. */
-function mergeTask(job: MergeJob, warnings: Diagnostic[]): MergeTask {
+export function mergeTask(job: MergeJob, warnings: Diagnostic[], statistics: MergeTask["statistics"] = {}): MergeTask {
   const inputs: MergeInput[] = job.inputs.map(({ model, modelIndex, isBase, parameters }, index) => ({ index, model, modelIndex, isBase, parameters }));
   return {
     name: job.name,
@@ -83,6 +99,7 @@ function mergeTask(job: MergeJob, warnings: Diagnostic[]): MergeTask {
     base: inputs.find((model) => model.isBase),
     others: inputs.filter((model) => !model.isBase),
     parameters: job.parameters,
+    statistics,
     warn: (diagnostic) => void warnings.push({ ...diagnostic, severity: "warning" }),
   };
 }

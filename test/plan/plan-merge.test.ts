@@ -107,7 +107,7 @@ describe("a plan of whole models", () => {
       ],
     );
     assert.deepEqual([job?.inputs[1]?.file, job?.inputs[1]?.offset, job?.inputs[1]?.byteLength], [entry?.file, entry?.offset, entry?.byteLength]);
-    assert.deepEqual(job?.parameters, { lambda: 1, normalize: 1, rescale: 0, int8_mask: 0 });
+    assert.deepEqual(job?.parameters, { lambda: 1, normalize: 1, rescale: 0, int8_mask: 0, whole_vector: 0, count_election: 0 });
   });
 
   it("finds models beside the recipe, and lists each once", async () => {
