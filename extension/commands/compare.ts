@@ -1,10 +1,12 @@
 // Comparing models: those of a recipe, or chosen ones, with or without the base they come from.
-import { basename, dirname } from "node:path";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
 import * as vscode from "vscode";
 import { modelPathsIn } from "../recipes/recipe-models.ts";
 import { memoryOptions, threadOptions } from "../settings.ts";
 import { type CommandContext, modelOf, pickModels, type Run, recipeName, uriOf } from "./context.ts";
-import { showReport } from "./report.ts";
+import { runReport } from "./report.ts";
 
 interface Comparison {
   readonly title: string;
@@ -17,9 +19,26 @@ export const compareModels: Run = async (context, argument, selected) => {
   const comparison = (await comparisonOf(argument)) ?? (await askComparison(context, chosenPaths(argument, selected)));
   if (comparison === undefined) return;
   const { title, base, models, cwd } = comparison;
-  const args = ["compare", ...(base === undefined ? [] : [`--base=${base}`]), ...models, ...memoryOptions(), ...threadOptions()];
-  await showReport(context, { doing: vscode.l10n.t("Comparing {0}", title), title: `${title}.comparison`, args, cwd });
+  const folder = await mkdtemp(join(tmpdir(), "weightsmith-"));
+  try {
+    const page = join(folder, "comparison.html");
+    const args = ["compare", ...(base === undefined ? [] : [`--base=${base}`]), ...models, "--html", page, ...memoryOptions(), ...threadOptions()];
+    await runReport(context, { doing: vscode.l10n.t("Comparing {0}", title), args, cwd });
+    showPage(vscode.l10n.t("Comparison of {0}", title), await readFile(page, "utf8"));
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 };
+
+/** The page brings its data, its script and a policy that allows no other. */
+function showPage(title: string, html: string): void {
+  const panel = vscode.window.createWebviewPanel("weightsmith.comparison", title, vscode.ViewColumn.Active, {
+    enableScripts: true,
+    enableFindWidget: true,
+    localResourceRoots: [],
+  });
+  panel.webview.html = html;
+}
 
 /** What a recipe compares: its models with its base. Undefined for anything else. */
 async function comparisonOf(argument: unknown): Promise<Comparison | undefined> {

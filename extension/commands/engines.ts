@@ -4,5 +4,4 @@ import * as vscode from "vscode";
 import type { Run } from "./context.ts";
 import { showReport } from "./report.ts";
 
-export const showEngines: Run = (context) =>
-  showReport(context, { doing: vscode.l10n.t("Trying the engines"), title: "engines", args: ["doctor"], cwd: tmpdir() });
+export const showEngines: Run = (context) => showReport(context, "engines", { doing: vscode.l10n.t("Trying the engines"), args: ["doctor"], cwd: tmpdir() });

@@ -39,7 +39,7 @@ export const planRecipe: Run = async (context, argument) => {
   if (document === undefined) return;
   const name = recipeName(document.fileName);
   const args = ["plan", document.fileName, ...memoryOptions()];
-  await showReport(context, { doing: vscode.l10n.t("Planning {0}", name), title: `${name}.plan`, args, cwd: dirname(document.fileName) });
+  await showReport(context, `${name}.plan`, { doing: vscode.l10n.t("Planning {0}", name), args, cwd: dirname(document.fileName) });
 };
 
 export const runRecipe: Run = async ({ jobs }, argument) => {

@@ -54,5 +54,5 @@ export const verifyOutput: Run = async (context, argument) => {
   if (picked === undefined) return;
   const folder = /\.(safetensors|json)$/.test(picked) ? dirname(picked) : picked;
   const doing = vscode.l10n.t("Verifying {0}", basename(folder));
-  await showReport(context, { doing, title: `${basename(folder)}.verified`, args: ["verify", folder], cwd: dirname(folder) });
+  await showReport(context, `${basename(folder)}.verified`, { doing, args: ["verify", folder], cwd: dirname(folder) });
 };

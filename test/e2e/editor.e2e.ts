@@ -174,8 +174,10 @@ describe("the packaged extension", function () {
   it("compares the models of a recipe from the lens above it", async () => {
     await openFile(page, "good.merge.yml");
     await page.locator(".codelens-decoration a", { hasText: "Compare" }).click();
-    await page.locator(".tab", { hasText: "good.comparison.txt" }).waitFor({ timeout: 60_000 });
-    await page.locator(".view-lines", { hasText: "expert-b" }).waitFor();
+    await page.locator(".tab", { hasText: "Comparison of good" }).waitFor({ timeout: 60_000 });
+    const frame = await webview(page, "h1:has-text('ompar')");
+    await frame.locator("svg").first().waitFor();
+    await frame.locator("td", { hasText: "expert-a, expert-b" }).first().waitFor();
     await shot("comparison");
   });
 
@@ -185,7 +187,7 @@ describe("the packaged extension", function () {
     for (const name of ["models/base", "models/expert-a"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
     await page.keyboard.press("Enter");
     await answer(page, "The base that the others were trained from", "base");
-    await page.locator(".tab", { hasText: "base, expert-a.comparison.txt" }).waitFor({ timeout: 60_000 });
+    await page.locator(".tab", { hasText: "Comparison of base, expert-a" }).waitFor({ timeout: 60_000 });
   });
 
   it("verifies a merged model against its manifest", async () => {

@@ -106,7 +106,9 @@ describe("the first hour", function () {
     for (const name of ["mine-merged", "zoo/base", "zoo/sort"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
     await page.keyboard.press("Enter");
     await answer(page, "The base that the others were trained from", "zoo/base");
-    await page.locator(".tab", { hasText: ".comparison.txt" }).waitFor({ timeout: 60_000 });
+    await page.locator(".tab", { hasText: "Comparison of mine-merged, base, sort" }).waitFor({ timeout: 60_000 });
+    const frame = await webview(page, "h1:has-text('ompar')");
+    await frame.locator("svg").first().waitFor();
     await shot("comparison");
   });
 

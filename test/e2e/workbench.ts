@@ -35,30 +35,35 @@ export const quickInput = (page: Page) => page.locator(".quick-input-widget inpu
 /** Runs a command from the palette. The palette's list is a snapshot, and commands of extensions come later than the workbench: hence the retries. */
 export async function command(page: Page, title: string): Promise<void> {
   const row = page.locator(".quick-input-list .monaco-list-row", { hasText: title }).first();
-  for (const end = Date.now() + WAIT_MS; ; ) {
+  for (const end = Date.now() + WAIT_MS; Date.now() < end; ) {
     await page.keyboard.press("F1");
-    await quickInput(page).waitFor({ timeout: WAIT_MS });
-    await quickInput(page).fill(`>${title}`);
     try {
+      // Short waits: a view that takes the focus closes the palette, and then only opening it again helps.
+      await quickInput(page).fill(`>${title}`, { timeout: 1500 });
       await row.waitFor({ timeout: 1500 });
-      await row.click();
+      await row.click({ timeout: 1500 });
       return;
     } catch {
       await page.keyboard.press("Escape");
     }
-    if (Date.now() > end) throw new Error(`no such command: ${title}`);
   }
+  throw new Error(`no such command: ${title}`);
 }
 
 /** Opens a file of the workspace by its name. */
 export async function openFile(page: Page, name: string): Promise<void> {
-  await page.keyboard.press("Control+P");
-  await quickInput(page).waitFor({ timeout: WAIT_MS });
-  await quickInput(page).fill(name);
-  await page
-    .locator(".quick-input-list .monaco-list-row", { hasText: name.split("/").at(-1) ?? name })
-    .first()
-    .click({ timeout: WAIT_MS });
+  const row = page.locator(".quick-input-list .monaco-list-row", { hasText: name.split("/").at(-1) ?? name }).first();
+  for (const end = Date.now() + WAIT_MS; Date.now() < end; ) {
+    await page.keyboard.press("Control+P");
+    try {
+      await quickInput(page).fill(name, { timeout: 1500 });
+      await row.click({ timeout: 3000 });
+      return;
+    } catch {
+      await page.keyboard.press("Escape");
+    }
+  }
+  throw new Error(`no such file: ${name}`);
 }
 
 /** Answers the quick pick or input box that is open: types, then takes the first row or confirms. */
