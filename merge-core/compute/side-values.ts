@@ -74,13 +74,26 @@ export async function fillSide(
     const ranks = rowRanks(await values(side.a, start, end), columns);
     target.set(ranks.subarray(first - start, first - start + target.length));
   } else if (side.op === "turns") {
-    const { start, end } = blockRange(side.block, first, first + target.length, size);
-    const vectors: Float32Array[] = [];
-    for (const x of side.vectors.slice(0, side.at + 1)) vectors.push(await values(x, start, end));
-    target.set(takeTurns(vectors, side.block, side.count).subarray(first - start, first - start + target.length));
+    for (let at = 0; at < target.length; at += TURN_ELEMENTS) await fillTurns(side, first + at, target.subarray(at, at + TURN_ELEMENTS), values, size);
   } else if (side.op === "given") target.set(side.values.subarray(first, first + target.length));
   else if (side.op === "perRow") for (let i = 0; i < target.length; i++) target[i] = side.values[Math.floor((first + i) / columns)] as number;
   else for (let i = 0; i < target.length; i++) target[i] = side.values[(first + i) % columns] as number;
+}
+
+/** Elements whose turns are worked out at a time, which bounds the memory that takes. */
+const TURN_ELEMENTS = 1 << 18;
+
+async function fillTurns(
+  side: Extract<SideExpr, { readonly op: "turns" }>,
+  first: number,
+  target: Float32Array,
+  values: (x: Expr, first: number, end: number) => Promise<Float32Array>,
+  size: number,
+): Promise<void> {
+  const { start, end } = blockRange(side.block, first, first + target.length, size);
+  const vectors: Float32Array[] = [];
+  for (const x of side.vectors.slice(0, side.at + 1)) vectors.push(await values(x, start, end));
+  target.set(takeTurns(vectors, side.block, side.count).subarray(first - start, first - start + target.length));
 }
 
 /** For each element its place in its row by ascending magnitude, from 0 to 1; ties in index order, NaN last; 0.5 in rows of one. */

@@ -145,7 +145,8 @@ class PoolTensorEngine implements OpenTensor {
 
   async values(expr: Expr, first = 0, end = this.size): Promise<Float32Array> {
     const start = first - (first % BLOCK);
-    const bytes = sharedBytes((end - start) * 4);
+    // Only workers need shared memory, which the garbage collector is slow to take back.
+    const bytes = end - start <= this.#tile ? new Uint8Array((end - start) * 4) : sharedBytes((end - start) * 4);
     await this.#run([{ kind: "store", x: expr, dtype: "F32" }], { dtype: "F32", store: { bytes } }, start, end);
     return new Float32Array(bytes.buffer, (first - start) * 4, end - first);
   }
@@ -184,22 +185,30 @@ class PoolTensorEngine implements OpenTensor {
     if (sides.length === 0) return this.#pass(sinks, output, first, end, []);
     const replaced = replaceSides(sinks, (side) => inputValue(this.inputCount + sides.indexOf(side)));
     const results: PassResult[] = [];
-    const step = sideRange(this.#task.memoryBytes, sides.length);
-    for (let start = first; start < end; start += step) {
-      const stop = Math.min(end, start + step);
-      const arrays = await this.#sideInputs(sides, start, stop);
-      results.push(await this.#pass(replaced, output && outputFrom(output, start - first), start, stop, arrays));
+    const step = Math.min(end - first, sideRange(this.#task.memoryBytes, sides.length));
+    const addresses = sides.map(() => this.#pool.arena.alloc(paddedBytes(step * 4)));
+    try {
+      for (let start = first; start < end; start += step) {
+        const stop = Math.min(end, start + step);
+        const arrays = await this.#sideInputs(sides, addresses, start, stop);
+        results.push(await this.#pass(replaced, output && outputFrom(output, start - first), start, stop, arrays));
+      }
+    } finally {
+      for (const address of addresses) this.#pool.arena.free(address);
     }
     return joinPasses(sinks, results, this.inputCount);
   }
 
-  /** The side values of a range of elements, as further inputs. */
-  async #sideInputs(sides: readonly SideExpr[], first: number, end: number): Promise<PassInput[]> {
+  /** The side values of a range of elements, as further inputs: worked out in the shared memory, where kernels read them. */
+  async #sideInputs(sides: readonly SideExpr[], addresses: readonly number[], first: number, end: number): Promise<PassInput[]> {
     const inputs: PassInput[] = [];
-    for (const side of sides) {
-      const bytes = sharedBytes((end - first) * 4);
-      await fillSide(side, this.shape.at(-1) ?? 1, first, new Float32Array(bytes.buffer), this.values.bind(this), this.size);
-      inputs.push({ dtype: "F32", store: { bytes, first: first * 4 }, load: true });
+    for (const [i, side] of sides.entries()) {
+      const address = addresses[i] as number;
+      const values = new Float32Array(this.#pool.memory.buffer, address, end - first);
+      await fillSide(side, this.shape.at(-1) ?? 1, first, values, this.values.bind(this), this.size);
+      const bytes = new Uint8Array(values.buffer, address, values.byteLength);
+      // The address that element 0 would have.
+      inputs.push({ dtype: "F32", store: { bytes, first: first * 4 }, resident: address - first * 4, load: false });
     }
     return inputs;
   }
