@@ -145,8 +145,8 @@ describe("the first hour", function () {
     // This server is without the native logger that would put text there.
     await page.locator(".part.panel select option:checked", { hasText: "Weightsmith" }).first().waitFor({ state: "attached" });
     await command(page, "View: Close All Editors");
-    await row(/merge mine/).click({ button: "right" });
-    await page.locator(".monaco-menu").getByText("Open Recipe of Run").click();
+    await command(page, "Weightsmith: Open Recipe of Run");
+    await answer(page, "Run", "merge mine");
     await page.locator(".tab", { hasText: "mine.merge.yml" }).waitFor();
     await shot("log");
   });
