@@ -4,10 +4,12 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Checkpoint, LoraPatch, TensorEntry, TensorSpan } from "../checkpoints/checkpoint.ts";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
-import { placeOf } from "../checkpoints/tensor-roles.ts";
-import { inputError, nearestName } from "../diagnostics.ts";
+import { inputError } from "../diagnostics.ts";
 import { isFloat } from "../formats/dtypes.ts";
-import { CONFIG, loraScale, readLoraConfig, TENSORS } from "./peft-config.ts";
+import { adaptByFamily } from "./adapted-by-family.ts";
+import { baseNames, missingError, replaceTensors, shapeError } from "./base-tensors.ts";
+import { lora } from "./families/lora.ts";
+import { CONFIG, checkRank, loraScale, readAdapterConfig, readLoraConfig, TENSORS } from "./peft-config.ts";
 
 /** What PEFT wrote before safetensors. */
 const OLD_TENSORS = "adapter_model.bin";
@@ -31,26 +33,27 @@ interface AdapterTensors {
 }
 
 /**
- * The base with a PEFT LoRA adapter: linear layers, embeddings, Conv1D, DoRA, trained biases and modules_to_save.
+ * The base with an adapter as PEFT writes it, of any family that can be folded.
  * @throws WeightsmithError `adapter-*`, and whatever opening the adapter throws
  */
 export async function adaptCheckpoint(base: Checkpoint, folder: string, options: { readonly signal?: AbortSignal } = {}): Promise<Checkpoint> {
+  const { peft_type: type } = await readAdapterConfig(join(folder, CONFIG));
+  return type === lora.type ? adaptByLora(base, folder, options) : adaptByFamily(base, folder, options);
+}
+
+/** Linear layers, embeddings, Conv1D, DoRA, trained biases and modules_to_save. */
+async function adaptByLora(base: Checkpoint, folder: string, options: { readonly signal?: AbortSignal }): Promise<Checkpoint> {
   const configFile = join(folder, CONFIG);
   const config = await readLoraConfig(configFile, BY_TENSORS);
   const file = [TENSORS, OLD_TENSORS].map((name) => join(folder, name)).find(existsSync);
   if (file === undefined) throw inputError("adapter-without-tensors", "the adapter has no tensors", { file: folder, expected: `${TENSORS} or ${OLD_TENSORS}` });
   const adapter = await openCheckpoint(file, options);
   const { modules, replacements } = sortTensors(adapter, file);
+  for (const [module, { a }] of modules) checkRank(config, module, a?.shape[0] ?? 0, configFile);
   const scaleOf = loraScale(config, configFile);
   const tensors = new Map(base.tensors);
   const names = baseNames(base);
-  const missing: string[] = [];
-  for (const [name, entry] of replacements) {
-    const target = names(name);
-    const replaced = target === undefined ? undefined : tensors.get(target);
-    if (target === undefined || replaced === undefined) missing.push(name);
-    else tensors.set(target, replace(replaced, entry, file));
-  }
+  const missing = replaceTensors(tensors, names, replacements, file);
   for (const [module, factors] of modules) {
     const target = names(`${module}.weight`);
     const weight = target === undefined ? undefined : tensors.get(target);
@@ -88,24 +91,6 @@ function unexpectedError({ name, dtype, shape }: TensorEntry, file: string) {
   return inputError("adapter-tensor-unexpected", `tensor ${name} is not one that can be folded`, { file, found: `${dtype} [${shape.join(", ")}]`, expected });
 }
 
-/**
- * Names of the base by those of the adapter. Adapters name modules as the model with its head does; some checkpoints
- * leave the outermost prefix out (`h.0.attn` for `transformer.h.0.attn`), or have one more.
- */
-function baseNames({ tensors }: Checkpoint): (name: string) => string | undefined {
-  const byEnd = new Map<string, string[]>();
-  for (const name of tensors.keys()) {
-    const end = name.slice(name.indexOf(".") + 1);
-    byEnd.set(end, [...(byEnd.get(end) ?? []), name]);
-  }
-  const only = (names: readonly string[] = []) => (names.length === 1 ? names[0] : undefined);
-  return (name) => {
-    if (tensors.has(name)) return name;
-    const shorter = name.slice(name.indexOf(".") + 1);
-    return tensors.has(shorter) ? shorter : only(byEnd.get(name));
-  };
-}
-
 function patchOf(
   module: string,
   weight: TensorEntry,
@@ -130,33 +115,4 @@ function patchOf(
   if (embedding && magnitude !== undefined)
     throw inputError("adapter-type-unsupported", `DoRA of an embedding (${module}) is not supported`, { file, found: magnitude.name });
   return { a, b, scale: scaleOf(module, r), transposed, ...(magnitude === undefined ? {} : { magnitude }) };
-}
-
-function shapeError({ name }: TensorEntry, found: string, expected: string, file: string) {
-  return inputError("adapter-shape-mismatch", `the adapter does not fit ${name}`, {
-    file,
-    found,
-    expected,
-    remedy: "is this the base model that the adapter was trained on?",
-  });
-}
-
-/** Only the vocabulary of embeddings and heads may have grown. */
-function replace(old: TensorEntry, entry: TensorEntry, file: string): TensorEntry {
-  const { role } = placeOf(old.name);
-  const rowsMayDiffer = (role === "embedding" || role === "head") && old.shape.length === 2;
-  const same = entry.shape.length === old.shape.length && entry.shape.every((dim, i) => dim === old.shape[i] || (i === 0 && rowsMayDiffer));
-  if (same && isFloat(entry.dtype) === isFloat(old.dtype)) return { ...entry, name: old.name };
-  throw shapeError(old, `${entry.dtype} [${entry.shape.join(", ")}] in the adapter`, `${old.dtype} [${old.shape.join(", ")}]`, file);
-}
-
-function missingError(base: Checkpoint, missing: readonly string[], file: string) {
-  const [first = ""] = missing;
-  const near = nearestName(first, base.tensors.keys());
-  return inputError("adapter-target-missing", `the base model has no tensor ${first} that the adapter could change`, {
-    file,
-    found: near === undefined ? `no ${first} in ${base.path}` : `nearest in ${base.path}: ${near}`,
-    remedy: "is this the base model that the adapter was trained on?",
-    ...(missing.length === 1 ? {} : { notes: [`${missing.length} such tensors: ${missing.slice(0, 5).join(", ")}${missing.length > 5 ? ", ..." : ""}`] }),
-  });
 }

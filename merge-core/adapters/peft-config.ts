@@ -24,16 +24,22 @@ const REQUIRED_VALUES: Readonly<Record<string, unknown>> = {
 /** Initialisations that change the base model, so that the factors alone do not tell the adapted weight. */
 const BASE_CHANGING = /^(pissa|olora|corda|lora_ga|loftq)/;
 
-/**
- * Reads and checks adapter_config.json. `also` names settings that the caller can deal with whatever their value.
- * @throws WeightsmithError `file-missing`, `adapter-config-invalid`, `adapter-type-unsupported`, `json-*`
- */
-export async function readLoraConfig(file: string, also: readonly string[] = []): Promise<Readonly<Record<string, unknown>>> {
+/** adapter_config.json of any family. @throws WeightsmithError `file-missing`, `adapter-config-invalid`, `json-*` */
+export async function readAdapterConfig(file: string): Promise<Readonly<Record<string, unknown>>> {
   const bytes = await readFile(file).catch((error: unknown) => {
     throw openError(file, error);
   });
   const config = parseJsonBytes(bytes, file, { maxBytes: 10_000_000, maxDepth: 64, nonFinite: true });
-  if (!isRecord(config)) throw inputError("adapter-config-invalid", "not an object", { file });
+  if (isRecord(config)) return config;
+  throw inputError("adapter-config-invalid", "not an object", { file });
+}
+
+/**
+ * Reads and checks adapter_config.json of a LoRA. `also` names settings that the caller can deal with whatever their value.
+ * @throws WeightsmithError `file-missing`, `adapter-config-invalid`, `adapter-type-unsupported`, `json-*`
+ */
+export async function readLoraConfig(file: string, also: readonly string[] = []): Promise<Readonly<Record<string, unknown>>> {
+  const config = await readAdapterConfig(file);
   if (config.peft_type !== "LORA")
     throw inputError("adapter-type-unsupported", "not a LoRA adapter", { file, found: String(config.peft_type), expected: "LORA" });
   for (const [key, expected] of Object.entries(REQUIRED_VALUES)) {
@@ -59,8 +65,31 @@ export function numberOf(config: Readonly<Record<string, unknown>>, key: string,
   return value;
 }
 
+/** A module's rank must be the one that the scale is made with. @throws WeightsmithError `adapter-rank-mismatch` */
+export function checkRank(config: Readonly<Record<string, unknown>>, module: string, rank: number, file: string): void {
+  const said = patternValue(config.rank_pattern, module, file) ?? config.r ?? rank;
+  if (said === rank) return;
+  throw inputError("adapter-rank-mismatch", `the tensors of ${module} have another rank than the config gives it`, {
+    file,
+    found: `rank ${rank}`,
+    expected: JSON.stringify(said),
+    remedy: "the config is of another adapter, or rank_pattern lacks this module",
+  });
+}
+
+/** @throws WeightsmithError `adapter-alpha-missing`: without alpha the scale would be a guess. */
+export function checkAlpha(config: Readonly<Record<string, unknown>>, key: string, file: string): void {
+  if ((config[key] ?? undefined) !== undefined) return;
+  throw inputError("adapter-alpha-missing", `the config has no ${key}, so the adapter's scale is not known`, {
+    file,
+    expected: key,
+    remedy: `add it: PEFT takes "${key}": 8 where it is missing, other programs take the rank`,
+  });
+}
+
 /** What B A is multiplied by, for a module and its rank: alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA (2312.03732). */
 export function loraScale(config: Readonly<Record<string, unknown>>, file: string): (module: string, rank: number) => number {
+  checkAlpha(config, "lora_alpha", file);
   const alpha = numberOf(config, "lora_alpha", 8, file);
   return (module, rank) => {
     const moduleAlpha = patternValue(config.alpha_pattern, module, file) ?? alpha;
@@ -69,7 +98,7 @@ export function loraScale(config: Readonly<Record<string, unknown>>, file: strin
 }
 
 /** The value of the first pattern that matches the end of a module path, as PEFT matches them. */
-function patternValue(patterns: unknown, module: string, file: string): number | undefined {
+export function patternValue(patterns: unknown, module: string, file: string): number | undefined {
   if (!isRecord(patterns)) return undefined;
   const hit = Object.entries(patterns).find(([pattern]) => compile(pattern, file).test(module));
   return typeof hit?.[1] === "number" ? hit[1] : undefined;
@@ -87,7 +116,7 @@ function compile(pattern: string, file: string): RegExp {
   } catch {
     // Refused below.
   }
-  throw inputError("adapter-config-invalid", "alpha_pattern has a key that is not a plain regular expression", {
+  throw inputError("adapter-config-invalid", "a pattern has a key that is not a plain regular expression", {
     file,
     found: pattern.slice(0, 100),
     expected: "a module name or a regular expression without repeated groups that repeat",

@@ -3,8 +3,8 @@ import type { DType } from "../formats/dtypes.ts";
 
 /** One tensor and where its bytes lie. `offset` is absolute in `file`. */
 export interface TensorEntry extends TensorSpan {
-  /** A low-rank change that the tensor is read with. */
-  readonly lora?: LoraPatch;
+  /** A change by an adapter that the tensor is read with. */
+  readonly lora?: LoraPatch | FamilyPatch;
 }
 
 /**
@@ -21,6 +21,18 @@ export interface LoraPatch {
   readonly transposed: boolean;
   /** [out] */
   readonly magnitude?: TensorSpan;
+}
+
+/** The change that an adapter of another family makes to a weight, or where the tensor has one dimension to a bias. */
+export interface FamilyPatch {
+  /** PEFT's `peft_type`. */
+  readonly family: string;
+  /** Of this module, patterns resolved. */
+  readonly settings: Readonly<Record<string, number | boolean | string | null>>;
+  /** By the last part of their name; those shared by all modules too. */
+  readonly tensors: Readonly<Record<string, TensorSpan>>;
+  /** The tensor is stored [in, out]. */
+  readonly transposed: boolean;
 }
 
 /** A named stretch of a file that holds one tensor. */

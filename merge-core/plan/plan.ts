@@ -1,6 +1,6 @@
 // A merge plan: everything a merge will do, decided from the recipe and the headers alone, before a byte of tensor data
 // is read. Plain serialisable data, so that it can be printed, hashed, journalled, resumed and shown in an editor.
-import type { LoraPatch } from "../checkpoints/checkpoint.ts";
+import type { FamilyPatch, LoraPatch } from "../checkpoints/checkpoint.ts";
 import type { AddedToken } from "../checkpoints/tokenizer-file.ts";
 import type { Diagnostic } from "../diagnostics.ts";
 import type { DType, FloatDType } from "../formats/dtypes.ts";
@@ -27,8 +27,8 @@ export interface InputRef extends TensorRef {
   readonly isBase: boolean;
   readonly dtype: FloatDType;
   readonly parameters: Readonly<Record<string, number | null>>;
-  /** A low-rank change to add to the tensor, in float32, before it is merged. */
-  readonly lora?: LoraPatch;
+  /** An adapter's change to the tensor, made in float32 before it is merged. */
+  readonly lora?: LoraPatch | FamilyPatch;
   /** The rows in the order of the output's vocabulary; `shape` and `byteLength` are then those of the tensor as it is stored. */
   readonly rows?: RowMap;
 }

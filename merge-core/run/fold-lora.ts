@@ -1,5 +1,5 @@
 // Adds adapters to single tensors on their way into a merge: W + scale B A in float32, never rounded to a storage dtype.
-import type { LoraPatch, TensorSpan } from "../checkpoints/checkpoint.ts";
+import type { FamilyPatch, LoraPatch, TensorSpan } from "../checkpoints/checkpoint.ts";
 import { add, input, scale } from "../compute/expr.ts";
 import { readFully } from "../compute/files.ts";
 import { gemm } from "../compute/gemm.ts";
@@ -10,6 +10,7 @@ import { throwIfCancelled } from "../diagnostics.ts";
 import { widenToFloat32 } from "../formats/dtype-codecs.ts";
 import { elementCount, isFloat } from "../formats/dtypes.ts";
 import type { InputRef } from "../plan/plan.ts";
+import { foldFamily } from "./fold-family.ts";
 import { buffersOf } from "./shared-buffers.ts";
 
 /** A tensor, and what is added to it. */
@@ -27,9 +28,12 @@ const BLOCK_BYTES = 8 * 2 ** 20;
 /** The inputs as the method reads them: files as they are, and adapted tensors in memory, until the pool's buffers are released. */
 export async function foldInputs(inputs: readonly FoldedRef[], context: FoldContext): Promise<TensorPlace[]> {
   const places: TensorPlace[] = [];
-  for (const ref of inputs) places.push(ref.lora === undefined ? ref : { dtype: "F32", bytes: await foldInput(ref, ref.lora, context) });
+  for (const ref of inputs) places.push(ref.lora === undefined ? ref : { dtype: "F32", bytes: await foldAny(ref, ref.lora, context) });
   return places;
 }
+
+const foldAny = (ref: FoldedRef, patch: LoraPatch | FamilyPatch, context: FoldContext): Promise<Uint8Array> =>
+  "family" in patch ? foldFamily(ref, patch, context.pool, context.signal) : foldInput(ref, patch, context);
 
 async function foldInput(ref: FoldedRef, lora: LoraPatch, context: FoldContext): Promise<Uint8Array> {
   // The product, and then, element by element in its place, the sum.

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { LoraPatch, TensorSpan } from "../../merge-core/checkpoints/checkpoint.ts";
+import type { FamilyPatch, LoraPatch, TensorSpan } from "../../merge-core/checkpoints/checkpoint.ts";
 import { parseVocabulary } from "../../merge-core/checkpoints/tokenizer-file.ts";
 import { ROW_ZERO } from "../../merge-core/compute/row-gather.ts";
 import { WeightsmithError } from "../../merge-core/diagnostics.ts";
@@ -159,10 +159,12 @@ const files = new Map<string, Promise<Map<string, StoredTensor>>>();
 
 /** The values that the tensor is made from; those of cropped embeddings begin with the rows that are kept. */
 async function operandsOf(job: TensorJob | undefined): Promise<Float32Array[]> {
-  const refs: readonly (TensorSpan & { readonly lora?: LoraPatch; readonly rows?: RowMap })[] =
+  const refs: readonly (TensorSpan & { readonly lora?: LoraPatch | FamilyPatch; readonly rows?: RowMap })[] =
     job === undefined ? [] : job.kind === "copy" ? [job.source] : job.inputs;
   const own = refs.map((ref) => ("rows" in ref && ref.rows !== undefined ? readPicked(ref.rows, ref.shape[1] ?? 1) : readOnce(ref)));
-  const products = refs.flatMap(({ lora }) => lora ?? []).map(async ({ a, b, scale }) => sumOfSizes(await readOnce(a), await readOnce(b), a.shape, scale));
+  const products = refs
+    .flatMap(({ lora }) => (lora !== undefined && "a" in lora ? lora : []))
+    .map(async ({ a, b, scale }) => sumOfSizes(await readOnce(a), await readOnce(b), a.shape, scale));
   return Promise.all([...own, ...products]);
 }
 

@@ -1,0 +1,112 @@
+// Orthogonal fine-tuning (Qiu et al., 2023): inputs are rotated in blocks, each rotation made from a skew matrix Q.
+import { type AdapterFamily, type AdapterModule, numberOf, tensorOf, trained } from "../family.ts";
+
+export const oft: AdapterFamily = {
+  type: "OFT",
+  title: "OFT",
+  paper: { title: "Controlling Text-to-Image Diffusion by Orthogonal Finetuning", year: 2023, url: "https://arxiv.org/abs/2306.07280" },
+  formula: "W blockdiag(R)^T, R = (I - Q)(I + Q)^-1; use_cayley_neumann: R = I + 2 Q + 2 Q^2 + ... + Q^(terms - 1), of the inverse",
+  settings: [
+    { name: "block_share", default: false, doc: "one rotation for all blocks" },
+    { name: "coft", default: false, doc: "Q is kept within a ball" },
+    { name: "eps", default: 6e-5, doc: "radius of that ball" },
+    { name: "use_cayley_neumann", default: true, doc: "a series in place of the inverse" },
+    { name: "num_cayley_neumann_terms", default: 5, doc: "terms of the series" },
+  ],
+  tensors: trained("oft_R"),
+  shared: [],
+  needsBase: true,
+  // r and oft_block_size are adjusted to the layer when the adapter is made; the stored size of Q is what holds.
+  shapes({ inFeatures }, settings, { oft_R }) {
+    const count = oft_R?.[1] ?? 0;
+    return { oft_R: [settings.block_share === true ? 1 : inFeatures / blockSide(count), count] };
+  },
+  open(module) {
+    const { shape, values } = tensorOf(module, "oft_R");
+    const [blocks = 0, count = 0] = shape;
+    const b = blockSide(count);
+    const rotations = Array.from({ length: blocks }, (_, k) => rotation(skew(values, k * count, b, module, blocks), b, module));
+    return (row) => {
+      const before = row.slice();
+      for (let i = 0; i < row.length; i++) {
+        const block = Math.floor(i / b);
+        const r = rotations[blocks === 1 ? 0 : block] as Float64Array;
+        let sum = 0;
+        for (let j = 0; j < b; j++) sum += (r[(i % b) * b + j] as number) * (before[block * b + j] as number);
+        row[i] = sum;
+      }
+    };
+  },
+};
+
+/** b of b (b - 1) / 2 entries. */
+const blockSide = (count: number): number => (1 + Math.sqrt(1 + 8 * count)) / 2;
+
+/** Q from its entries above the diagonal. */
+function skew(values: ArrayLike<number>, first: number, b: number, { settings }: AdapterModule, blocks: number): Float64Array {
+  const q = new Float64Array(b * b);
+  let at = first;
+  for (let i = 0; i < b; i++)
+    for (let j = i + 1; j < b; j++) {
+      q[i * b + j] = values[at] as number;
+      q[j * b + i] = -(values[at++] as number);
+    }
+  const norm = Math.sqrt(q.reduce((sum, x) => sum + x * x, 0));
+  const radius = numberOf(settings, "eps") / Math.sqrt(blocks);
+  return settings.coft === true && norm > radius ? q.map((x) => (x * radius) / norm) : q;
+}
+
+function rotation(q: Float64Array, b: number, { settings }: AdapterModule): Float64Array {
+  return settings.use_cayley_neumann === true ? neumann(q, b, numberOf(settings, "num_cayley_neumann_terms")) : cayley(q, b);
+}
+
+const identity = (b: number): Float64Array => Float64Array.from({ length: b * b }, (_, i) => (i % (b + 1) === 0 ? 1 : 0));
+
+/** I + 2 Q + ... + 2 Q^(n-2) + Q^(n-1); PEFT leaves the single Q^2 of three terms and the Q of two doubled. */
+function neumann(q: Float64Array, b: number, terms: number): Float64Array {
+  const sum = identity(b);
+  const add = (x: Float64Array, factor: number) => {
+    for (const [i, value] of x.entries()) sum[i] = (sum[i] as number) + factor * value;
+  };
+  if (terms > 1) add(q, 2);
+  if (terms <= 2) return sum;
+  let power = multiply(q, q, b);
+  add(power, 2);
+  for (let k = 3; k < terms - 1; k++) {
+    power = multiply(power, q, b);
+    add(power, 2);
+  }
+  add(multiply(power, q, b), 1);
+  return sum;
+}
+
+/** (I - Q)(I + Q)^-1 = 2 (I + Q)^-1 - I, by Gauss-Jordan elimination; I + Q has no zero pivot that exchange of rows could not avoid. */
+function cayley(q: Float64Array, b: number): Float64Array {
+  const inverse = identity(b);
+  const left = identity(b).map((x, i) => x + (q[i] as number));
+  for (let column = 0; column < b; column++) {
+    let pivot = column;
+    for (let row = column; row < b; row++) if (Math.abs(left[row * b + column] as number) > Math.abs(left[pivot * b + column] as number)) pivot = row;
+    for (const m of [left, inverse]) exchange(m, b, pivot, column);
+    const divisor = left[column * b + column] as number;
+    for (const m of [left, inverse]) for (let j = 0; j < b; j++) m[column * b + j] = (m[column * b + j] as number) / divisor;
+    for (let row = 0; row < b; row++) {
+      const factor = row === column ? 0 : (left[row * b + column] as number);
+      for (const m of [left, inverse]) for (let j = 0; j < b; j++) m[row * b + j] = (m[row * b + j] as number) - factor * (m[column * b + j] as number);
+    }
+  }
+  const unit = identity(b);
+  return inverse.map((x, i) => 2 * x - (unit[i] as number));
+}
+
+function exchange(m: Float64Array, b: number, x: number, y: number): void {
+  for (let j = 0; j < b; j++) [m[x * b + j], m[y * b + j]] = [m[y * b + j] as number, m[x * b + j] as number];
+}
+
+function multiply(x: Float64Array, y: Float64Array, b: number): Float64Array {
+  const product = new Float64Array(b * b);
+  for (let i = 0; i < b; i++)
+    for (let k = 0; k < b; k++)
+      for (let j = 0; j < b; j++) product[i * b + j] = (product[i * b + j] as number) + (x[i * b + k] as number) * (y[k * b + j] as number);
+  return product;
+}

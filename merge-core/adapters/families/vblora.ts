@@ -1,0 +1,84 @@
+// VB-LoRA (Li et al., 2024): the factors are put together from mixtures of a few vectors of one bank for the whole model.
+import { type AdapterFamily, type AdapterModule, addLowRank, type LowRank, numberOf, type Shapes, tensorOf, trained } from "../family.ts";
+
+export const vblora: AdapterFamily = {
+  type: "VBLORA",
+  title: "VB-LoRA",
+  paper: { title: "VB-LoRA: Extreme Parameter Efficient Fine-Tuning with Vector Banks", year: 2024, url: "https://arxiv.org/abs/2405.15179" },
+  formula: "W + B A, each part of A and B of length b being sum softmax(top-k logits) bank[top-k]",
+  settings: [
+    { name: "r", default: 4, doc: "rank" },
+    { name: "num_vectors", default: 256, doc: "vectors of the bank" },
+    { name: "vector_length", default: 256, doc: "length b of a vector; divides both sides of every layer" },
+    { name: "topk", default: 2, doc: "vectors that are mixed" },
+    { name: "save_only_topk_weights", default: false, doc: "the file holds what is mixed and not the logits; training cannot go on from it" },
+  ],
+  tensors: trained(...["A", "B"].flatMap((side) => ["", "_topk_indices", "_topk_weights"].map((end) => `vblora_logits_${side}${end}`))),
+  shared: trained("vblora_vector_bank"),
+  needsBase: false,
+  shapes({ inFeatures, outFeatures }, settings): Shapes {
+    const [r, h, b, k] = ["r", "num_vectors", "vector_length", "topk"].map((name) => numberOf(settings, name)) as [number, number, number, number];
+    const places = { A: [r, inFeatures / b], B: [outFeatures / b, r] };
+    const named = Object.entries(places).map(([side, shape]) => [`vblora_logits_${side}`, shape] as const);
+    if (settings.save_only_topk_weights !== true) return Object.fromEntries(named.map(([name, shape]) => [name, [...shape, h]]));
+    return Object.fromEntries(
+      named.flatMap(([name, shape]) => [
+        [`${name}_topk_indices`, [...shape, k]],
+        [`${name}_topk_weights`, [...shape, k - 1]],
+      ]),
+    );
+  },
+  open: (module) => addLowRank(factors(module)),
+  factors,
+};
+
+function factors(module: AdapterModule): LowRank {
+  const { inFeatures, outFeatures } = module.layer;
+  const r = numberOf(module.settings, "r");
+  const length = numberOf(module.settings, "vector_length");
+  // Parts of B run along its outputs: [out / b, r, b] is turned to [out / b, b, r].
+  const parts = selected(module, "vblora_logits_B");
+  const b = Float64Array.from({ length: outFeatures * r }, (_, at) => {
+    const [o, k] = [Math.floor(at / r), at % r];
+    return parts[(Math.floor(o / length) * r + k) * length + (o % length)] as number;
+  });
+  return { ...module.layer, r, a: selected(module, "vblora_logits_A").subarray(0, r * inFeatures), b, scale: 1 };
+}
+
+/** The mixtures, one after another. */
+function selected(module: AdapterModule, name: string): Float64Array {
+  const { values: bank } = tensorOf(module, "vblora_vector_bank");
+  const length = numberOf(module.settings, "vector_length");
+  const mixtures = mixturesOf(module, name);
+  const out = new Float64Array(mixtures.length * length);
+  for (const [place, mixture] of mixtures.entries())
+    for (const { vector, weight } of mixture)
+      for (let i = 0; i < length; i++) out[place * length + i] = (out[place * length + i] as number) + weight * (bank[vector * length + i] as number);
+  return out;
+}
+
+type Mixture = readonly { readonly vector: number; readonly weight: number }[];
+
+function mixturesOf(module: AdapterModule, name: string): Mixture[] {
+  const topk = numberOf(module.settings, "topk");
+  const logits = module.tensors[name];
+  if (logits !== undefined) return rowsOf(logits.values, logits.shape.at(-1) ?? 0).map((row) => softmaxOfLargest(row, topk));
+  const weights = rowsOf(tensorOf(module, `${name}_topk_weights`).values, topk - 1);
+  // The last weight is what the others leave of one.
+  return rowsOf(tensorOf(module, `${name}_topk_indices`).values, topk).map((indices, place) => {
+    const row = weights[place] ?? [];
+    const last = 1 - row.reduce((sum, w) => sum + w, 0);
+    return indices.map((vector, k) => ({ vector, weight: row[k] ?? last }));
+  });
+}
+
+function rowsOf(values: ArrayLike<number>, width: number): number[][] {
+  return Array.from({ length: values.length / width }, (_, row) => Array.from({ length: width }, (_, i) => values[row * width + i] as number));
+}
+
+function softmaxOfLargest(logits: readonly number[], count: number): Mixture {
+  const largest = logits.map((logit, vector) => ({ logit, vector })).sort((x, y) => y.logit - x.logit || x.vector - y.vector);
+  const kept = largest.slice(0, count).map(({ logit, vector }) => ({ vector, weight: Math.exp(logit - (largest[0]?.logit ?? 0)) }));
+  const total = kept.reduce((sum, { weight }) => sum + weight, 0);
+  return kept.map(({ vector, weight }) => ({ vector, weight: weight / total }));
+}

@@ -1,0 +1,136 @@
+// A PEFT adapter's folder, its tensors sorted by the modules they belong to. Headers only. Node only.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { TensorEntry } from "../checkpoints/checkpoint.ts";
+import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
+import { inputError, nearestName } from "../diagnostics.ts";
+import type { AdapterFamily, FamilySetting, Settings, SettingValue } from "./family.ts";
+import { CONFIG, checkAlpha, patternValue, readAdapterConfig, TENSORS } from "./peft-config.ts";
+import { families, findFamily } from "./registry.ts";
+
+/** What PEFT wrote before safetensors. */
+const OLD_TENSORS = "adapter_model.bin";
+const PREFIX = "base_model.model.";
+const SHARED_PREFIX = "base_model.";
+
+/** Settings of any family that change which weights are meant. */
+const UNSUPPORTED = ["target_parameters", "layer_replication", "trainable_token_indices", "alora_invocation_tokens", "exclude_layers"];
+
+/** By the last part of their name. */
+export type ModuleEntries = Readonly<Record<string, TensorEntry>>;
+
+export interface AdapterFile {
+  /** The folder as the user gave it. */
+  readonly folder: string;
+  readonly configFile: string;
+  /** The file of the tensors. */
+  readonly file: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly family: AdapterFamily;
+  /** By module path in the base, e.g. `model.layers.0.self_attn.q_proj`. */
+  readonly modules: ReadonlyMap<string, ModuleEntries>;
+  /** Held once for all modules. */
+  readonly shared: ModuleEntries;
+  /** Tensors that take the place of the base's, by name. */
+  readonly replacements: ReadonlyMap<string, TensorEntry>;
+  readonly shards: Awaited<ReturnType<typeof openCheckpoint>>["shards"];
+}
+
+/** @throws WeightsmithError `adapter-type-unsupported`, `adapter-without-tensors`, `adapter-tensor-unexpected`, `adapter-config-invalid`, `file-missing` */
+export async function readAdapter(folder: string, options: { readonly signal?: AbortSignal } = {}): Promise<AdapterFile> {
+  const configFile = join(folder, CONFIG);
+  const config = await readAdapterConfig(configFile);
+  const family = familyOf(config, configFile);
+  const file = [TENSORS, OLD_TENSORS].map((name) => join(folder, name)).find(existsSync);
+  if (file === undefined) throw inputError("adapter-without-tensors", "the adapter has no tensors", { file: folder, expected: `${TENSORS} or ${OLD_TENSORS}` });
+  const { tensors, shards } = await openCheckpoint(file, options);
+  const sorted = sortTensors(family, tensors.values(), file);
+  if (sorted.modules.size === 0 && sorted.replacements.size === 0)
+    throw inputError("adapter-empty", "the adapter changes nothing", { file, found: `${tensors.size} tensors`, expected: expectedNames(family) });
+  return { folder, configFile, file, config, family, shards, ...sorted };
+}
+
+function familyOf(config: Readonly<Record<string, unknown>>, file: string): AdapterFamily {
+  const type = String(config.peft_type);
+  const family = findFamily(type);
+  const expected = families.map((known) => known.type);
+  if (family === undefined)
+    throw inputError("adapter-type-unsupported", "adapters of this type cannot be read", { file, found: `peft_type ${type}`, expected: expected.join(", ") });
+  for (const key of UNSUPPORTED) {
+    const value = config[key] ?? null;
+    if (value !== null && !(Array.isArray(value) && value.length === 0))
+      throw inputError("adapter-type-unsupported", `${key} is not supported`, { file, found: JSON.stringify(value).slice(0, 100), expected: "null" });
+  }
+  return family;
+}
+
+function sortTensors(family: AdapterFamily, entries: Iterable<TensorEntry>, file: string): Pick<AdapterFile, "modules" | "shared" | "replacements"> {
+  const modules = new Map<string, Record<string, TensorEntry>>();
+  const shared: Record<string, TensorEntry> = {};
+  const replacements = new Map<string, TensorEntry>();
+  const inModule = new RegExp(`^(.+)\\.(${family.tensors.map(({ name }) => name).join("|")})(?:\\.default)?(?:\\.weight)?$`);
+  for (const entry of entries) {
+    const path = entry.name.startsWith(PREFIX) ? entry.name.slice(PREFIX.length) : undefined;
+    const root = entry.name.startsWith(SHARED_PREFIX) ? entry.name.slice(SHARED_PREFIX.length) : undefined;
+    const [, module, tensor] = (family.tensors.length > 0 && inModule.exec(path ?? "")) || [];
+    if (module !== undefined && tensor !== undefined) modules.set(module, { ...modules.get(module), [tensor]: entry });
+    else if (root !== undefined && family.shared.some(({ name }) => name === root)) shared[root] = entry;
+    else if (path === undefined || isForeign(path)) throw unexpectedError(family, entry, file);
+    else replacements.set(replacedName(family, path), entry);
+  }
+  return { modules, shared, replacements };
+}
+
+const KNOWN_NAMES = families.flatMap(({ tensors, shared }) => [...tensors, ...shared].map(({ name }) => name));
+/** First parts of names that belong to adapters and not to models. */
+const ADAPTER_PREFIXES = [
+  ...new Set(KNOWN_NAMES.map((name) => `${name.split("_")[0]}_`)),
+  "token_adapter",
+  "trainable_tokens",
+  "prompt_embeddings",
+  "boft_",
+  "randlora_",
+];
+
+/** A tensor of an adapter, not of a model: of another family, or of this one under a name that it does not have. */
+const isForeign = (path: string): boolean => path.split(".").some((part) => ADAPTER_PREFIXES.some((prefix) => part.startsWith(prefix)) && part !== "lora_only");
+
+/** `a.base_layer.bias`, `a.modules_to_save.weight` and the like are called `a.bias`, `a.weight` in the base. */
+function replacedName({ replaces }: AdapterFamily, path: string): string {
+  const infixes = ["base_layer", "modules_to_save(?:\\.default)?", ...(replaces === undefined ? [] : [replaces])];
+  return path.replace(new RegExp(`\\.(${infixes.join("|")})(?=\\.[^.]+$)`), "");
+}
+
+function unexpectedError(family: AdapterFamily, { name, dtype, shape }: TensorEntry, file: string) {
+  const parts = name.replace(/\.(weight|default)$/, "").split(".");
+  const near = nearestName(
+    parts.at(-1) ?? "",
+    [...family.tensors, ...family.shared].map((tensor) => tensor.name),
+  );
+  return inputError("adapter-tensor-unexpected", `tensor ${name} is not one that an adapter of type ${family.type} has`, {
+    file,
+    found: `${dtype} [${shape.join(", ")}]`,
+    expected: expectedNames(family),
+    ...(near === undefined ? {} : { remedy: `did you mean ${near}?` }),
+  });
+}
+
+const expectedNames = (family: AdapterFamily): string => [...family.tensors, ...family.shared].map(({ name }) => name).join(", ") || "tensors of the base";
+
+/** The settings of a module, patterns resolved, the family's defaults where the config is silent. @throws WeightsmithError `adapter-config-invalid` */
+export function moduleSettings({ family, config, configFile }: Pick<AdapterFile, "family" | "config" | "configFile">, module: string): Settings {
+  return Object.fromEntries(family.settings.map((setting) => [setting.name, settingOf(setting, config, module, configFile)]));
+}
+
+function settingOf({ name, default: fallback, pattern }: FamilySetting, config: Readonly<Record<string, unknown>>, module: string, file: string): SettingValue {
+  const special = pattern === undefined ? undefined : patternValue(config[pattern], module, file);
+  const value = special ?? config[name] ?? fallback;
+  if (pattern === "alpha_pattern" && special === undefined) checkAlpha(config, name, file);
+  const scalar = value === null || typeof value === "string" || typeof value === "boolean" || typeof value === "number";
+  if (scalar && (fallback === null || typeof value === typeof fallback) && (typeof value !== "number" || Number.isFinite(value))) return value;
+  throw inputError("adapter-config-invalid", `${name} is not usable`, {
+    file,
+    found: JSON.stringify(value).slice(0, 100),
+    expected: fallback === null ? "a single value" : `a ${typeof fallback}`,
+  });
+}
