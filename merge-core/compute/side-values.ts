@@ -2,7 +2,7 @@
 // time, and handed to the kernels as one more input; no kernel has to know where a row ends.
 import type { Expr, Reduction } from "./expr.ts";
 import type { Sink } from "./program.ts";
-import { magnitudeKeys } from "./reference.ts";
+import { rowRanks } from "./row-ranks.ts";
 import { blockRange, takeTurns } from "./turns.ts";
 
 export type SideExpr = Extract<Expr, { readonly op: "perRow" | "perColumn" | "rowRank" | "given" | "turns" }>;
@@ -94,57 +94,4 @@ async function fillTurns(
   const vectors: Float32Array[] = [];
   for (const x of side.vectors.slice(0, side.at + 1)) vectors.push(await values(x, start, end));
   target.set(takeTurns(vectors, side.block, side.count).subarray(first - start, first - start + target.length));
-}
-
-/** For each element its place in its row by ascending magnitude, from 0 to 1; ties in index order, NaN last; 0.5 in rows of one. */
-export function rowRanks(values: Float32Array, columns: number): Float32Array {
-  const keys = magnitudeKeys(values);
-  const ranks = new Float32Array(values.length);
-  const sorter = new RowSorter(columns);
-  for (let start = 0; start < values.length; start += columns) {
-    const order = sorter.sort(keys.subarray(start, start + columns));
-    for (let place = 0; place < order.length; place++) ranks[start + (order[place] as number)] = columns === 1 ? 0.5 : place / (columns - 1);
-  }
-  return ranks;
-}
-
-const DIGIT_BITS = 11;
-const DIGIT_MASK = (1 << DIGIT_BITS) - 1;
-
-/** Stable least-significant-digit radix sort of 32-bit keys, with its memory kept from row to row. */
-class RowSorter {
-  readonly #orders: readonly [Uint32Array, Uint32Array];
-  readonly #counts = new Uint32Array(1 << DIGIT_BITS);
-
-  constructor(size: number) {
-    this.#orders = [new Uint32Array(size), new Uint32Array(size)];
-  }
-
-  /** Indices by ascending key; valid until the next call. */
-  sort(keys: Uint32Array): Uint32Array {
-    let [from, to] = this.#orders;
-    for (let i = 0; i < keys.length; i++) from[i] = i;
-    for (let shift = 0; shift < 32; shift += DIGIT_BITS) {
-      this.#sortByDigit(keys, shift, from.subarray(0, keys.length), to);
-      [from, to] = [to, from];
-    }
-    return from.subarray(0, keys.length);
-  }
-
-  #sortByDigit(keys: Uint32Array, shift: number, from: Uint32Array, to: Uint32Array): void {
-    const counts = this.#counts.fill(0);
-    for (const key of keys) counts[(key >>> shift) & DIGIT_MASK] = (counts[(key >>> shift) & DIGIT_MASK] as number) + 1;
-    let place = 0;
-    for (let digit = 0; digit < counts.length; digit++) {
-      const count = counts[digit] as number;
-      counts[digit] = place;
-      place += count;
-    }
-    for (const index of from) {
-      const digit = ((keys[index] as number) >>> shift) & DIGIT_MASK;
-      const at = counts[digit] as number;
-      to[at] = index;
-      counts[digit] = at + 1;
-    }
-  }
 }

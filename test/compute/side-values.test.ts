@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as e from "../../merge-core/compute/expr.ts";
 import { createPool } from "../../merge-core/compute/pool.ts";
 import { createReferenceEngine, encodeOutput } from "../../merge-core/compute/reference.ts";
-import { rowRanks } from "../../merge-core/compute/side-values.ts";
+import { rowRanks } from "../../merge-core/compute/row-ranks.ts";
 import { openTensorEngine } from "../../merge-core/compute/tensor-engine.ts";
 import { randomWeights } from "../helpers/floats.ts";
 
