@@ -22,8 +22,10 @@ export function describeZoo(measured: readonly Measurement[]): object {
   };
 }
 
-const stageLine = (name: string, stage: Stage) =>
-  `- ${name}: ${stage.steps} steps of ${stage.batchSize} examples, AdamW, learning rate ${stage.optimizer.lr}, ${stage.schedule.warmupSteps} steps of warm-up, cosine to ${stage.schedule.floor} of it.`;
+function stageLine(name: string, { steps, batchSize, optimizer: { lr }, schedule: { warmupSteps, floor } }: Stage): string {
+  const rate = floor === 1 ? "then constant" : `then along a cosine down to ${floor} of it`;
+  return `- ${name}: ${steps} steps of ${batchSize} examples, AdamW, learning rate ${lr} after ${warmupSteps} steps of warm-up, ${rate}.`;
+}
 
 export function zooReadme(measured: readonly Measurement[]): string {
   const row = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
@@ -38,11 +40,11 @@ export function zooReadme(measured: readonly Measurement[]): string {
 Written by \`npm run zoo\`, which trains everything here again from seed ${SEED} with this project's own trainer. Apache-2.0, like the rest.
 
 One tiny Llama (${num_hidden_layers} layers, hidden size ${hidden_size}, ${num_attention_heads} heads, feed-forward ${intermediate_size}, ${vocab_size} tokens: one per byte and four special; bf16),
-pre-trained as \`base\` on the easy part of all tasks, and fine-tuned from it into one expert per task, once in full and once as a LoRA adapter (rank ${LORA.r}, all projections).
+pre-trained as \`base\` on a mixture of all tasks, stopped early, and fine-tuned from it into one expert per task, once in full and once as a LoRA adapter (rank ${LORA.r}, all projections).
 
 ${TASKS.map((task) => `- \`${task}\`: ${DESCRIPTIONS[task]}.`).join("\n")}
 
-Exact match on the held-out test splits (${SPLITS.sizes.test} examples each, greedy decoding; no test prompt occurs in any training or validation data):
+Exact match on the held-out test splits (${SPLITS.sizes.test} examples each, greedy decoding; no test prompt occurs in any training data):
 
 ${table.join("\n")}
 

@@ -1,5 +1,5 @@
 // npm run zoo: makes media/zoo again from nothing but seeds. Trains in a temporary folder, measures, and replaces the
-// sample models only if they show what they must.
+// sample models only if they show what they must. npm run zoo -- --measure only measures those that are there.
 import { cp, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -44,21 +44,31 @@ async function replaceZoo(work: string): Promise<void> {
   }
 }
 
-const work = await mkdtemp(join(tmpdir(), "weightsmith-zoo-"));
-log(`working in ${work} with ${threads} threads`);
-await trainZoo({ work, threads, log });
-const measured = await measureZoo(work, threads);
-for (const { name, exactMatch } of measured) log(`${name.padEnd(16)} ${TASKS.map((task) => `${task} ${exactMatch[task]?.toFixed(3)}`).join("  ")}`);
-await dropTrainingData(work);
-await writeJson(join(work, "zoo.json"), describeZoo(measured));
-await writeFile(join(work, "README.md"), zooReadme(measured));
-const wrong = shortcomings(measured, await sizeOf(work));
-if (wrong.length > 0) {
-  log(`${ZOO} is left as it was: ${wrong.join("; ")}. The new models are in ${work}.`);
-  process.exitCode = 1;
-} else {
+/** Measures the models in `folder` and writes zoo.json and README.md from that. */
+async function describe(folder: string): Promise<Measurement[]> {
+  const measured = await measureZoo(folder, threads);
+  for (const { name, exactMatch } of measured) log(`${name.padEnd(16)} ${TASKS.map((task) => `${task} ${exactMatch[task]?.toFixed(3)}`).join("  ")}`);
+  await writeJson(join(folder, "zoo.json"), describeZoo(measured));
+  await writeFile(join(folder, "README.md"), zooReadme(measured));
+  return measured;
+}
+
+async function make(): Promise<void> {
+  const work = await mkdtemp(join(tmpdir(), "weightsmith-zoo-"));
+  log(`working in ${work} with ${threads} threads`);
+  await trainZoo({ work, threads, log });
+  await dropTrainingData(work);
+  const wrong = shortcomings(await describe(work), await sizeOf(work));
+  if (wrong.length > 0) {
+    log(`${ZOO} is left as it was: ${wrong.join("; ")}. The new models are in ${work}.`);
+    process.exitCode = 1;
+    return;
+  }
   await mkdir(ZOO, { recursive: true });
   await replaceZoo(work);
   await rm(work, { recursive: true });
   log(`${ZOO}: ${((await sizeOf(ZOO)) / 1e6).toFixed(2)} MB`);
 }
+
+if (process.argv.includes("--measure")) await describe(ZOO);
+else await make();
