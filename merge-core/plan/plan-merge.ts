@@ -8,6 +8,7 @@ import { configChanges } from "./config-changes.ts";
 import { estimate, foldedBytes, statisticRounds } from "./estimate.ts";
 import { type InputModels, openModels } from "./input-models.ts";
 import { matchInputs } from "./match-inputs.ts";
+import { noteMatrices } from "./note-matrices.ts";
 import type { OpenModel } from "./open-model.ts";
 import { placeJobs } from "./output-shards.ts";
 import { outputTensors } from "./output-tensors.ts";
@@ -64,6 +65,7 @@ export async function planMerge(
   const { checkpoint } = models.donor;
   noteDTypes(jobs, recipe, report);
   noteStatistics(jobs, recipe, report);
+  noteMatrices(jobs, recipe, report);
   if (checkpoint.config === undefined) report(noConfig(recipe, models));
   const facts = { tensors: unplaced, stacking, untied };
   const config = checkpoint.config === undefined ? [] : [...configChanges(recipe, checkpoint.config, facts), ...specialTokenChanges(models, vocabulary)];
