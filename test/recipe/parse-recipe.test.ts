@@ -109,7 +109,7 @@ describe("a recipe with one mistake", () => {
     assert.ok(diagnostic);
     assert.equal(
       formatDiagnostic(diagnostic),
-      "error[unknown-parameter] r.yml:6:25: ties has no parameter of this name; found desnity, expected weight, density, lambda, normalize, rescale, int8_mask; did you mean density?",
+      "error[unknown-parameter] r.yml:6:25: ties has no parameter of this name; found desnity, expected weight, density, lambda, normalize, rescale, int8_mask, whole_vector, count_election; did you mean density?",
     );
   });
 
