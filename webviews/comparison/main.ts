@@ -31,7 +31,7 @@ function modelSection(): HTMLElement {
   const what = hasBase ? "changes from the base" : "weights";
   return section(
     "Which models are alike?",
-    `Cosine of the models' ${what}: 1 is the same direction, 0 unrelated, negative opposed. Colour is its size. Changes of different tasks are often nearly unrelated.`,
+    `Cosine of the models' ${what}: 1 is the same direction, 0 unrelated, negative opposed. Colour is its size.${hasBase ? " Changes of different tasks are often nearly unrelated." : " Models of one origin all have weights near 1."}`,
     figure(responsive((width) => drawHeatmap(map, { width }), 640)),
     ...(tree === undefined ? [] : [figure(responsive((width) => drawDendrogram(tree, { width }), 640))]),
     folded(dataTable("Cosines", heatmapTable(map))),

@@ -52,7 +52,7 @@ export function layerHeatmap(comparison: Comparison, view: PairView): Heatmap {
       group: stacks.size > 1 ? layer.name.slice(0, -String(layer.layer).length - 1) : "Layers",
       values: [...roles.map((role) => numberOf(find(layer.roles, role, view))), numberOf(view.of(layer))],
     })),
-    ...(hasBase ? {} : { format: decimals }),
+    ...(hasBase ? {} : { format: decimals(comparison) }),
   };
 }
 
@@ -61,7 +61,11 @@ const find = (groups: readonly Group[], name: string, view: PairView): Measure |
   return group && view.of(group);
 };
 
-const decimals = (value: number): string => value.toFixed(2);
+/** Cosines of weights differ in later digits than those of changes. */
+const decimals =
+  ({ base }: Comparison) =>
+  (value: number): string =>
+    value.toFixed(base === undefined ? 4 : 2);
 
 /** Cosine of two models' changes, or without a base of their weights; 1 with itself. */
 export function cosineOf({ total, base }: Comparison, a: number, b: number): number {
@@ -91,7 +95,7 @@ export function modelMatrix(comparison: Comparison): Heatmap {
     summariesFrom: order.length,
     rows: order.map((i) => ({ label: names[i] ?? "", group: "Models", values: order.map((j) => cosineOf(comparison, i, j)) })),
     fraction: Math.abs,
-    format: decimals,
+    format: decimals(comparison),
   };
 }
 

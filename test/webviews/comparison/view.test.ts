@@ -132,5 +132,6 @@ describe("comparison page", () => {
     const pairs = comparison.total.pairs.map(({ changes: _changes, ...pair }) => pair);
     assert.equal(pairsTable({ ...rest, total: { ...comparison.total, pairs } }).header.length, 3);
     assert.equal(pairViews(rest)[0]?.name, "a and b");
+    assert.equal(heatmapTable(modelMatrix(rest)).rows[0]?.[2], "0.9900");
   });
 });
