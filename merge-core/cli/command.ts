@@ -17,5 +17,7 @@ export interface Command {
   /** Further help: what it does, an example. */
   readonly help: string;
   readonly options: readonly OptionSpec[];
+  /** For a group such as `adapter`: its commands, named `adapter merge` and the like. */
+  readonly subcommands?: readonly Command[];
   run(args: Arguments, context: CommandContext): Promise<void>;
 }

@@ -1,4 +1,5 @@
 // The subcommands, in the order help shows them.
+import { adapter } from "./adapter.ts";
 import type { Command } from "./command.ts";
 import { compare } from "./compare.ts";
 import { demo } from "./demo.ts";
@@ -11,4 +12,4 @@ import { plan } from "./plan.ts";
 import { train } from "./train.ts";
 import { verify } from "./verify.ts";
 
-export const commands: readonly Command[] = [demo, merge, plan, verify, methods, inspect, compare, train, evaluateCommand, doctor];
+export const commands: readonly Command[] = [demo, merge, plan, verify, methods, inspect, compare, train, adapter, evaluateCommand, doctor];

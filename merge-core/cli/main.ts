@@ -44,17 +44,20 @@ async function runCommand(
   context: { output: Output; signal: AbortSignal },
   out: NodeJS.WritableStream,
 ): Promise<void> {
+  const [name, ...rest] = argv;
+  if (command.subcommands !== undefined && name !== undefined && !name.startsWith("-"))
+    return runCommand(findCommand(`${command.name} ${name}`, command.subcommands), rest, context, out);
   const args = parseArguments(argv, [...command.options, ...COMMON_OPTIONS]);
   if (flag(args, "help")) out.write(commandHelp(command));
   else await command.run(args, context);
 }
 
-function findCommand(name: string): Command {
-  const command = commands.find((c) => c.name === name);
+function findCommand(name: string, known = commands): Command {
+  const command = known.find((c) => c.name === name);
   if (command !== undefined) return command;
   const near = nearestName(
     name,
-    commands.map((c) => c.name),
+    known.map((c) => c.name),
   );
   throw inputError("usage", "unknown command", { found: name, remedy: near === undefined ? "see weightsmith --help" : `did you mean ${near}?` });
 }

@@ -1,0 +1,25 @@
+// weightsmith adapter: everything about adapters, one file per subcommand.
+import { inputError } from "../diagnostics.ts";
+import { families } from "./adapter/families.ts";
+import { fold } from "./adapter/fold.ts";
+import { inspect } from "./adapter/inspect.ts";
+import type { Command } from "./command.ts";
+
+const subcommands: readonly Command[] = [families, inspect, fold];
+
+export const adapter: Command = {
+  name: "adapter",
+  summary: "list, inspect and fold adapters",
+  usage: `${subcommands.map(({ name }) => name.split(" ")[1]).join("|")} ...`,
+  help: `
+Works on adapters in the files of Hugging Face PEFT.
+
+${subcommands.map(({ name, usage, summary }) => `  weightsmith ${`${name} ${usage}`.padEnd(44)} ${summary}`).join("\n")}
+
+  weightsmith adapter inspect --help            options and examples of one of them`,
+  options: [],
+  subcommands,
+  async run() {
+    throw inputError("usage", "which adapter command?", { expected: subcommands.map(({ name }) => name).join(", "), remedy: "see weightsmith adapter --help" });
+  },
+};

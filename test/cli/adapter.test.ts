@@ -1,0 +1,63 @@
+// The adapter commands of the built program.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { families } from "../../merge-core/adapters/registry.ts";
+import { temporaryFolder } from "../helpers/folders.ts";
+import { readTensors, valuesOf } from "../oracles/read-tensors.ts";
+
+const PROGRAM = fileURLToPath(new URL("./weightsmith.js", import.meta.url));
+const ORACLES = "test/fixtures/oracles";
+
+function adapter(...args: string[]): { status: number | null; out: string; err: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [PROGRAM, "adapter", ...args], { encoding: "utf8" });
+  return { status, out: stdout, err: stderr };
+}
+
+describe("weightsmith adapter", () => {
+  it("lists every family", () => {
+    const listed = JSON.parse(adapter("families", "--json").out);
+    assert.deepEqual(
+      listed.map(({ type }: { type: string }) => type),
+      families.map(({ type }) => type),
+    );
+    const table = adapter("families").out;
+    for (const { type } of families) assert.match(table, new RegExp(`^${type} `, "m"));
+  });
+
+  it("names its subcommands, and refuses others", () => {
+    assert.match(adapter("--help").out, /weightsmith adapter fold BASE ADAPTER OUT/);
+    assert.match(adapter("inspect", "--help").out, /--base MODEL/);
+    const { status, err } = adapter("inspct");
+    assert.equal(status, 2);
+    assert.match(err, /did you mean adapter inspect/);
+    assert.equal(adapter().status, 2);
+  });
+
+  it("inspects, in text and in JSON", () => {
+    const path = `${ORACLES}/peft-families/vera`;
+    assert.match(adapter("inspect", path, "--base", `${ORACLES}/llama-tiny`).out, /fits +\S+llama-tiny: yes/);
+    const { type, modules } = JSON.parse(adapter("inspect", path, "--json").out);
+    assert.deepEqual([type, modules.length], ["VERA", 6]);
+  });
+
+  it("folds into a model, and leaves nothing where the adapter does not fit", async () => {
+    const out = join(temporaryFolder(), "out");
+    const { status, err, out: text } = adapter("fold", `${ORACLES}/llama-tiny`, `${ORACLES}/peft-families/miss`, out, "--json");
+    assert.equal(status, 0, err);
+    assert.equal(JSON.parse(text).adaptedTensors, 6);
+    const [ours, golden] = [await readTensors(join(out, "model.safetensors")), await readTensors(`${ORACLES}/peft-families/miss/merged.safetensors`)];
+    for (const [name, tensor] of golden) {
+      const [x, y] = [valuesOf(ours.get(name)), valuesOf(tensor)];
+      assert.ok(
+        x.every((value, i) => Math.abs(value - (y[i] ?? Number.NaN)) < 1e-6),
+        name,
+      );
+    }
+    const nowhere = join(temporaryFolder(), "out");
+    assert.equal(adapter("fold", `${ORACLES}/gpt2-tiny`, `${ORACLES}/peft-families/miss`, nowhere).status, 2);
+    assert.ok(!existsSync(nowhere) && !existsSync(`${nowhere}.partial`));
+  });
+});
