@@ -182,14 +182,18 @@ class Generator {
     f.set(this.#bad);
   }
 
-  /** One loop over the chunk for instructions `from` to `end`. */
-  #lanes(from: number, end: number): void {
+  /**
+   * One loop over the chunk for instructions `from` to `end`. A loop that leaves nothing in registers can be run twice: it stores
+   * without keeping what it stored, and is done again, `careful`, for the rare chunk with values that are not finite.
+   */
+  #lanes(from: number, end: number, careful = false): void {
     const f = this.#f;
+    const live = this.#usedFrom(end);
+    const keepsStored = careful || live.size > 0;
     const places = this.#program.instructions.slice(from, end).map((instruction, i) => this.#prepare(instruction, from + i));
     this.#startLoop();
     f.loop(() => {
-      const live = this.#usedFrom(end);
-      for (const vector of VECTORS) this.#vector(places, vector, live);
+      for (const vector of VECTORS) this.#vector(places, vector, live, keepsStored);
       for (const place of places) if (place.pointer !== undefined) this.#advance(place.pointer, STEP * place.width);
       if (places.some((place) => place.limit !== undefined)) for (const position of this.#positions) this.#advancePosition(position);
       this.#advance(this.#at, STEP * 4);
@@ -197,7 +201,9 @@ class Generator {
       f.get(this.#end);
       f.op("i32LtU");
     });
-    for (const place of places) if (place.most !== undefined) this.#repairStore(place.index, place.most);
+    for (const { most, index } of places) {
+      if (most !== undefined) this.#whenNotFinite(most, () => (keepsStored ? this.#call(index) : this.#lanes(from, end, true)));
+    }
   }
 
   #startLoop(): void {
@@ -232,12 +238,12 @@ class Generator {
   }
 
   /** All instructions for four elements. Each vector goes through on its own: few values are alive at a time. */
-  #vector(places: readonly Place[], vector: Vector, live: ReadonlySet<number>): void {
+  #vector(places: readonly Place[], vector: Vector, live: ReadonlySet<number>, keepsStored: boolean): void {
     const values: Values = new Map();
     for (const [i, place] of places.entries()) {
       const { to, operands } = place.instruction;
       if (place.most !== undefined) {
-        this.#store(place, place.most, operands[0] as Operand, values, vector);
+        this.#store(place, place.most, operands[0] as Operand, values, vector, keepsStored);
         continue;
       }
       const lanes = this.#finish(place, values, vector);
@@ -292,15 +298,15 @@ class Generator {
     return local;
   }
 
-  /** Rounds as if all were finite, remembers the largest magnitude, and keeps the values in case that was wrong. */
-  #store(place: Place, most: number, operand: Operand, values: Values, vector: Vector): void {
+  /** Rounds as if all were finite, remembers the largest magnitude, and keeps the values, if told to, in case that was wrong. */
+  #store(place: Place, most: number, operand: Operand, values: Values, vector: Vector, keep: boolean): void {
     const f = this.#f;
     const x = values.get(operand)?.value ?? f.local(V128);
     if (!values.has(operand)) {
       this.#operand(operand, values, vector);
       f.set(x);
     }
-    this.#keep(operand, x, vector);
+    if (keep) this.#keep(operand, x, vector);
     f.get(most);
     f.get(x);
     f.constant(MAGNITUDE);
@@ -340,14 +346,14 @@ class Generator {
     }
   }
 
-  /** Does a chunk's store again with the kernel that knows infinity and NaN, if there may be any. */
-  #repairStore(index: number, most: number): void {
+  /** Runs `repair` if a value just stored may have been infinite or NaN. */
+  #whenNotFinite(most: number, repair: () => void): void {
     const f = this.#f;
     f.get(most);
     f.constant(LAST_SAFE);
     f.simd("i32x4GtS");
     f.simd("anyTrue");
-    f.when(() => this.#call(index));
+    f.when(repair);
   }
 
   /** A local with the position in this chunk from which ties are dropped, in every lane. */
