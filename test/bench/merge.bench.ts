@@ -125,12 +125,23 @@ async function measure(action: () => Promise<void>, least: Cost): Promise<void> 
   least.cpuMs = Math.min(least.cpuMs, (user + system) / 1000);
 }
 
+/** A new, empty file of the right size: both sides write where nothing was written before, as a merge does. */
+function freshOutput(pool: ComputePool, output: string): void {
+  pool.files.closeIdle();
+  rmSync(output, { force: true });
+  const fd = openSync(output, "w");
+  ftruncateSync(fd, sizeMib * MIB);
+  closeSync(fd);
+}
+
 /** Copy and merge by turns, so that both meet the same weather; the best of each counts. */
 async function compare(pool: ComputePool, name: string, limit: number, files: readonly string[], output: string, merge: () => Promise<void>): Promise<Run> {
   const copyCost = { ms: Number.POSITIVE_INFINITY, cpuMs: Number.POSITIVE_INFINITY };
   const cost = { ...copyCost };
   for (let i = 0; i < repeats; i++) {
+    freshOutput(pool, output);
     await measure(() => copyFiles(pool, files, output), copyCost);
+    freshOutput(pool, output);
     await measure(merge, cost);
   }
   const ratio = (a: number, b: number): number => Math.round((100 * a) / b) / 100;
@@ -153,9 +164,6 @@ const files = ["a", "b", "c", "base"].map((name, i) => {
   return file;
 });
 const output = join(folder, "out");
-const fd = openSync(output, "w");
-ftruncateSync(fd, sizeMib * MIB);
-closeSync(fd);
 const pool = createPool({ threads });
 const models = files.slice(0, 3);
 const runs = [
