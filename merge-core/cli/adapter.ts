@@ -3,13 +3,14 @@ import { inputError } from "../diagnostics.ts";
 import { families } from "./adapter/families.ts";
 import { fold } from "./adapter/fold.ts";
 import { inspect } from "./adapter/inspect.ts";
+import { merge } from "./adapter/merge.ts";
 import type { Command } from "./command.ts";
 
-const subcommands: readonly Command[] = [families, inspect, fold];
+const subcommands: readonly Command[] = [families, inspect, fold, merge];
 
 export const adapter: Command = {
   name: "adapter",
-  summary: "list, inspect and fold adapters",
+  summary: "list, inspect, fold and merge adapters",
   usage: `${subcommands.map(({ name }) => name.split(" ")[1]).join("|")} ...`,
   help: `
 Works on adapters in the files of Hugging Face PEFT.

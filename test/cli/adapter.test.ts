@@ -60,4 +60,18 @@ describe("weightsmith adapter", () => {
     assert.equal(adapter("fold", `${ORACLES}/gpt2-tiny`, `${ORACLES}/peft-families/miss`, nowhere).status, 2);
     assert.ok(!existsSync(nowhere) && !existsSync(`${nowhere}.partial`));
   });
+
+  it("merges, and tells how far from the exact sum the result is", () => {
+    const out = join(temporaryFolder(), "out");
+    const [a, b] = [`${ORACLES}/peft/lora`, `${ORACLES}/peft/patterns`];
+    const { status, err, out: text } = adapter("merge", a, b, "--weights", "0.7,-0.3", "--rank", "2", "-o", out);
+    assert.equal(status, 0, err);
+    assert.match(text, /14 modules by exact, [\d,]+ parameters/);
+    assert.match(text, /\d\.\d\de-\d/);
+    assert.deepEqual(JSON.parse(adapter("inspect", out, "--json").out).ranks, { 2: 14 });
+    assert.match(adapter("merge", a, b, "-o", out).err, /output-exists/);
+    assert.match(adapter("merge", a, "--weights", "x", "-o", out).err, /--weights is not a list of numbers/);
+    assert.match(adapter("merge", a).err, /--out is missing/);
+    assert.match(adapter("merge", "-o", out).err, /no adapters to merge/);
+  });
 });

@@ -1,0 +1,165 @@
+// Ways to combine the adapters of one module: the exact sum, and the combinations of PEFT's add_weighted_adapter with PEFT's
+// numbers. Those that work on factors one by one (linear, ties, dare_*, magnitude_prune) mix one adapter's A with another's B,
+// so they are not sums of the adapters' changes; how far they are from it is always told.
+import { firstRows, type Matrix, type MatrixSpace } from "../compute/linalg/matrix.ts";
+import { svd } from "../compute/linalg/svd.ts";
+import { randomKey, uniforms } from "../compute/rng.ts";
+import type { LowRank } from "./family.ts";
+import { type Factors, type Reduced, reduceRank, relativeDistance, stack } from "./low-rank.ts";
+
+const BY_FACTORS = ["linear", "ties", "dare_linear", "dare_ties", "magnitude_prune"] as const;
+const ON_PRODUCTS = ["ties_svd", "dare_linear_svd", "dare_ties_svd", "magnitude_prune_svd"] as const;
+export const COMBINATIONS = ["exact", "cat", "svd", ...BY_FACTORS, ...ON_PRODUCTS] as const;
+export type Combination = (typeof COMBINATIONS)[number];
+type Operator = (typeof BY_FACTORS)[number];
+
+/** One adapter's part in a module. */
+export interface Term {
+  readonly factors: LowRank;
+  readonly weight: number;
+  /** Position among the adapters; the key of its random numbers. */
+  readonly index: number;
+}
+
+export interface CombineOptions {
+  readonly method: Combination;
+  /** Rank of the result, for methods that choose it. */
+  readonly rank: number;
+  /** Share of elements that ties, dare and magnitude_prune keep. */
+  readonly density: number;
+  /** ties: sign of the sum, or of the number of signs. */
+  readonly majority: "total" | "frequency";
+  readonly seed: number;
+  readonly module: string;
+  readonly space: MatrixSpace;
+}
+
+export const worksOnFactors = (method: Combination): boolean => (BY_FACTORS as readonly string[]).includes(method);
+
+/** Rank of a module's result. @param ranks of the adapters that have the module @param wanted as the user asked */
+export function combinedRank(method: Combination, ranks: readonly number[], wanted: number | undefined, sides: readonly [number, number]): number {
+  const sum = ranks.reduce((total, r) => total + r, 0);
+  const largest = Math.max(...ranks);
+  if (worksOnFactors(method)) return largest;
+  if (method === "cat") return sum;
+  return Math.min(wanted ?? (method === "exact" ? sum : largest), method === "exact" ? sum : Number.POSITIVE_INFINITY, ...sides);
+}
+
+/** Combines the adapters of a module; `relativeError` is the distance from the exact sum. */
+export function combine(terms: readonly Term[], options: CombineOptions): Reduced {
+  const { method, rank } = options;
+  const sum = stack(terms);
+  if (method === "exact" || method === "cat" || method === "svd") return rank === sum.r ? { ...sum, relativeError: 0 } : reduceRank(sum, rank);
+  const result = worksOnFactors(method) ? byFactors(terms, method as Operator, options) : onProducts(terms, method.replace(/_svd$/, "") as Operator, options);
+  return { ...result, relativeError: relativeDistance(result, sum) };
+}
+
+/** Each side on its own; half of each weight goes to either, the sign to A. */
+function byFactors(terms: readonly Term[], operator: Operator, options: CombineOptions): Factors {
+  const weights = terms.map(({ factors, weight }) => factors.scale * weight);
+  const halves = weights.map((w) => Math.sqrt(Math.abs(w)));
+  const [{ factors } = { factors: undefined }] = terms;
+  if (factors === undefined) throw new TypeError("nothing to combine");
+  const { r, inFeatures, outFeatures } = factors;
+  const side = (name: "a" | "b", signed: boolean) =>
+    apply(
+      operator,
+      terms.map((term, i) => ({
+        values: term.factors[name],
+        weight: (halves[i] as number) * (signed && (weights[i] as number) < 0 ? -1 : 1),
+        index: term.index,
+      })),
+      { ...options, name: `${options.module} ${name}` },
+    );
+  const b = side("b", false);
+  const bt = Float64Array.from({ length: r * outFeatures }, (_, at) => b[(at % outFeatures) * r + Math.floor(at / outFeatures)] as number);
+  return { r, inFeatures, outFeatures, a: side("a", true), bt };
+}
+
+/** The products themselves, dense, and the nearest product of the rank that is wanted. */
+function onProducts(terms: readonly Term[], operator: Operator, options: CombineOptions): Factors {
+  const { space, rank, module } = options;
+  const made: Matrix[] = [];
+  const parts = terms.map((term) => {
+    const product = productOf(term.factors, space);
+    made.push(product);
+    return { values: product.data, weight: term.weight, index: term.index };
+  });
+  const merged = apply(operator, parts, { ...options, name: module });
+  const [first] = made;
+  if (first === undefined) throw new TypeError("nothing to combine");
+  first.data.set(merged);
+  const { left, values, right } = svd(space, first, rank);
+  const { columns: inFeatures, rows: outFeatures } = first;
+  const a = new Float64Array(rank * inFeatures);
+  const bt = new Float64Array(rank * outFeatures);
+  a.set(firstRows(right, values.length).data);
+  for (const [k, value] of values.entries()) for (let o = 0; o < outFeatures; o++) bt[k * outFeatures + o] = value * (left.data[k * outFeatures + o] as number);
+  space.free(...made, left, right);
+  return { r: rank, inFeatures, outFeatures, a, bt };
+}
+
+/** scale B A, dense. */
+function productOf({ a, b, r, scale, inFeatures, outFeatures }: LowRank, space: MatrixSpace): Matrix {
+  const [left, right] = [space.zeros(outFeatures, r), space.zeros(r, inFeatures)];
+  left.data.set(b.map((x) => x * scale));
+  right.data.set(a);
+  const product = space.product(left, right);
+  space.free(left, right);
+  return product;
+}
+
+interface Part {
+  readonly values: ArrayLike<number>;
+  readonly weight: number;
+  readonly index: number;
+}
+
+/** PEFT's operator on tensors of one shape, element by element. */
+function apply(
+  operator: Operator,
+  parts: readonly Part[],
+  options: Pick<CombineOptions, "density" | "majority" | "seed"> & { readonly name: string },
+): Float64Array {
+  const pruned = parts.map((part) => ({ ...part, values: prune(operator, part, options) }));
+  const length = pruned[0]?.values.length ?? 0;
+  const elects = operator === "ties" || operator === "dare_ties";
+  const out = new Float64Array(length);
+  for (let i = 0; i < length; i++)
+    out[i] = elects ? disjointMean(pruned, i, options.majority) : pruned.reduce((sum, { values, weight }) => sum + weight * (values[i] as number), 0);
+  return out;
+}
+
+/** The mean of the weighted values that have the elected sign; the election itself is not weighted. */
+function disjointMean(parts: readonly Part[], i: number, majority: "total" | "frequency"): number {
+  let vote = 0;
+  for (const { values } of parts) vote += majority === "total" ? (values[i] as number) : Math.sign(values[i] as number);
+  const sign = vote >= 0 ? 1 : -1;
+  let [sum, count] = [0, 0];
+  for (const { values, weight } of parts) {
+    const value = values[i] as number;
+    if (Math.sign(value) !== sign) continue;
+    sum += weight * value;
+    count++;
+  }
+  return sum / Math.max(1, count);
+}
+
+function prune(operator: Operator, { values, index }: Part, { density, seed, name }: { density: number; seed: number; name: string }): ArrayLike<number> {
+  if (operator === "linear" || density >= 1) return values;
+  if (operator === "ties" || operator === "magnitude_prune") return largest(values, Math.floor(density * values.length));
+  const random = uniforms(randomKey(seed, name), { model: index, purpose: 0 }, 0, values.length);
+  return Float64Array.from(values, (x, i) => ((random[i] as number) < density ? x / density : 0));
+}
+
+/** The `count` largest by magnitude, the others zero; of equal ones at the limit the first. */
+function largest(values: ArrayLike<number>, count: number): Float64Array {
+  const sizes = Float64Array.from(values, Math.abs).sort();
+  const limit = count === 0 ? Number.POSITIVE_INFINITY : (sizes[sizes.length - count] as number);
+  let equal = count;
+  for (let i = 0; i < values.length; i++) if (Math.abs(values[i] as number) > limit) equal--;
+  return Float64Array.from(values, (x) => {
+    const size = Math.abs(x);
+    return size > limit || (size === limit && equal-- > 0) ? x : 0;
+  });
+}

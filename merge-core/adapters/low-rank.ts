@@ -1,0 +1,144 @@
+// Sums of low-rank products without their dense matrices: factors are stacked, and where a lower rank is asked for the
+// best one of that rank (Eckart and Young, 1936) is found from inner products of the factors' rows.
+import { gramOf, pivotedCholesky } from "../compute/linalg/gram.ts";
+import { symmetricEigen } from "../compute/linalg/symmetric-eigen.ts";
+import type { LayerShape, LowRank } from "./family.ts";
+
+/** B A with B^T [r, out] and A [r, in]: both sides as rows, which is what sums of products need. */
+export interface Factors extends LayerShape {
+  readonly r: number;
+  readonly a: Float64Array;
+  readonly bt: Float64Array;
+}
+
+export interface Reduced extends Factors {
+  /** Frobenius norm of what was left out over that of the whole. */
+  readonly relativeError: number;
+}
+
+/** sum_i weight_i scale_i B_i A_i, of rank sum_i r_i; the weights go to B. */
+export function stack(terms: readonly { readonly factors: LowRank; readonly weight: number }[]): Factors {
+  const [first] = terms;
+  if (first === undefined) throw new TypeError("nothing to stack");
+  const { inFeatures, outFeatures } = first.factors;
+  const r = terms.reduce((sum, { factors }) => sum + factors.r, 0);
+  const a = new Float64Array(r * inFeatures);
+  const bt = new Float64Array(r * outFeatures);
+  let at = 0;
+  for (const { factors, weight } of terms) {
+    a.set(factors.a, at * inFeatures);
+    const factor = weight * factors.scale;
+    for (let o = 0; o < outFeatures; o++)
+      for (let k = 0; k < factors.r; k++) bt[(at + k) * outFeatures + o] = factor * (factors.b[o * factors.r + k] as number);
+    at += factors.r;
+  }
+  return { inFeatures, outFeatures, r, a, bt };
+}
+
+/** Frobenius norm of B A: sqrt(tr(B^T B A A^T)). */
+export function normOf({ a, bt, r, inFeatures, outFeatures }: Factors): number {
+  const [x, y] = [gramOf(a, r, inFeatures), gramOf(bt, r, outFeatures)];
+  return Math.sqrt(
+    Math.max(
+      0,
+      x.reduce((sum, value, i) => sum + value * (y[i] as number), 0),
+    ),
+  );
+}
+
+/** |B A - D C| / |D C|; zero where both vanish. */
+export function relativeDistance(ours: Factors, exact: Factors): number {
+  const { inFeatures, outFeatures } = ours;
+  const a = joined(ours.a, exact.a);
+  const bt = joined(
+    ours.bt,
+    exact.bt.map((x) => -x),
+  );
+  const distance = normOf({ inFeatures, outFeatures, r: ours.r + exact.r, a, bt });
+  const norm = normOf(exact);
+  return norm === 0 ? (distance === 0 ? 0 : Number.POSITIVE_INFINITY) : distance / norm;
+}
+
+function joined(x: Float64Array, y: Float64Array): Float64Array {
+  const out = new Float64Array(x.length + y.length);
+  out.set(x);
+  out.set(y, x.length);
+  return out;
+}
+
+/**
+ * The product of rank `rank` nearest to B A: rows of A are orthonormal, those of B^T orthogonal and as long as the
+ * singular values, largest first. Rows beyond the product's own rank are zero.
+ *
+ * With A = L Q (L from the Cholesky factor of A A^T, Q with orthonormal rows) the right singular vectors of B A are V^T Q,
+ * V the eigenvectors of L^T B^T B L; and B A (V^T Q)^T = B L V.
+ */
+export function reduceRank(factors: Factors, rank: number): Reduced {
+  const { inFeatures, outFeatures, r, a, bt } = factors;
+  const { pivots, lower } = pivotedCholesky(gramOf(a, r, inFeatures), r);
+  const k = pivots.length;
+  const { values, vectors } = symmetricEigen(congruence(gramOf(bt, r, outFeatures), lower, r, k), k);
+  const kept = Math.min(rank, k);
+  const total = values.reduce((sum, x) => sum + Math.max(0, x), 0);
+  const dropped = values.subarray(kept).reduce((sum, x) => sum + Math.max(0, x), 0);
+  const rows = vectors.subarray(0, kept * k);
+  const newA = combineRows(solveTriangular(rows, lower, pivots, kept, k), kept, pivots, a, inFeatures, rank);
+  const all = Array.from({ length: r }, (_, i) => i);
+  const newB = combineRows(times(rows, lower, kept, k, r), kept, all, bt, outFeatures, rank);
+  return { inFeatures, outFeatures, r: rank, a: newA, bt: newB, relativeError: total === 0 ? 0 : Math.sqrt(dropped / total) };
+}
+
+/** L^T G L [k, k] of L [n, k]. */
+function congruence(g: Float64Array, lower: Float64Array, n: number, k: number): Float64Array {
+  const gl = new Float64Array(n * k);
+  for (let i = 0; i < n; i++)
+    for (let p = 0; p < n; p++) {
+      const factor = g[i * n + p] as number;
+      for (let j = 0; j < k; j++) gl[i * k + j] = (gl[i * k + j] as number) + factor * (lower[p * k + j] as number);
+    }
+  const out = new Float64Array(k * k);
+  for (let p = 0; p < n; p++)
+    for (let i = 0; i < k; i++) {
+      const factor = lower[p * k + i] as number;
+      for (let j = 0; j < k; j++) out[i * k + j] = (out[i * k + j] as number) + factor * (gl[p * k + j] as number);
+    }
+  return out;
+}
+
+/** V L^T [rows, n] of V [rows, k] and L [n, k]. */
+function times(v: Float64Array, lower: Float64Array, rows: number, k: number, n: number): Float64Array {
+  const out = new Float64Array(rows * n);
+  for (let i = 0; i < rows; i++)
+    for (let p = 0; p < n; p++) {
+      let sum = 0;
+      for (let j = 0; j < k; j++) sum += (v[i * k + j] as number) * (lower[p * k + j] as number);
+      out[i * n + p] = sum;
+    }
+  return out;
+}
+
+/** V T^-1 [rows, k], T the lower triangular matrix of the pivots' rows of L. */
+function solveTriangular(v: Float64Array, lower: Float64Array, pivots: readonly number[], rows: number, k: number): Float64Array {
+  const out = new Float64Array(rows * k);
+  for (let i = 0; i < rows; i++)
+    for (let j = k - 1; j >= 0; j--) {
+      let sum = v[i * k + j] as number;
+      for (let p = j + 1; p < k; p++) sum -= (out[i * k + p] as number) * (lower[(pivots[p] as number) * k + j] as number);
+      out[i * k + j] = sum / (lower[(pivots[j] as number) * k + j] as number);
+    }
+  return out;
+}
+
+/** Sums of the chosen rows of x [., n] with coefficients [count, chosen]; `height` rows in all, the last of them zero. */
+function combineRows(coefficients: Float64Array, count: number, chosen: readonly number[], x: Float64Array, n: number, height: number): Float64Array {
+  const out = new Float64Array(height * n);
+  for (let i = 0; i < count; i++) {
+    const target = out.subarray(i * n, (i + 1) * n);
+    for (const [j, row] of chosen.entries()) {
+      const factor = coefficients[i * chosen.length + j] as number;
+      const source = x.subarray(row * n, (row + 1) * n);
+      for (let p = 0; p < n; p++) target[p] = (target[p] as number) + factor * (source[p] as number);
+    }
+  }
+  return out;
+}

@@ -1,0 +1,120 @@
+// weightsmith adapter merge: several adapters into one LoRA.
+import { COMBINATIONS, type Combination } from "../../adapters/combine.ts";
+import { inputError } from "../../diagnostics.ts";
+import type { FloatDType } from "../../formats/dtypes.ts";
+import { modelOpener } from "../../plan/open-model.ts";
+import { modelReference } from "../../recipe/model-reference.ts";
+import { type CombineResult, combineAdapters } from "../../run/combine-adapters.ts";
+import type { Command } from "../command.ts";
+import { DOWNLOAD, openerOptions } from "../load-plan.ts";
+import { type Arguments, flag, MEMORY, number, OVERWRITE, SEED, THREADS, text, threads } from "../options.ts";
+import { formatDuration, formatTable } from "../output.ts";
+
+export const DTYPES: Readonly<Record<string, FloatDType>> = { float32: "F32", bfloat16: "BF16", float16: "F16" };
+
+export const merge: Command = {
+  name: "adapter merge",
+  summary: "merge adapters into one LoRA",
+  usage: "ADAPTER ADAPTER... -o OUT",
+  help: `
+Merges adapters into one LoRA that PEFT loads, module by module and without the dense matrices of their changes.
+
+exact adds the changes up. Without --rank nothing is lost and ranks add up; with it each module gets the best
+approximation of that rank, and how much it loses is told. All families that are low-rank products can take part.
+
+The others give the numbers of PEFT's add_weighted_adapter: cat and svd are sums too; linear, ties, dare_linear,
+dare_ties and magnitude_prune work on the factors one by one, which mixes one adapter's A with another's B; the same
+names with _svd work on the changes themselves. For each the distance from the exact sum is told.
+
+  weightsmith adapter merge ./math ./code -o ./both
+  weightsmith adapter merge ./math ./code --weights 0.7,0.3 --rank 16 -o ./both
+  weightsmith adapter merge ./math ./code --method ties --density 0.5 -o ./both`,
+  options: [
+    { name: "out", short: "o", type: "string", value: "OUT", doc: "the folder to make" },
+    { name: "weights", type: "string", value: "W,W,...", doc: "one for each adapter (default: 1 each)" },
+    { name: "method", type: "string", value: "NAME", choices: COMBINATIONS, doc: `${COMBINATIONS.join(", ")} (default: exact)` },
+    { name: "rank", type: "integer", value: "R", doc: "rank of the result, for exact and the svd methods" },
+    { name: "density", type: "string", value: "SHARE", doc: "share of elements that ties, dare and magnitude_prune keep (default: 1)" },
+    { name: "majority", type: "string", value: "RULE", choices: ["total", "frequency"], doc: "how ties elects signs: by sums or by counts (default: total)" },
+    { name: "base", type: "string", value: "MODEL", doc: "the base model, for families that do not tell the sides of their layers" },
+    { name: "dtype", type: "string", value: "DTYPE", choices: Object.keys(DTYPES), doc: "of the result (default: float32)" },
+    SEED,
+    MEMORY,
+    THREADS,
+    OVERWRITE,
+    DOWNLOAD,
+  ],
+  async run(args, context) {
+    const { output, signal } = context;
+    const adapters = args.positionals;
+    if (adapters.length === 0) throw inputError("usage", "no adapters to merge", { expected: "ADAPTER ADAPTER... -o OUT", remedy: "see --help" });
+    const result = await combineAdapters({
+      adapters,
+      weights: weightsOf(args),
+      method: (text(args, "method") ?? "exact") as Combination,
+      out: outOf(args),
+      rank: rankOf(args),
+      density: shareOf(args, "density", 1),
+      majority: text(args, "majority") === "frequency" ? "frequency" : "total",
+      seed: number(args, "seed") ?? 0,
+      base: await openBase(args, context),
+      dtype: DTYPES[text(args, "dtype") ?? "float32"] ?? "F32",
+      overwrite: flag(args, "overwrite"),
+      threads: threads(args),
+      ...(number(args, "memory") === undefined ? {} : { memoryBytes: number(args, "memory") as number }),
+      signal,
+      onProgress: (done, total, detail) => output.progress({ stage: "merge", done, total, unit: "items", detail }),
+    });
+    output.diagnostics(result.warnings);
+    output.result(result, report(result));
+  },
+};
+
+export function outOf(args: Arguments): string {
+  const out = text(args, "out");
+  if (out !== undefined) return out;
+  throw inputError("usage", "option --out is missing", { expected: "-o OUT" });
+}
+
+function weightsOf(args: Arguments): number[] {
+  const given = text(args, "weights");
+  if (given === undefined) return args.positionals.map(() => 1);
+  const weights = given.split(",").map((word) => (word.trim() === "" ? Number.NaN : Number(word)));
+  if (weights.every(Number.isFinite)) return weights;
+  throw inputError("usage", "option --weights is not a list of numbers", {
+    found: given,
+    expected: "such as 0.7,0.3; --weights=-1,1 where the first is negative",
+  });
+}
+
+export function rankOf(args: Arguments): number | undefined {
+  const rank = number(args, "rank");
+  if (rank === 0) throw inputError("usage", "option --rank must be at least 1", { found: "0" });
+  return rank;
+}
+
+export function shareOf(args: Arguments, name: string, fallback: number): number {
+  const given = text(args, name);
+  const share = given === undefined ? fallback : Number(given);
+  if (share > 0 && share <= 1) return share;
+  throw inputError("usage", `option --${name} is not a share`, { found: given ?? "", expected: "a number above 0 and at most 1" });
+}
+
+async function openBase(args: Arguments, context: Parameters<Command["run"]>[1]) {
+  const path = text(args, "base");
+  if (path === undefined) return undefined;
+  const range = { line: 0, column: 0, endLine: 0, endColumn: 0, offset: 0, end: 0 };
+  return modelOpener(".", openerOptions(args, context))(modelReference({ path }, undefined, range));
+}
+
+/** The modules that lose most, and the sum. */
+function report({ out, modules, largestError, parameters, seconds, method }: CombineResult): string {
+  const worst = [...modules].sort((x, y) => y.relativeError - x.relativeError).slice(0, 5);
+  const table = formatTable(
+    ["module", "rank", "distance from the exact sum"],
+    worst.map(({ module, rank, relativeError }) => [module, String(rank), relativeError.toExponential(2)]),
+    [1, 2],
+  );
+  const line = `${out}: ${modules.length} modules by ${method}, ${parameters.toLocaleString("en")} parameters, in ${formatDuration(seconds)}`;
+  return largestError === 0 ? `${line}; exact` : `${table}\n\n${line}`;
+}

@@ -1,0 +1,218 @@
+// Combines adapters into one LoRA, module by module. Node only.
+
+import { type Combination, combine, type Term } from "../adapters/combine.ts";
+import type { AdapterModule, ModuleTensor } from "../adapters/family.ts";
+import { type CombinationPlan, type CombinedModule, type CombinedTensor, planCombination } from "../adapters/plan-combination.ts";
+import { readAdapter } from "../adapters/read-adapter.ts";
+import { openFile } from "../bytes/file-source.ts";
+import type { ByteSource } from "../bytes/source.ts";
+import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
+import { poolSpace } from "../compute/linalg/pool-space.ts";
+import { createPool } from "../compute/pool.ts";
+import { type Diagnostic, inputError, throwIfCancelled } from "../diagnostics.ts";
+import { type FloatDType, isFloat } from "../formats/dtypes.ts";
+import { readNumbers } from "../formats/read-numbers.ts";
+import { type WriteTensor, writeAdapterFolder } from "./adapter-output.ts";
+import { loraConfig } from "./lora-config.ts";
+import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
+
+export interface CombineRequest {
+  /** Adapter folders. */
+  readonly adapters: readonly string[];
+  /** One per adapter. */
+  readonly weights: readonly number[];
+  readonly method: Combination;
+  readonly out: string;
+  /** Of the result; without it exact keeps everything and svd takes the largest of the inputs. */
+  readonly rank?: number | undefined;
+  readonly density?: number;
+  readonly majority?: "total" | "frequency";
+  readonly seed?: number;
+  readonly base?: Checkpoint | undefined;
+  readonly dtype?: FloatDType;
+  readonly overwrite?: boolean;
+  readonly threads?: number;
+  readonly memoryBytes?: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: (done: number, total: number, module: string) => void;
+}
+
+export interface CombineResult {
+  readonly out: string;
+  readonly method: Combination;
+  /** Distance of each module's change from the exact sum, over the norm of the sum. */
+  readonly modules: readonly { readonly module: string; readonly rank: number; readonly relativeError: number }[];
+  readonly largestError: number;
+  readonly parameters: number;
+  readonly seconds: number;
+  readonly warnings: readonly Diagnostic[];
+}
+
+/** @throws WeightsmithError `adapter-*`, `output-*`, `usage` */
+export async function combineAdapters(request: CombineRequest): Promise<CombineResult> {
+  const started = performance.now();
+  const { adapters: folders, method, rank, base, signal, out, dtype = "F32" } = request;
+  if (folders.length !== request.weights.length)
+    throw inputError("usage", "there must be one weight for each adapter", { found: `${request.weights.length} weights`, expected: String(folders.length) });
+  const adapters = [];
+  for (const folder of folders) adapters.push(await readAdapter(folder, signal === undefined ? {} : { signal }));
+  const plan = planCombination(adapters, { method, rank, base });
+  const specs = outputTensors(plan, dtype);
+  const files = new FileReader();
+  const pool = createPool({ threads: request.threads ?? 1, maxMemoryBytes: (request.memoryBytes ?? defaultMemoryBytes()) + ARENA_SLACK_BYTES });
+  const modules: CombineResult["modules"][number][] = [];
+  try {
+    const replaced = await writeAdapterFolder(
+      {
+        out,
+        overwrite: request.overwrite ?? false,
+        inputs: adapters.map(({ file }) => file),
+        tensors: specs,
+        config: configOf(plan),
+        about: aboutOf(request),
+        signal,
+      },
+      async (write) => {
+        for (const module of plan.modules) {
+          throwIfCancelled(signal);
+          request.onProgress?.(modules.length, plan.modules.length, module.path);
+          const space = poolSpace(pool);
+          try {
+            modules.push(await combineModule(module, plan, request, { files, space, write }));
+          } finally {
+            space.close();
+          }
+        }
+        request.onProgress?.(plan.modules.length, plan.modules.length, "");
+        for (const tensor of plan.replacements) await write(tensor.name, await meanOf(tensor, request.weights, files));
+        return {
+          command: "adapter merge",
+          method,
+          weights: request.weights,
+          adapters: folders,
+          rank: rank ?? null,
+          density: request.density ?? 1,
+          seed: request.seed ?? 0,
+          modules,
+        };
+      },
+    );
+    return {
+      out,
+      method,
+      modules,
+      largestError: Math.max(0, ...modules.map(({ relativeError }) => relativeError)),
+      parameters: specs.reduce((sum, { shape }) => sum + shape.reduce((product, n) => product * n, 1), 0),
+      seconds: (performance.now() - started) / 1000,
+      warnings: [...plan.findings, ...replaced],
+    };
+  } finally {
+    await files.close();
+    await pool.close();
+  }
+}
+
+const factorNames = ({ path, embedding }: CombinedModule): [string, string] => {
+  const [infix, end] = embedding ? ["embedding_", ""] : ["", ".weight"];
+  return [`base_model.model.${path}.lora_${infix}A${end}`, `base_model.model.${path}.lora_${infix}B${end}`];
+};
+
+function outputTensors({ modules, replacements }: CombinationPlan, dtype: FloatDType) {
+  const factors = modules.flatMap((module) => {
+    const [a, b] = factorNames(module);
+    return [
+      { name: a, dtype, shape: [module.rank, module.layer.inFeatures] },
+      { name: b, dtype, shape: [module.layer.outFeatures, module.rank] },
+    ];
+  });
+  const whole = replacements.flatMap(({ name, sources }) => {
+    const entry = sources[0]?.entry;
+    return entry !== undefined && isFloat(entry.dtype) ? [{ name, dtype: entry.dtype, shape: entry.shape }] : [];
+  });
+  return [...factors, ...whole];
+}
+
+function configOf({ adapters, modules, replacements, fanInFanOut }: CombinationPlan): Record<string, unknown> {
+  const configs = adapters.map(({ config }) => config);
+  const listed = (key: string) => [...new Set(configs.flatMap((config) => (Array.isArray(config[key]) ? config[key].map(String) : [])))].sort();
+  const saved = listed("modules_to_save");
+  const biased = replacements.some(({ name }) => name.endsWith(".base_layer.bias"));
+  return loraConfig({
+    modules: modules.map(({ path, rank }) => ({ path, rank })),
+    base: configs.map((config) => config.base_model_name_or_path).find((name) => typeof name === "string"),
+    task: configs.map((config) => config.task_type).find((task) => typeof task === "string"),
+    modulesToSave: saved.length === 0 ? null : saved,
+    bias: biased ? "lora_only" : "none",
+    fanInFanOut,
+  });
+}
+
+const aboutOf = ({ adapters, weights, method }: CombineRequest): string =>
+  `Adapters merged with \`weightsmith adapter merge --method ${method}\`:\n\n${adapters.map((adapter, i) => `- \`${adapter}\`, weight ${weights[i]}`).join("\n")}`;
+
+interface ModuleContext {
+  readonly files: FileReader;
+  readonly space: ReturnType<typeof poolSpace>;
+  readonly write: WriteTensor;
+}
+
+async function combineModule(
+  module: CombinedModule,
+  plan: CombinationPlan,
+  request: CombineRequest,
+  { files, space, write }: ModuleContext,
+): Promise<CombineResult["modules"][number]> {
+  const terms: Term[] = [];
+  for (const { index, settings, entries } of module.sources) {
+    const tensors: [string, ModuleTensor][] = [];
+    for (const [name, entry] of Object.entries(entries)) tensors.push([name, { shape: entry.shape, values: await files.read(entry) }]);
+    const opened: AdapterModule = { layer: module.layer, settings, tensors: Object.fromEntries(tensors) };
+    const factors = plan.adapters[index]?.family.factors?.(opened);
+    if (factors === undefined) throw new Error(`adapter ${index} has no factors`);
+    terms.push({ factors, weight: request.weights[index] ?? 1, index });
+  }
+  const { method, density = 1, majority = "total", seed = 0 } = request;
+  const combined = combine(terms, { method, rank: module.rank, density, majority, seed, module: module.path, space });
+  const { r, a, bt, relativeError, outFeatures } = combined;
+  const [nameA, nameB] = factorNames(module);
+  await write(nameA, a);
+  await write(
+    nameB,
+    Float32Array.from({ length: bt.length }, (_, at) => bt[(at % r) * outFeatures + Math.floor(at / r)] as number),
+  );
+  return { module: module.path, rank: r, relativeError };
+}
+
+/** One adapter's tensor as it is; of several the mean by weight. @throws WeightsmithError `adapter-weights-cancel` */
+async function meanOf({ name, sources }: CombinedTensor, weights: readonly number[], files: FileReader): Promise<ArrayLike<number>> {
+  const [first] = sources;
+  if (first !== undefined && sources.length === 1) return files.read(first.entry);
+  const total = sources.reduce((sum, { index }) => sum + (weights[index] ?? 0), 0);
+  if (total === 0)
+    throw inputError("adapter-weights-cancel", `the weights add up to zero, so ${name}, which several adapters bring whole, has no mean`, {
+      found: weights.join(", "),
+      remedy: "change the weights, or fold the adapters one by one",
+    });
+  let mean = new Float64Array(0);
+  for (const { index, entry } of sources) {
+    const values = await files.read(entry);
+    if (mean.length === 0) mean = new Float64Array(values.length);
+    for (let i = 0; i < values.length; i++) mean[i] = (mean[i] as number) + ((weights[index] ?? 0) / total) * (values[i] as number);
+  }
+  return mean;
+}
+
+/** Keeps files open between tensors. */
+class FileReader {
+  readonly #open = new Map<string, Promise<ByteSource>>();
+
+  async read({ file, offset, byteLength, dtype }: TensorEntry): Promise<Float32Array | Float64Array> {
+    const source = this.#open.get(file) ?? openFile(file);
+    this.#open.set(file, source);
+    return readNumbers(dtype, await (await source).read(offset, byteLength));
+  }
+
+  async close(): Promise<void> {
+    for (const source of this.#open.values()) await (await source).close();
+  }
+}

@@ -1,0 +1,135 @@
+// Combining adapters: what is refused and told, and what other families and whole tensors give.
+import assert from "node:assert/strict";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { adaptCheckpoint } from "../../merge-core/adapters/adapted-checkpoint.ts";
+import { loraDelta } from "../../merge-core/adapters/lora.ts";
+import { readPeftLora, writePeftLora } from "../../merge-core/adapters/peft-lora.ts";
+import { openCheckpoint } from "../../merge-core/checkpoints/open-checkpoint.ts";
+import { type CombineRequest, combineAdapters } from "../../merge-core/run/combine-adapters.ts";
+import { rejectsWith } from "../helpers/diagnostics.ts";
+import { temporaryFolder } from "../helpers/folders.ts";
+import { folderHashes } from "../helpers/trees.ts";
+import { readTensors, valuesOf } from "../oracles/read-tensors.ts";
+
+const ORACLES = "test/fixtures/oracles";
+const [LORA, LOHA, VERA] = [`${ORACLES}/peft/lora`, `${ORACLES}/peft-families/loha`, `${ORACLES}/peft-families/vera`];
+const Q = "model.layers.0.self_attn.q_proj";
+
+async function combined(adapters: readonly string[], changes: Partial<CombineRequest> = {}) {
+  const out = join(temporaryFolder(), "out");
+  return combineAdapters({ adapters, weights: adapters.map(() => 1), method: "exact", out, ...changes });
+}
+
+function changedConfig(adapter: string, config: Readonly<Record<string, unknown>>): string {
+  const folder = join(temporaryFolder(), "adapter");
+  cpSync(adapter, folder, { recursive: true });
+  const file = join(folder, "adapter_config.json");
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, "utf8")), ...config }));
+  return folder;
+}
+
+/** Change of a base weight by a stored adapter, from PEFT's merged weights. */
+async function mergedDelta(adapter: string, tensor: string): Promise<Float64Array> {
+  const [merged, base] = [await readTensors(`${adapter}/merged.safetensors`), await readTensors(`${ORACLES}/llama-tiny/model.safetensors`)];
+  const before = valuesOf(base.get(tensor));
+  return Float64Array.from(valuesOf(merged.get(tensor)), (x, i) => x - (before[i] ?? 0));
+}
+
+describe("combineAdapters", () => {
+  it("adds up adapters of unlike families that are low-rank products", async () => {
+    const base = await openCheckpoint(`${ORACLES}/llama-tiny`);
+    const { out, warnings } = await combined([LORA, LOHA, VERA], { base, weights: [1, -0.5, 2] });
+    const delta = loraDelta((await readPeftLora(out)).modules.get(Q) as never);
+    const parts = await Promise.all([LORA, LOHA, VERA].map((adapter) => mergedDelta(adapter, `${Q}.weight`)));
+    for (const [i, x] of delta.entries()) assert.ok(Math.abs(x - ((parts[0]?.[i] ?? 0) - 0.5 * (parts[1]?.[i] ?? 0) + 2 * (parts[2]?.[i] ?? 0))) < 2e-6);
+    assert.deepEqual([...new Set(warnings.map(({ code }) => code))], ["adapter-modules-differ"]);
+    assert.match(warnings[0]?.found ?? "", /^no model\.layers/);
+  });
+
+  it("keeps embeddings, Conv1D and the places of trained biases", async () => {
+    for (const [name, base] of [
+      ["embedding", "llama-tiny"],
+      ["conv1d", "gpt2-tiny"],
+      ["biases", "qwen2-tiny"],
+    ] as const) {
+      const adapter = `${ORACLES}/peft/${name}`;
+      const { out } = await combined([adapter]);
+      const [ours, theirs] = [await readTensors(join(out, "adapter_model.safetensors")), await readTensors(`${adapter}/adapter_model.safetensors`)];
+      assert.deepEqual([...ours.keys()].sort(), [...theirs.keys()].sort());
+      const adapted = await adaptCheckpoint(await openCheckpoint(`${ORACLES}/${base}`), out);
+      assert.ok([...adapted.tensors.values()].some(({ lora }) => lora !== undefined));
+    }
+  });
+
+  it("takes whole tensors of one adapter as they are, and averages those of several, saying so", async () => {
+    const saved = `${ORACLES}/peft/saved`;
+    const { out, warnings } = await combined([saved, saved], { weights: [3, 1] });
+    assert.ok(warnings.some(({ code, found }) => code === "adapter-whole-tensors" && /3, 3 of them averaged/.test(found ?? "")));
+    const [ours, theirs] = [await readTensors(join(out, "adapter_model.safetensors")), await readTensors(`${saved}/adapter_model.safetensors`)];
+    const head = "base_model.model.lm_head.weight";
+    assert.deepEqual(valuesOf(ours.get(head)), valuesOf(theirs.get(head)));
+    assert.deepEqual(JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8")).modules_to_save, ["input_layernorm", "lm_head"]);
+    await rejectsWith("adapter-weights-cancel", () => combined([saved, saved], { weights: [1, -1] }));
+  });
+
+  it("warns of adapters for different bases", async () => {
+    const { warnings } = await combined([LORA, changedConfig(LORA, { base_model_name_or_path: "other/model" })]);
+    assert.deepEqual(
+      warnings.map(({ code, found }) => [code, found]),
+      [["adapter-bases-differ", "other/model"]],
+    );
+  });
+
+  for (const [what, code, adapters, changes] of [
+    ["ranks that differ where factors are combined", "adapter-rank-mismatch", [LORA, `${ORACLES}/peft/rslora`], { method: "linear" }],
+    ["families without factors", "adapter-family-unlike", [LORA, `${ORACLES}/peft-families/oft`], {}],
+    ["DoRA", "adapter-family-unlike", [LORA, `${ORACLES}/peft/dora`], {}],
+    ["methods for factors of LoRA on others", "adapter-family-unlike", [LORA, LOHA], { method: "ties" }],
+    ["families that need the base, without it", "adapter-base-needed", [VERA], {}],
+    ["a wrong number of weights", "usage", [LORA, LOHA], { weights: [1] }],
+    ["a rank that the config contradicts", "adapter-rank-mismatch", [changedConfig(LORA, { r: 7 })], {}],
+    ["a missing alpha", "adapter-alpha-missing", [changedConfig(LORA, { lora_alpha: undefined })], {}],
+  ] as const) {
+    it(`refuses ${what}, and leaves nothing behind`, async () => {
+      const out = join(temporaryFolder(), "out");
+      await rejectsWith(code, () => combineAdapters({ adapters, weights: adapters.map(() => 1), method: "exact", out, ...changes }));
+      assert.ok(!existsSync(out) && !existsSync(`${out}.partial`));
+    });
+  }
+
+  it("refuses layers of other sizes, naming the module", async () => {
+    const other = join(temporaryFolder(), "other");
+    const factors = { r: 1, inFeatures: 4, outFeatures: 5, a: new Float32Array(4), b: new Float32Array(5), scale: 1 };
+    await writePeftLora({ r: 1, alpha: 1, dropout: 0, targetModules: ["q_proj"], baseModel: undefined, modules: new Map([[Q, factors]]) }, other);
+    const { message, found, expected } = await rejectsWith("adapter-shape-mismatch", () => combined([LORA, other]));
+    assert.deepEqual([message, found], [`the adapter does not fit ${Q}`, "5 outputs of 4 inputs"]);
+    assert.match(expected ?? "", /^16 outputs of 16 inputs/);
+  });
+
+  it("drops at random by seed and adapter, the same each time, and to the right mean", async () => {
+    const hashes = async (seed: number) =>
+      folderHashes((await combined([LORA, LORA], { method: "dare_linear", density: 0.5, seed })).out)["adapter_model.safetensors"];
+    assert.equal(await hashes(1), await hashes(1));
+    assert.notEqual(await hashes(1), await hashes(2));
+    const { out } = await combined([LORA], { method: "dare_linear", density: 0.5, weights: [1] });
+    const [ours, theirs] = [(await readPeftLora(out)).modules, (await readPeftLora(LORA)).modules];
+    const ratios = [...ours].flatMap(([module, { a }]) => [...a].map((x, i) => x / (theirs.get(module)?.a[i] ?? 0)));
+    const kept = ratios.filter((ratio) => ratio !== 0);
+    // A takes the root of the scale of 2, and what is kept is doubled.
+    assert.ok(kept.every((ratio) => Math.abs(ratio - 2 * Math.SQRT2) < 1e-5));
+    assert.ok(Math.abs(kept.length / ratios.length - 0.5) < 0.06, String(kept.length / ratios.length));
+  });
+
+  it("gives the same bytes for any threads, and starts anew after an interruption", async () => {
+    const out = join(temporaryFolder(), "out");
+    const controller = new AbortController();
+    const adapters = [LORA, `${ORACLES}/peft/rslora`];
+    const request = { adapters, weights: [1, 2], method: "ties_svd" as const, rank: 3, density: 0.4, out };
+    await rejectsWith("cancelled", () => combineAdapters({ ...request, signal: controller.signal, onProgress: (done) => done === 3 && controller.abort() }));
+    assert.ok(!existsSync(out));
+    await combineAdapters({ ...request, threads: 2 });
+    const { out: other } = await combined(adapters, { ...request, out: join(temporaryFolder(), "out"), threads: 1 });
+    assert.equal(folderHashes(out)["adapter_model.safetensors"], folderHashes(other)["adapter_model.safetensors"]);
+  });
+});
