@@ -1,16 +1,17 @@
 // weightsmith adapter: everything about adapters, one file per subcommand.
 import { inputError } from "../diagnostics.ts";
+import { extract } from "./adapter/extract.ts";
 import { families } from "./adapter/families.ts";
 import { fold } from "./adapter/fold.ts";
 import { inspect } from "./adapter/inspect.ts";
 import { merge } from "./adapter/merge.ts";
 import type { Command } from "./command.ts";
 
-const subcommands: readonly Command[] = [families, inspect, fold, merge];
+const subcommands: readonly Command[] = [families, inspect, fold, merge, extract];
 
 export const adapter: Command = {
   name: "adapter",
-  summary: "list, inspect, fold and merge adapters",
+  summary: "list, inspect, fold, merge and extract adapters",
   usage: `${subcommands.map(({ name }) => name.split(" ")[1]).join("|")} ...`,
   help: `
 Works on adapters in the files of Hugging Face PEFT.

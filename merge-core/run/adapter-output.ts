@@ -1,45 +1,52 @@
 // Writes a PEFT adapter's folder tensor by tensor; it appears under its name when it is complete. Node only.
-import { open, writeFile } from "node:fs/promises";
+import { type FileHandle, open, rm, writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { CONFIG, TENSORS } from "../adapters/peft-config.ts";
 import { type Diagnostic, throwIfCancelled } from "../diagnostics.ts";
 import { narrowFromFloat32 } from "../formats/dtype-codecs.ts";
-import type { FloatDType } from "../formats/dtypes.ts";
+import { elementCount, type FloatDType } from "../formats/dtypes.ts";
 import { layoutFile, type TensorSpec } from "../formats/safetensors-write.ts";
 import { VERSION } from "../version.ts";
 import { checkDiskSpace, checkOutput, JOURNAL_FILE, MANIFEST_FILE, type OutputRequest, openWorkFolder } from "./work-folder.ts";
 
 export interface AdapterOutput extends OutputRequest {
-  readonly tensors: readonly (TensorSpec & { readonly dtype: FloatDType })[];
+  /** At most this many bytes of tensors will be written. */
+  readonly maxBytes: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+export type AdapterTensor = TensorSpec & { readonly dtype: FloatDType };
+/** Stores a tensor behind those before it. */
+export type WriteTensor = (tensor: AdapterTensor, values: ArrayLike<number>) => Promise<void>;
+
+export interface AdapterDescription {
   /** adapter_config.json; keys are sorted as PEFT sorts them. */
   readonly config: Readonly<Record<string, unknown>>;
   /** One paragraph for the model card. */
   readonly about: string;
-  readonly signal: AbortSignal | undefined;
+  /** Kept in weightsmith.json. */
+  readonly report: Readonly<Record<string, unknown>>;
 }
 
-/** Stores the values of one of the tensors. */
-export type WriteTensor = (name: string, values: ArrayLike<number>) => Promise<void>;
+/** Holds the tensors until all their names and shapes, and so the header before them, are known. */
+const DATA_FILE = "tensors.data";
+const COPY_BYTES = 4 * 2 ** 20;
 
 /**
- * @param fill writes every tensor once, in any order; what it returns is kept in weightsmith.json
+ * @param fill writes the tensors and says what they are
  * @throws WeightsmithError `output-*`, `disk-space`, what `fill` throws
  */
-export async function writeAdapterFolder(
-  output: AdapterOutput,
-  fill: (write: WriteTensor) => Promise<Readonly<Record<string, unknown>>>,
-): Promise<readonly Diagnostic[]> {
-  const layout = layoutFile(output.tensors);
+export async function writeAdapterFolder(output: AdapterOutput, fill: (write: WriteTensor) => Promise<AdapterDescription>): Promise<readonly Diagnostic[]> {
   await checkOutput(output);
-  await checkDiskSpace(output.out, layout.sizeBytes);
+  await checkDiskSpace(output.out, 2 * output.maxBytes);
   // What an interrupted run has left is of no use to this one.
   const work = await openWorkFolder(output, () => false);
   try {
     await writeFile(join(work.path, JOURNAL_FILE), `${JSON.stringify({ weightsmith: VERSION, writes: "adapter" })}\n`);
-    const report = await writeTensors(join(work.path, TENSORS), output, layout, fill);
-    const config = Object.fromEntries(Object.entries(output.config).sort(([x], [y]) => (x < y ? -1 : 1)));
-    await writeFile(join(work.path, CONFIG), `${JSON.stringify(config, undefined, 2)}\n`);
-    await writeFile(join(work.path, "README.md"), modelCard(output));
+    const { config, about, report } = await writeTensors(work.path, output, fill);
+    const sorted = Object.fromEntries(Object.entries(config).sort(([x], [y]) => (x < y ? -1 : 1)));
+    await writeFile(join(work.path, CONFIG), `${JSON.stringify(sorted, undefined, 2)}\n`);
+    await writeFile(join(work.path, "README.md"), modelCard(config, about, output.out));
     await writeFile(join(work.path, MANIFEST_FILE), `${JSON.stringify({ format: 1, weightsmith: VERSION, ...report }, undefined, 2)}\n`);
     return await work.finish();
   } finally {
@@ -47,34 +54,45 @@ export async function writeAdapterFolder(
   }
 }
 
-async function writeTensors(
-  file: string,
-  { tensors, signal }: AdapterOutput,
-  layout: ReturnType<typeof layoutFile>,
-  fill: (write: WriteTensor) => Promise<Readonly<Record<string, unknown>>>,
-): Promise<Readonly<Record<string, unknown>>> {
-  const places = new Map(layout.tensors.map((range, i) => [range.name, { range, dtype: tensors[i]?.dtype ?? "F32" }]));
+async function writeTensors(folder: string, { signal }: AdapterOutput, fill: (write: WriteTensor) => Promise<AdapterDescription>): Promise<AdapterDescription> {
+  const tensors: AdapterTensor[] = [];
+  const data = await open(join(folder, DATA_FILE), "w+");
+  try {
+    let bytesWritten = 0;
+    const description = await fill(async (tensor, values) => {
+      throwIfCancelled(signal);
+      if (values.length !== elementCount(tensor.shape)) throw new RangeError(`tensor ${tensor.name} has ${values.length} values, which do not fill its shape`);
+      const bytes = narrowFromFloat32(tensor.dtype, Float32Array.from(values));
+      await data.write(bytes, 0, bytes.byteLength, bytesWritten);
+      bytesWritten += bytes.byteLength;
+      tensors.push(tensor);
+    });
+    await assemble(join(folder, TENSORS), layoutFile(tensors).header, data, bytesWritten, signal);
+    return description;
+  } finally {
+    await data.close();
+    await rm(join(folder, DATA_FILE), { force: true });
+  }
+}
+
+/** Header and tensors as one file. */
+async function assemble(file: string, header: Uint8Array, data: FileHandle, byteLength: number, signal: AbortSignal | undefined): Promise<void> {
   const handle = await open(file, "w");
   try {
-    await handle.write(layout.header, 0, layout.header.byteLength, 0);
-    const report = await fill(async (name, values) => {
+    await handle.write(header, 0, header.byteLength, 0);
+    const buffer = new Uint8Array(COPY_BYTES);
+    for (let done = 0; done < byteLength; ) {
       throwIfCancelled(signal);
-      const place = places.get(name);
-      if (place === undefined) throw new Error(`tensor ${name} was not announced, or is written twice`);
-      const bytes = narrowFromFloat32(place.dtype, Float32Array.from(values));
-      if (bytes.byteLength !== place.range.end - place.range.begin)
-        throw new RangeError(`tensor ${name} has ${values.length} values, which do not fill its shape`);
-      await handle.write(bytes, 0, bytes.byteLength, place.range.begin);
-      places.delete(name);
-    });
-    if (places.size > 0) throw new Error(`tensors were not written: ${[...places.keys()].slice(0, 3).join(", ")}`);
-    return report;
+      const { bytesRead } = await data.read(buffer, 0, Math.min(buffer.length, byteLength - done), done);
+      await handle.write(buffer, 0, bytesRead, header.byteLength + done);
+      done += bytesRead;
+    }
   } finally {
     await handle.close();
   }
 }
 
-function modelCard({ config, about, out }: AdapterOutput): string {
+function modelCard(config: AdapterDescription["config"], about: string, out: string): string {
   const base = config.base_model_name_or_path;
   const front = [...(typeof base === "string" ? [`base_model: ${JSON.stringify(base)}`] : []), "library_name: peft", "tags:", "- weightsmith"];
   return `---\n${front.join("\n")}\n---\n\n# ${basename(resolve(out))}\n\n${about}\n`;

@@ -10,9 +10,9 @@ import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
 import { poolSpace } from "../compute/linalg/pool-space.ts";
 import { createPool } from "../compute/pool.ts";
 import { type Diagnostic, inputError, throwIfCancelled } from "../diagnostics.ts";
-import { type FloatDType, isFloat } from "../formats/dtypes.ts";
+import { DTYPE_BYTES, elementCount, type FloatDType, isFloat } from "../formats/dtypes.ts";
 import { readNumbers } from "../formats/read-numbers.ts";
-import { type WriteTensor, writeAdapterFolder } from "./adapter-output.ts";
+import { type AdapterTensor, type WriteTensor, writeAdapterFolder } from "./adapter-output.ts";
 import { loraConfig } from "./lora-config.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
 
@@ -62,41 +62,28 @@ export async function combineAdapters(request: CombineRequest): Promise<CombineR
   const pool = createPool({ threads: request.threads ?? 1, maxMemoryBytes: (request.memoryBytes ?? defaultMemoryBytes()) + ARENA_SLACK_BYTES });
   const modules: CombineResult["modules"][number][] = [];
   try {
-    const replaced = await writeAdapterFolder(
-      {
-        out,
-        overwrite: request.overwrite ?? false,
-        inputs: adapters.map(({ file }) => file),
-        tensors: specs,
+    const maxBytes = specs.reduce((sum, { shape, dtype: stored }) => sum + elementCount(shape) * DTYPE_BYTES[stored], 0);
+    const output = { out, overwrite: request.overwrite ?? false, inputs: adapters.map(({ file }) => file), maxBytes, signal };
+    const replaced = await writeAdapterFolder(output, async (write) => {
+      for (const module of plan.modules) {
+        throwIfCancelled(signal);
+        request.onProgress?.(modules.length, plan.modules.length, module.path);
+        const space = poolSpace(pool);
+        try {
+          modules.push(await combineModule(module, plan, request, { files, space, write }));
+        } finally {
+          space.close();
+        }
+      }
+      request.onProgress?.(plan.modules.length, plan.modules.length, "");
+      for (const tensor of wholeTensors(plan)) await write(tensor, await meanOf(tensor, request.weights, files));
+      const { density = 1, seed = 0, weights } = request;
+      return {
         config: configOf(plan),
         about: aboutOf(request),
-        signal,
-      },
-      async (write) => {
-        for (const module of plan.modules) {
-          throwIfCancelled(signal);
-          request.onProgress?.(modules.length, plan.modules.length, module.path);
-          const space = poolSpace(pool);
-          try {
-            modules.push(await combineModule(module, plan, request, { files, space, write }));
-          } finally {
-            space.close();
-          }
-        }
-        request.onProgress?.(plan.modules.length, plan.modules.length, "");
-        for (const tensor of plan.replacements) await write(tensor.name, await meanOf(tensor, request.weights, files));
-        return {
-          command: "adapter merge",
-          method,
-          weights: request.weights,
-          adapters: folders,
-          rank: rank ?? null,
-          density: request.density ?? 1,
-          seed: request.seed ?? 0,
-          modules,
-        };
-      },
-    );
+        report: { command: "adapter merge", method, weights, adapters: folders, rank: rank ?? null, density, seed, modules },
+      };
+    });
     return {
       out,
       method,
@@ -117,19 +104,24 @@ const factorNames = ({ path, embedding }: CombinedModule): [string, string] => {
   return [`base_model.model.${path}.lora_${infix}A${end}`, `base_model.model.${path}.lora_${infix}B${end}`];
 };
 
-function outputTensors({ modules, replacements }: CombinationPlan, dtype: FloatDType) {
-  const factors = modules.flatMap((module) => {
-    const [a, b] = factorNames(module);
-    return [
-      { name: a, dtype, shape: [module.rank, module.layer.inFeatures] },
-      { name: b, dtype, shape: [module.layer.outFeatures, module.rank] },
-    ];
+function outputTensors(plan: CombinationPlan, dtype: FloatDType): AdapterTensor[] {
+  return [...plan.modules.flatMap((module) => factorTensors(module, dtype)), ...wholeTensors(plan)];
+}
+
+function factorTensors(module: CombinedModule, dtype: FloatDType): [AdapterTensor, AdapterTensor] {
+  const [a, b] = factorNames(module);
+  const { rank, layer } = module;
+  return [
+    { name: a, dtype, shape: [rank, layer.inFeatures] },
+    { name: b, dtype, shape: [layer.outFeatures, rank] },
+  ];
+}
+
+function wholeTensors({ replacements }: CombinationPlan): (AdapterTensor & CombinedTensor)[] {
+  return replacements.flatMap((tensor) => {
+    const entry = tensor.sources[0]?.entry;
+    return entry !== undefined && isFloat(entry.dtype) ? [{ ...tensor, dtype: entry.dtype, shape: entry.shape }] : [];
   });
-  const whole = replacements.flatMap(({ name, sources }) => {
-    const entry = sources[0]?.entry;
-    return entry !== undefined && isFloat(entry.dtype) ? [{ name, dtype: entry.dtype, shape: entry.shape }] : [];
-  });
-  return [...factors, ...whole];
 }
 
 function configOf({ adapters, modules, replacements, fanInFanOut }: CombinationPlan): Record<string, unknown> {
@@ -174,10 +166,10 @@ async function combineModule(
   const { method, density = 1, majority = "total", seed = 0 } = request;
   const combined = combine(terms, { method, rank: module.rank, density, majority, seed, module: module.path, space });
   const { r, a, bt, relativeError, outFeatures } = combined;
-  const [nameA, nameB] = factorNames(module);
-  await write(nameA, a);
+  const [tensorA, tensorB] = factorTensors(module, request.dtype ?? "F32");
+  await write(tensorA, a);
   await write(
-    nameB,
+    tensorB,
     Float32Array.from({ length: bt.length }, (_, at) => bt[(at % r) * outFeatures + Math.floor(at / r)] as number),
   );
   return { module: module.path, rank: r, relativeError };

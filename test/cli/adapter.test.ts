@@ -74,4 +74,16 @@ describe("weightsmith adapter", () => {
     assert.match(adapter("merge", a).err, /--out is missing/);
     assert.match(adapter("merge", "-o", out).err, /no adapters to merge/);
   });
+
+  it("extracts, and tells how much of the change is lost", () => {
+    const [model, out] = [join(temporaryFolder(), "model"), join(temporaryFolder(), "out")];
+    const base = `${ORACLES}/llama-tiny`;
+    assert.equal(adapter("fold", base, `${ORACLES}/peft/lora`, model).status, 0);
+    const { status, err, out: text } = adapter("extract", base, model, out, "--rank", "2");
+    assert.equal(status, 0, err);
+    assert.match(text, /14 modules, [\d,]+ parameters, in .*; [\d.]+ % of the change is lost/);
+    assert.match(adapter("inspect", out, "--base", base).out, /: yes$/m);
+    assert.match(adapter("extract", base, model, out).err, /neither a rank nor a share of energy/);
+    assert.match(adapter("extract", base, model, out, "--energy", "2").err, /--energy is not a share/);
+  });
 });
