@@ -25,6 +25,10 @@ export interface FactorModule {
 export interface WholeModule {
   readonly path: string;
   readonly pairs: readonly TensorPair[];
+  /** The model uses it as its head too. */
+  readonly tied: boolean;
+  /** What to tell if it is stored. */
+  readonly note: Diagnostic | undefined;
 }
 
 export interface ExtractionPlan {
@@ -33,9 +37,6 @@ export interface ExtractionPlan {
   /** Buffers and tensors without numbers to subtract. */
   readonly unchanging: readonly TensorPair[];
   readonly fanInFanOut: boolean;
-  /** The model's embedding is its head, and is stored whole. */
-  readonly tied: boolean;
-  readonly findings: readonly Diagnostic[];
 }
 
 /** Architectures whose linear layers are stored [in, out]. */
@@ -46,7 +47,6 @@ export function planExtraction(base: Checkpoint, model: Checkpoint): ExtractionP
   const pairs = pairTensors(base, model);
   const fanInFanOut = CONV1D_MODELS.includes(String(base.config?.model_type));
   const tied = model.config?.tie_word_embeddings === true || ![...model.tensors.keys()].some((name) => placeOf(name).role === "head");
-  const findings: Diagnostic[] = [];
   const factors: FactorModule[] = [];
   const whole: WholeModule[] = [];
   const unchanging: TensorPair[] = [];
@@ -54,17 +54,10 @@ export function planExtraction(base: Checkpoint, model: Checkpoint): ExtractionP
     const weight = group.get("weight");
     const bias = group.get("bias");
     if (weight === undefined || [...group.values()].some(({ model: entry }) => !isFloat(entry.dtype))) unchanging.push(...group.values());
-    else if (isDecomposable(path, weight, model, tied, findings)) factors.push({ path, weight, bias, ...layoutOf(weight, fanInFanOut) });
-    else whole.push({ path, pairs: [...group.values()] });
+    else if (isDecomposable(weight, model, tied)) factors.push({ path, weight, bias, ...layoutOf(weight, fanInFanOut) });
+    else whole.push({ path, pairs: [...group.values()], tied: tied && isTokenEmbedding(weight.model.name), note: noteOn(path, weight, model) });
   }
-  return {
-    factors,
-    whole,
-    unchanging,
-    fanInFanOut,
-    tied: tied && whole.some(({ pairs: held }) => held.some(({ model: { name } }) => isTokenEmbedding(name))),
-    findings,
-  };
+  return { factors, whole, unchanging, fanInFanOut };
 }
 
 function pairTensors(base: Checkpoint, model: Checkpoint): TensorPair[] {
@@ -107,42 +100,33 @@ function byModule(pairs: readonly TensorPair[], base: Checkpoint): Map<string, M
   return modules;
 }
 
-/** Whether the change of a module's weight can be factors; why not is told where it matters. @throws WeightsmithError `extract-shape-differs` */
-function isDecomposable(path: string, { base, model }: TensorPair, checkpoint: Checkpoint, tied: boolean, findings: Diagnostic[]): boolean {
-  const sameShape = base.shape.join() === model.shape.join();
-  if (sameShape && model.shape.length === 2 && !(tied && isTokenEmbedding(model.name))) return true;
-  if (sameShape && !isTokenEmbedding(model.name)) return false;
-  if (sameShape) {
-    const message = `the model uses ${path} as its head too, so its change is stored whole and not as factors, which PEFT would apply to the embedding alone`;
-    findings.push({
-      code: "extract-embedding-tied",
-      severity: "info",
-      message,
-      file: checkpoint.path,
-      remedy: "servers that refuse modules_to_save need the model itself",
-    });
-    return false;
-  }
-  if (model.shape.length === 2 && model.shape[1] === base.shape[1] && hasTokenRows(model.name, model.shape, checkpoint)) {
-    const message = `the vocabulary of ${path} differs, so it is stored whole`;
-    const remedy = "resize the base's embeddings before PEFT loads the adapter; weightsmith adapter fold needs nothing done";
-    findings.push({
-      code: "extract-vocabulary-differs",
-      severity: "warning",
-      message,
-      file: checkpoint.path,
-      found: `${model.shape[0]} rows`,
-      expected: `${base.shape[0]} as in the base`,
-      remedy,
-    });
-    return false;
-  }
+const isSameShape = ({ base, model }: TensorPair): boolean => base.shape.join() === model.shape.join();
+
+/** Whether the change of a module's weight can be factors. @throws WeightsmithError `extract-shape-differs` */
+function isDecomposable(pair: TensorPair, checkpoint: Checkpoint, tied: boolean): boolean {
+  const { base, model } = pair;
+  if (isSameShape(pair)) return model.shape.length === 2 && !(tied && isTokenEmbedding(model.name));
+  if (model.shape.length === 2 && model.shape[1] === base.shape[1] && hasTokenRows(model.name, model.shape, checkpoint)) return false;
   throw inputError("extract-shape-differs", `${model.name} has another shape in the base`, {
     file: checkpoint.path,
     found: `[${model.shape.join(", ")}]`,
     expected: `[${base.shape.join(", ")}]`,
     remedy: "is this the base that the model was trained from?",
   });
+}
+
+/** What a user of the adapter must know of a matrix that is stored whole. */
+function noteOn(path: string, pair: TensorPair, { path: file }: Checkpoint): Diagnostic | undefined {
+  const { base, model } = pair;
+  if (!isSameShape(pair)) {
+    const message = `the vocabulary of ${path} differs, so it is stored whole`;
+    const remedy = "resize the base's embeddings before PEFT loads the adapter; weightsmith adapter fold needs nothing done";
+    const found = `${model.shape[0]} rows`;
+    return { code: "extract-vocabulary-differs", severity: "warning", message, file, found, expected: `${base.shape[0]} as in the base`, remedy };
+  }
+  if (!isTokenEmbedding(model.name)) return undefined;
+  const message = `the model uses ${path} as its head too, so its change is stored whole and not as factors, which PEFT would apply to the embedding alone`;
+  return { code: "extract-embedding-tied", severity: "info", message, file, remedy: "servers that refuse modules_to_save need the model itself" };
 }
 
 function layoutOf({ model }: TensorPair, fanInFanOut: boolean): { embedding: boolean; transposed: boolean } {

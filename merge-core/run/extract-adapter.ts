@@ -1,5 +1,5 @@
 // Takes a LoRA out of a fine-tuned model: each matrix's difference from the base is decomposed, tensor by tensor. Node only.
-import { type ExtractionPlan, type FactorModule, planExtraction, type TensorPair } from "../adapters/plan-extraction.ts";
+import { type ExtractionPlan, type FactorModule, planExtraction, type TensorPair, type WholeModule } from "../adapters/plan-extraction.ts";
 import type { Checkpoint } from "../checkpoints/checkpoint.ts";
 import { readFully } from "../compute/files.ts";
 import { dot, type Matrix } from "../compute/linalg/matrix.ts";
@@ -90,7 +90,7 @@ export async function extractAdapter(request: ExtractRequest): Promise<ExtractRe
       relativeError: run.relativeError(),
       parameters,
       seconds: (performance.now() - started) / 1000,
-      warnings: [...plan.findings, ...run.findings, ...replaced],
+      warnings: [...run.findings, ...replaced],
     };
   } finally {
     await pool.close();
@@ -125,6 +125,7 @@ class Extraction {
   readonly #plan: ExtractionPlan;
   readonly #pool: ComputePool;
   #biases = false;
+  #tied = false;
   #squares = { change: 0, error: 0 };
   #doneBytes = 0;
 
@@ -144,10 +145,16 @@ class Extraction {
       await write(tensor, values);
     };
     for (const pair of this.#plan.unchanging) await this.#requireEqual(pair);
-    for (const { path, pairs } of this.#plan.whole) await this.#storeWhole(path, pairs, counted);
+    for (const module of this.#plan.whole) await this.#storeWhole(module, counted);
     for (const module of this.#plan.factors) await this.#storeFactors(module, counted);
     if (this.modules.length === 0 && this.whole.length === 0)
       throw inputError("extract-nothing", "the model does not differ from its base", { file: this.#request.model.path, found: "equal tensors" });
+    // PEFT loads no adapter without factors, so one module gets factors of zeros.
+    const [first] = this.#plan.factors;
+    if (this.modules.length > 0 || first === undefined) return;
+    const [rows = 0, columns = 0] = first.weight.model.shape;
+    await this.#writeFactors(first, { rows, columns }, undefined, 0, counted);
+    this.modules.push({ module: first.path, rank: 1, relativeError: 0, relativeChange: 0 });
   }
 
   config(): Record<string, unknown> {
@@ -160,7 +167,7 @@ class Extraction {
       bias: this.#biases ? "lora_only" : "none",
       fanInFanOut: this.#plan.fanInFanOut,
     });
-    return this.#plan.tied ? { ...config, ensure_weight_tying: true } : config;
+    return this.#tied ? { ...config, ensure_weight_tying: true } : config;
   }
 
   async #progress(bytes: number, tensor: string): Promise<void> {
@@ -181,13 +188,15 @@ class Extraction {
     });
   }
 
-  async #storeWhole(path: string, pairs: readonly TensorPair[], write: WriteTensor): Promise<void> {
+  async #storeWhole({ path, pairs, tied, note }: WholeModule, write: WriteTensor): Promise<void> {
     await this.#progress(
       pairs.reduce((sum, { model }) => sum + model.byteLength, 0),
       path,
     );
     if (!pairs.some((pair) => this.#changed(pair))) return;
     this.whole.push(path);
+    this.#tied ||= tied;
+    if (note !== undefined) this.findings.push(note);
     for (const { model } of pairs)
       if (isFloat(model.dtype))
         await write(
@@ -244,7 +253,13 @@ class Extraction {
   }
 
   /** The root of each singular value goes to either side, which keeps both in the range of half precision. */
-  async #writeFactors({ path, embedding, transposed }: FactorModule, change: Matrix, found: Svd | undefined, kept: number, write: WriteTensor): Promise<void> {
+  async #writeFactors(
+    { path, embedding, transposed }: FactorModule,
+    change: Pick<Matrix, "rows" | "columns">,
+    found: Svd | undefined,
+    kept: number,
+    write: WriteTensor,
+  ): Promise<void> {
     const rank = Math.max(1, kept);
     // Stored [in, out] the change is (B A)^T, so what lies left in it is A's.
     const [inputs, outputs] = transposed ? [change.rows, change.columns] : [change.columns, change.rows];

@@ -4,6 +4,7 @@ import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loraDelta } from "../../merge-core/adapters/lora.ts";
 import { readPeftLora } from "../../merge-core/adapters/peft-lora.ts";
+import { readAdapter } from "../../merge-core/adapters/read-adapter.ts";
 import { openCheckpoint } from "../../merge-core/checkpoints/open-checkpoint.ts";
 import { narrowFromFloat32 } from "../../merge-core/formats/dtype-codecs.ts";
 import { encodeSafetensors } from "../../merge-core/formats/safetensors-write.ts";
@@ -137,6 +138,12 @@ describe("extractAdapter", () => {
     assert.deepEqual([whole, warnings.map(({ code }) => code)], [["model.embed_tokens"], ["extract-embedding-tied"]]);
     assert.equal(JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8")).ensure_weight_tying, true);
     await assertSameModel(await folded(tied, out), model, 0);
+    // PEFT wants factors in every adapter: those of one module are zeros.
+    assert.equal((await readAdapter(out)).modules.size, 1);
+    const other = await changed(tied, (name, tensor) => [name, name.includes("q_proj") ? noisy(tensor, 1) : tensor]);
+    const without = await extracted(tied, other, { rank: 2 });
+    assert.deepEqual([without.whole, without.warnings], [[], []]);
+    assert.equal(JSON.parse(readFileSync(join(without.out, "adapter_config.json"), "utf8")).ensure_weight_tying, undefined);
     const grown = await changed(
       LLAMA,
       (name, tensor) => [

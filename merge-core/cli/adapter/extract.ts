@@ -58,7 +58,7 @@ ones as a LoRA that PEFT loads. Norms, embeddings that are heads too, and vocabu
   },
 };
 
-const percent = (share: number): string => `${(share * 100).toPrecision(3)} %`;
+const percent = (share: number): string => (share > 0 && share < 1e-4 ? "< 0.01 %" : `${(share * 100).toFixed(2)} %`);
 
 /** The modules that lose most, and the sum. */
 function report({ out, modules, whole, relativeError, parameters, seconds }: ExtractResult): string {
