@@ -35,10 +35,22 @@ export function replaceTensors(
   for (const [name, entry] of replacements) {
     const target = names(name);
     const replaced = target === undefined ? undefined : tensors.get(target);
+    if (replaced === undefined && isCopyOfEmbedding(name, entry, tensors, replacements)) continue;
     if (target === undefined || replaced === undefined) missing.push(name);
     else tensors.set(target, replacement(replaced, entry, file));
   }
   return missing;
+}
+
+/** PEFT stores a head beside its embedding also where both are one tensor, of which the base has only the embedding. */
+function isCopyOfEmbedding(
+  name: string,
+  { shape }: TensorEntry,
+  tensors: ReadonlyMap<string, TensorEntry>,
+  replacements: ReadonlyMap<string, TensorEntry>,
+): boolean {
+  if (placeOf(name).role !== "head" || [...tensors.keys()].some((other) => placeOf(other).role === "head")) return false;
+  return [...replacements.values()].some((other) => placeOf(other.name).role === "embedding" && other.shape.join() === shape.join());
 }
 
 /** Only the vocabulary of embeddings and heads may have grown. */

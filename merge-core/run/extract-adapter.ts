@@ -197,12 +197,14 @@ class Extraction {
     this.whole.push(path);
     this.#tied ||= tied;
     if (note !== undefined) this.findings.push(note);
-    for (const { model } of pairs)
-      if (isFloat(model.dtype))
-        await write(
-          { name: `base_model.model.${path}.${model.name.split(".").at(-1)}`, dtype: model.dtype, shape: model.shape },
-          this.#read(model, 0, model.shape[0] ?? 0),
-        );
+    for (const { model } of pairs) {
+      if (!isFloat(model.dtype)) continue;
+      const tensor = { name: `base_model.model.${path}.${model.name.split(".").at(-1)}`, dtype: model.dtype, shape: model.shape };
+      const values = this.#read(model, 0, model.shape[0] ?? 0);
+      await write(tensor, values);
+      // PEFT wants the head too where it is to be tied to an embedding that is stored.
+      if (tied) await write({ ...tensor, name: "base_model.model.lm_head.weight" }, values);
+    }
   }
 
   async #storeFactors(module: FactorModule, write: WriteTensor): Promise<void> {

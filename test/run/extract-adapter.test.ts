@@ -138,6 +138,7 @@ describe("extractAdapter", () => {
     assert.deepEqual([whole, warnings.map(({ code }) => code)], [["model.embed_tokens"], ["extract-embedding-tied"]]);
     assert.equal(JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8")).ensure_weight_tying, true);
     await assertSameModel(await folded(tied, out), model, 0);
+    assert.ok((await readTensors(join(out, "adapter_model.safetensors"))).has("base_model.model.lm_head.weight"));
     // PEFT wants factors in every adapter: those of one module are zeros.
     assert.equal((await readAdapter(out)).modules.size, 1);
     const other = await changed(tied, (name, tensor) => [name, name.includes("q_proj") ? noisy(tensor, 1) : tensor]);
