@@ -2,6 +2,7 @@
 // numbers. Those that work on factors one by one (linear, ties, dare_*, magnitude_prune) mix one adapter's A with another's B,
 // so they are not sums of the adapters' changes; how far they are from it is always told.
 import { firstRows, type Matrix, type MatrixSpace } from "../compute/linalg/matrix.ts";
+import type { LoadRows } from "../compute/linalg/rows.ts";
 import { svd } from "../compute/linalg/svd.ts";
 import { randomKey, uniforms } from "../compute/rng.ts";
 import type { LowRank } from "./family.ts";
@@ -32,6 +33,8 @@ export interface CombineOptions {
   readonly seed: number;
   readonly module: string;
   readonly space: MatrixSpace;
+  /** How rows of factors are multiplied; plainly by default. */
+  readonly rows?: LoadRows;
 }
 
 export const worksOnFactors = (method: Combination): boolean => (BY_FACTORS as readonly string[]).includes(method);
@@ -49,7 +52,7 @@ export function combinedRank(method: Combination, ranks: readonly number[], want
 export function combine(terms: readonly Term[], options: CombineOptions): Reduced {
   const { method, rank } = options;
   const sum = stack(terms);
-  if (method === "exact" || method === "cat" || method === "svd") return rank === sum.r ? { ...sum, relativeError: 0 } : reduceRank(sum, rank);
+  if (method === "exact" || method === "cat" || method === "svd") return rank === sum.r ? { ...sum, relativeError: 0 } : reduceRank(sum, rank, options.rows);
   const result = worksOnFactors(method) ? byFactors(terms, method as Operator, options) : onProducts(terms, method.replace(/_svd$/, "") as Operator, options);
   return { ...result, relativeError: relativeDistance(result, sum) };
 }

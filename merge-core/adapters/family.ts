@@ -123,7 +123,7 @@ export function addLowRank({ r, inFeatures, a, b, scale }: LowRank): RowChange {
 /** The factors [r, in] and [out, r] under these names. */
 export function lowRankOf(module: AdapterModule, nameA: string, nameB: string, scale: number): LowRank {
   const a = tensorOf(module, nameA);
-  return { ...module.layer, r: a.shape[0] ?? 0, a: Float64Array.from(a.values), b: Float64Array.from(valuesOf(module, nameB)), scale };
+  return { ...module.layer, r: a.shape[0] ?? 0, a: new Float64Array(a.values), b: new Float64Array(valuesOf(module, nameB)), scale };
 }
 
 /** W' - W [out, in] of a module, for a whole matrix at once; W is zero where the family does not need it. */

@@ -1,6 +1,7 @@
 // Sums of low-rank products without their dense matrices: factors are stacked, and where a lower rank is asked for the
 // best one of that rank (Eckart and Young, 1936) is found from inner products of the factors' rows.
 import { gramOf, pivotedCholesky } from "../compute/linalg/gram.ts";
+import { type LoadRows, plainRows } from "../compute/linalg/rows.ts";
 import { symmetricEigen } from "../compute/linalg/symmetric-eigen.ts";
 import type { LayerShape, LowRank } from "./family.ts";
 
@@ -16,6 +17,8 @@ export interface Reduced extends Factors {
   readonly relativeError: number;
 }
 
+const STRETCH = 256;
+
 /** sum_i weight_i scale_i B_i A_i, of rank sum_i r_i; the weights go to B. */
 export function stack(terms: readonly { readonly factors: LowRank; readonly weight: number }[]): Factors {
   const [first] = terms;
@@ -28,8 +31,10 @@ export function stack(terms: readonly { readonly factors: LowRank; readonly weig
   for (const { factors, weight } of terms) {
     a.set(factors.a, at * inFeatures);
     const factor = weight * factors.scale;
-    for (let k = 0; k < factors.r; k++)
-      for (let o = 0, row = (at + k) * outFeatures; o < outFeatures; o++) bt[row + o] = factor * (factors.b[o * factors.r + k] as number);
+    // In stretches that stay in the cache: B is read against the grain.
+    for (let first = 0; first < outFeatures; first += STRETCH)
+      for (let k = 0; k < factors.r; k++)
+        for (let o = first; o < Math.min(outFeatures, first + STRETCH); o++) bt[(at + k) * outFeatures + o] = factor * (factors.b[o * factors.r + k] as number);
     at += factors.r;
   }
   return { inFeatures, outFeatures, r, a, bt };
@@ -73,19 +78,31 @@ function joined(x: Float64Array, y: Float64Array): Float64Array {
  * With A = L Q (L from the Cholesky factor of A A^T, Q with orthonormal rows) the right singular vectors of B A are V^T Q,
  * V the eigenvectors of L^T B^T B L; and B A (V^T Q)^T = B L V.
  */
-export function reduceRank(factors: Factors, rank: number): Reduced {
-  const { inFeatures, outFeatures, r, a, bt } = factors;
-  const { pivots, lower } = pivotedCholesky(gramOf(a, r, inFeatures), r);
-  const k = pivots.length;
-  const { values, vectors } = symmetricEigen(congruence(gramOf(bt, r, outFeatures), lower, r, k), k);
-  const kept = Math.min(rank, k);
-  const total = values.reduce((sum, x) => sum + Math.max(0, x), 0);
-  const dropped = values.subarray(kept).reduce((sum, x) => sum + Math.max(0, x), 0);
-  const rows = vectors.subarray(0, kept * k);
-  const newA = combineRows(solveTriangular(rows, lower, pivots, kept, k), kept, pivots, a, inFeatures, rank);
-  const all = Array.from({ length: r }, (_, i) => i);
-  const newB = combineRows(times(rows, lower, kept, k, r), kept, all, bt, outFeatures, rank);
-  return { inFeatures, outFeatures, r: rank, a: newA, bt: newB, relativeError: total === 0 ? 0 : Math.sqrt(dropped / total) };
+export function reduceRank({ inFeatures, outFeatures, r, a, bt }: Factors, rank: number, load: LoadRows = plainRows): Reduced {
+  const [rowsA, rowsB] = [load(a, r, inFeatures), load(bt, r, outFeatures)];
+  try {
+    const { pivots, lower } = pivotedCholesky(rowsA.gram(), r);
+    const k = pivots.length;
+    const { values, vectors } = symmetricEigen(congruence(rowsB.gram(), lower, r, k), k);
+    const kept = Math.min(rank, k);
+    const total = values.reduce((sum, x) => sum + Math.max(0, x), 0);
+    const dropped = values.subarray(kept).reduce((sum, x) => sum + Math.max(0, x), 0);
+    const chosen = vectors.subarray(0, kept * k);
+    const newA = filled(rowsA.sums(solveTriangular(chosen, lower, pivots, kept, k, r), kept), rank * inFeatures);
+    const newB = filled(rowsB.sums(times(chosen, lower, kept, k, r), kept), rank * outFeatures);
+    return { inFeatures, outFeatures, r: rank, a: newA, bt: newB, relativeError: total === 0 ? 0 : Math.sqrt(dropped / total) };
+  } finally {
+    rowsA.free();
+    rowsB.free();
+  }
+}
+
+/** With zeros behind its end. */
+function filled(x: Float64Array, length: number): Float64Array {
+  if (x.length === length) return x;
+  const out = new Float64Array(length);
+  out.set(x);
+  return out;
 }
 
 /** L^T G L [k, k] of L [n, k]. */
@@ -117,52 +134,15 @@ function times(v: Float64Array, lower: Float64Array, rows: number, k: number, n:
   return out;
 }
 
-/** V T^-1 [rows, k], T the lower triangular matrix of the pivots' rows of L. */
-function solveTriangular(v: Float64Array, lower: Float64Array, pivots: readonly number[], rows: number, k: number): Float64Array {
-  const out = new Float64Array(rows * k);
+/** V T^-1, T the lower triangular matrix of the pivots' rows of L, as coefficients of all n rows: [rows, n]. */
+function solveTriangular(v: Float64Array, lower: Float64Array, pivots: readonly number[], rows: number, k: number, n: number): Float64Array {
+  const out = new Float64Array(rows * n);
   for (let i = 0; i < rows; i++)
     for (let j = k - 1; j >= 0; j--) {
+      const pivot = pivots[j] as number;
       let sum = v[i * k + j] as number;
-      for (let p = j + 1; p < k; p++) sum -= (out[i * k + p] as number) * (lower[(pivots[p] as number) * k + j] as number);
-      out[i * k + j] = sum / (lower[(pivots[j] as number) * k + j] as number);
+      for (let p = j + 1; p < k; p++) sum -= (out[i * n + (pivots[p] as number)] as number) * (lower[(pivots[p] as number) * k + j] as number);
+      out[i * n + pivot] = sum / (lower[pivot * k + j] as number);
     }
   return out;
-}
-
-/** Sums of the chosen rows of x [., n] with coefficients [count, chosen]; `height` rows in all, the last of them zero. */
-function combineRows(coefficients: Float64Array, count: number, chosen: readonly number[], x: Float64Array, n: number, height: number): Float64Array {
-  const out = new Float64Array(height * n);
-  for (let i = 0; i < count; i++) {
-    const first = i * chosen.length;
-    // Four rows at a time: a sum is loaded and stored a quarter as often.
-    for (let j = 0; j < chosen.length; j += 4) {
-      const [f0, f1, f2, f3] = [0, 1, 2, 3].map((k) => (j + k < chosen.length ? (coefficients[first + j + k] as number) : 0)) as [
-        number,
-        number,
-        number,
-        number,
-      ];
-      const [x0, x1, x2, x3] = [0, 1, 2, 3].map((k) => (chosen[Math.min(j + k, chosen.length - 1)] as number) * n) as [number, number, number, number];
-      addRows(out, i * n, n, x, x0, x1, x2, x3, f0, f1, f2, f3);
-    }
-  }
-  return out;
-}
-
-function addRows(
-  out: Float64Array,
-  at: number,
-  n: number,
-  x: Float64Array,
-  x0: number,
-  x1: number,
-  x2: number,
-  x3: number,
-  f0: number,
-  f1: number,
-  f2: number,
-  f3: number,
-) {
-  for (let p = 0; p < n; p++)
-    out[at + p] = (out[at + p] as number) + f0 * (x[x0 + p] as number) + f1 * (x[x1 + p] as number) + f2 * (x[x2 + p] as number) + f3 * (x[x3 + p] as number);
 }

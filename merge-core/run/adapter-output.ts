@@ -62,7 +62,7 @@ async function writeTensors(folder: string, { signal }: AdapterOutput, fill: (wr
     const description = await fill(async (tensor, values) => {
       throwIfCancelled(signal);
       if (values.length !== elementCount(tensor.shape)) throw new RangeError(`tensor ${tensor.name} has ${values.length} values, which do not fill its shape`);
-      const bytes = narrowFromFloat32(tensor.dtype, Float32Array.from(values));
+      const bytes = narrowFromFloat32(tensor.dtype, new Float32Array(values));
       await data.write(bytes, 0, bytes.byteLength, bytesWritten);
       bytesWritten += bytes.byteLength;
       tensors.push(tensor);

@@ -8,6 +8,7 @@ import { openFile } from "../bytes/file-source.ts";
 import type { ByteSource } from "../bytes/source.ts";
 import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
 import { poolSpace } from "../compute/linalg/pool-space.ts";
+import { type LoadRows, poolRows } from "../compute/linalg/rows.ts";
 import { createPool } from "../compute/pool.ts";
 import { type Diagnostic, inputError, throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES, elementCount, type FloatDType, isFloat } from "../formats/dtypes.ts";
@@ -68,9 +69,9 @@ export async function combineAdapters(request: CombineRequest): Promise<CombineR
       for (const module of plan.modules) {
         throwIfCancelled(signal);
         request.onProgress?.(modules.length, plan.modules.length, module.path);
-        const space = poolSpace(pool);
+        const [space, rows] = [poolSpace(pool), poolRows(pool)];
         try {
-          modules.push(await combineModule(module, plan, request, { files, space, write }));
+          modules.push(await combineModule(module, plan, request, { files, space, rows, write }));
         } finally {
           space.close();
         }
@@ -145,6 +146,7 @@ const aboutOf = ({ adapters, weights, method }: CombineRequest): string =>
 interface ModuleContext {
   readonly files: FileReader;
   readonly space: ReturnType<typeof poolSpace>;
+  readonly rows: LoadRows;
   readonly write: WriteTensor;
 }
 
@@ -152,7 +154,7 @@ async function combineModule(
   module: CombinedModule,
   plan: CombinationPlan,
   request: CombineRequest,
-  { files, space, write }: ModuleContext,
+  { files, space, rows, write }: ModuleContext,
 ): Promise<CombineResult["modules"][number]> {
   const terms: Term[] = [];
   for (const { index, settings, entries } of module.sources) {
@@ -164,14 +166,13 @@ async function combineModule(
     terms.push({ factors, weight: request.weights[index] ?? 1, index });
   }
   const { method, density = 1, majority = "total", seed = 0 } = request;
-  const combined = combine(terms, { method, rank: module.rank, density, majority, seed, module: module.path, space });
+  const combined = combine(terms, { method, rank: module.rank, density, majority, seed, module: module.path, space, rows });
   const { r, a, bt, relativeError, outFeatures } = combined;
   const [tensorA, tensorB] = factorTensors(module, request.dtype ?? "F32");
   await write(tensorA, a);
-  await write(
-    tensorB,
-    Float32Array.from({ length: bt.length }, (_, at) => bt[(at % r) * outFeatures + Math.floor(at / r)] as number),
-  );
+  const b = new Float32Array(bt.length);
+  for (let k = 0; k < r; k++) for (let o = 0; o < outFeatures; o++) b[o * r + k] = bt[k * outFeatures + o] as number;
+  await write(tensorB, b);
   return { module: module.path, rank: r, relativeError };
 }
 

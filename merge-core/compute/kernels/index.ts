@@ -5,6 +5,7 @@ export { philox8 } from "./philox";
 export { relativeLimit, runInstruction } from "./program";
 export * from "./gemm";
 export { jacobiRotate } from "./jacobi";
+export { rowProducts, rowSums } from "./rows";
 export * from "./nn";
 export * from "./adamw";
 export * from "./tensor";
