@@ -117,6 +117,7 @@ function congruence(g: Float64Array, lower: Float64Array, n: number, k: number):
   for (let p = 0; p < n; p++)
     for (let i = 0; i < k; i++) {
       const factor = lower[p * k + i] as number;
+      if (factor === 0) continue;
       for (let j = 0; j < k; j++) out[i * k + j] = (out[i * k + j] as number) + factor * (gl[p * k + j] as number);
     }
   return out;

@@ -144,7 +144,8 @@ function step(columns: Float64Array, d: Float64Array, e: Float64Array, l: number
 /** Turns a row and the one after it. */
 function rotate(rows: Float64Array, first: number, n: number, c: number, s: number): void {
   for (let k = first; k < first + n; k++) {
-    const [x, y] = [rows[k] as number, rows[k + n] as number];
+    const x = rows[k] as number;
+    const y = rows[k + n] as number;
     rows[k + n] = s * x + c * y;
     rows[k] = c * x - s * y;
   }
