@@ -1,0 +1,73 @@
+// What transformers computed with models that this program had merged (merged_logits.py): the program still writes those
+// bytes, and where our own forward pass knows the architecture, it gives the same logits.
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { WeightsmithError } from "../../merge-core/diagnostics.ts";
+import { initBackend } from "../../merge-core/nn/backend.ts";
+import { parseDecoderConfig } from "../../merge-core/nn/config.ts";
+import { forwardLogits } from "../../merge-core/nn/llama.ts";
+import { createDecoder, disposeDecoder } from "../../merge-core/nn/load.ts";
+import { modelOpener } from "../../merge-core/plan/open-model.ts";
+import { planMerge } from "../../merge-core/plan/plan-merge.ts";
+import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
+import { runMerge } from "../../merge-core/run/execute.ts";
+import { temporaryFolder } from "../helpers/folders.ts";
+import { readTensors } from "./read-tensors.ts";
+
+const FOLDER = "test/fixtures/oracles/merged";
+/** transformers loads these too, and the script compared their logits with those of a float64 sum; our forward pass does not know them. */
+const LOADED_ONLY = ["gpt2", "mixtral"];
+
+interface Golden {
+  /** Text, or the path of a file in this repository. */
+  readonly recipe: string;
+  readonly sha256: string;
+  readonly input_ids: number[][];
+  readonly logits: number[][][];
+}
+
+describe("Merged models in transformers", () => {
+  before(() => initBackend({ threads: 1 }));
+  const names = readdirSync(FOLDER).filter((file) => file.endsWith(".json"));
+
+  it("are all here", () => {
+    assert.deepEqual(names.sort(), ["gpt2.json", "llama.json", "mixtral.json", "qwen2.json", "zoo-linear.json", "zoo-ties.json"]);
+  });
+
+  for (const name of names.map((file) => file.slice(0, -5))) {
+    it(`${name}: the file that was loaded${LOADED_ONLY.includes(name) ? "" : ", and its logits"}`, async () => {
+      const golden = JSON.parse(readFileSync(join(FOLDER, `${name}.json`), "utf8")) as Golden;
+      const { out, sha256 } = await merged(golden.recipe);
+      assert.equal(sha256, golden.sha256, "other bytes than transformers loaded; if that is right, run test/oracles/merged_logits.py again");
+      if (LOADED_ONLY.includes(name)) return;
+      const ours = await logitsOf(out, golden.input_ids);
+      const worst = golden.logits.flat(2).reduce((most, value, i) => Math.max(most, Math.abs(value - (ours[i] ?? Number.NaN))), 0);
+      assert.ok(worst <= 1e-4, `logits differ by up to ${worst}`);
+    });
+  }
+});
+
+async function merged(recipeOrFile: string): Promise<{ out: string; sha256: string | undefined }> {
+  const isFile = recipeOrFile.endsWith(".yml");
+  const file = isFile ? recipeOrFile : "recipe.yml";
+  const { recipe, diagnostics } = parseRecipe(isFile ? readFileSync(file, "utf8") : recipeOrFile, file);
+  if (recipe === undefined) throw new WeightsmithError(diagnostics);
+  const { plan, diagnostics: findings } = await planMerge(recipe, modelOpener(file));
+  if (plan === undefined) throw new WeightsmithError(findings);
+  const out = join(temporaryFolder(), "out");
+  const { files } = await runMerge(plan, { out, threads: 1 });
+  return { out, sha256: files[0]?.sha256 };
+}
+
+async function logitsOf(folder: string, ids: readonly (readonly number[])[]): Promise<Float32Array> {
+  const config = parseDecoderConfig(JSON.parse(readFileSync(join(folder, "config.json"), "utf8")));
+  const model = createDecoder(config, await readTensors(join(folder, "model.safetensors")), folder);
+  const logits = forwardLogits(model, Int32Array.from(ids.flat()), ids.length);
+  try {
+    return logits.dataSync<"float32">().slice();
+  } finally {
+    logits.dispose();
+    disposeDecoder(model);
+  }
+}
