@@ -1,5 +1,6 @@
 // What of a fine-tuned model becomes factors, what is stored whole, and what must not differ: from both models' headers alone.
 import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
+import { CONV1D_MODELS } from "../checkpoints/conv1d.ts";
 import { placeOf } from "../checkpoints/tensor-roles.ts";
 import { hasTokenRows, isTokenEmbedding } from "../checkpoints/token-rows.ts";
 import { type Diagnostic, inputError, nearestName } from "../diagnostics.ts";
@@ -40,7 +41,6 @@ export interface ExtractionPlan {
 }
 
 /** Architectures whose linear layers are stored [in, out]. */
-const CONV1D_MODELS = ["gpt2", "imagegpt", "openai-gpt", "decision_transformer"];
 
 /** @throws WeightsmithError `extract-*` */
 export function planExtraction(base: Checkpoint, model: Checkpoint): ExtractionPlan {

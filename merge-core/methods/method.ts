@@ -34,7 +34,22 @@ export interface MergeInput {
   readonly modelIndex: number;
   readonly isBase: boolean;
   readonly parameters: Readonly<Record<string, number | null>>;
+  /** Index for `expr.input` of the model's Fisher information of this tensor, element by element. */
+  readonly fisher?: number;
+  readonly gram?: GramSource;
 }
+
+/** The mean of x x^T over the inputs x of a layer. */
+export interface GramSource {
+  /** The dimension of the weights that the layer's inputs go along; columns but for Conv1D. */
+  readonly side: "rows" | "columns";
+  /** Reads it row by row into `target`, as long as that dimension squared. */
+  read(target: Float32Array): Promise<void>;
+}
+
+/** What a method wants to know of each model's data, from a file that the recipe names under this key. */
+export const STATISTICS_KINDS = ["fisher", "gram"] as const;
+export type StatisticsKind = (typeof STATISTICS_KINDS)[number];
 
 /** Everything a method knows about the tensor it merges. */
 export interface MergeTask {
@@ -92,6 +107,8 @@ export interface MergeMethod {
    * @param others models besides the base
    */
   workingBytes?(shape: readonly number[], others: number): number;
+  /** The file of statistics that every model of the recipe must come with. */
+  readonly data?: StatisticsKind;
   /** What must be known of all tensors before one is merged. */
   readonly statistic?: ModelStatistic;
   /** Problems that the parameters alone show, without the data; found while planning, and a plan is refused for them. */

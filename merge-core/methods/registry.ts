@@ -4,6 +4,7 @@ import { breadcrumbs, breadcrumbsTies } from "./breadcrumbs.ts";
 import { cabs } from "./cabs.ts";
 import { dareLinear, dareTies } from "./dare.ts";
 import { della, dellaLinear } from "./della.ts";
+import { fisher } from "./fisher.ts";
 import { isoC } from "./iso-c.ts";
 import { isoCts } from "./iso-cts.ts";
 import { karcher } from "./karcher.ts";
@@ -17,6 +18,7 @@ import { nuslerp } from "./nuslerp.ts";
 import { passthrough } from "./passthrough.ts";
 import { pcb } from "./pcb.ts";
 import { ram, ramplusTl } from "./ram.ts";
+import { regmean } from "./regmean.ts";
 import { sce } from "./sce.ts";
 import { slerp } from "./slerp.ts";
 import { taskArithmetic } from "./task-arithmetic.ts";
@@ -28,6 +30,7 @@ export const methods: readonly MergeMethod[] = [
   ...[linear, slerp, nuslerp, multislerp, karcher],
   ...[taskArithmetic, ties, dareLinear, dareTies, della, dellaLinear, breadcrumbs, breadcrumbsTies, sce, modelStock],
   ...[pcb, cabs, isoC, isoCts, tsvM, knots, wudi],
+  ...[fisher, regmean],
   ...[nearswap, arceeFusion, ram, ramplusTl, passthrough],
 ];
 

@@ -6,6 +6,7 @@ import type { MergeInput } from "../methods/method.ts";
 import type { ParameterSettings, Recipe } from "../recipe/recipe.ts";
 import { legalValues, type ParameterProblem, resolveParameters } from "../recipe/resolve-parameters.ts";
 import { type Treatment, treatmentOf } from "../recipe/treatment.ts";
+import type { FoundStatistics } from "./find-statistics.ts";
 import type { MatchedTensor } from "./match-inputs.ts";
 import { type FoundPart, primaryOf } from "./parts.ts";
 import type { CopyJob, InputRef, MergeJob, TensorRef } from "./plan.ts";
@@ -14,18 +15,23 @@ type Unplaced<T> = Omit<T, "shard" | "offset">;
 export type UnplacedJob = Unplaced<MergeJob> | Unplaced<CopyJob>;
 
 /** Jobs in the order of the tensors. Parameters that cannot be used are told once each. */
-export function buildJobs(recipe: Recipe, matched: readonly MatchedTensor[], report: (d: Diagnostic) => void): UnplacedJob[] {
+export function buildJobs(
+  recipe: Recipe,
+  matched: readonly MatchedTensor[],
+  statistics: ReadonlyMap<MatchedTensor, FoundStatistics>,
+  report: (d: Diagnostic) => void,
+): UnplacedJob[] {
   const told = new Set<string>();
   const once = (key: string, d: Diagnostic) => {
     if (!told.has(key)) report(d);
     told.add(key);
   };
-  return matched.map((tensor) => buildJob(recipe, tensor, once));
+  return matched.map((tensor) => buildJob(recipe, tensor, statistics.get(tensor), once));
 }
 
 type ReportOnce = (key: string, d: Diagnostic) => void;
 
-function buildJob(recipe: Recipe, tensor: MatchedTensor, report: ReportOnce): UnplacedJob {
+function buildJob(recipe: Recipe, tensor: MatchedTensor, statistics: FoundStatistics | undefined, report: ReportOnce): UnplacedJob {
   const { parts, output, shape } = tensor;
   const treatment = treatmentOf(recipe, output.name);
   const { method } = treatment;
@@ -34,7 +40,7 @@ function buildJob(recipe: Recipe, tensor: MatchedTensor, report: ReportOnce): Un
   const dtype = outputDType(recipe, primary.entry.dtype);
   const place = { name: output.name, shape, byteLength: elementCount(shape) * DTYPE_BYTES[dtype] };
   if (tensor.copy) return { kind: "copy", ...place, dtype: primary.entry.dtype, byteLength: primary.entry.byteLength, source: reference(primary.entry, shape) };
-  const inputs = parts.map((part, i) => inputOf(recipe, treatment, tensor, part, i, report));
+  const inputs = parts.map((part, i) => ({ ...inputOf(recipe, treatment, tensor, part, i, report), ...statistics?.[i] }));
   const parameters = resolve(recipe, treatment, tensor, undefined, report);
   checkTask(recipe, treatment, tensor, inputs, parameters, report);
   if (!isFloat(dtype)) throw new TypeError(`tensor ${output.name} is not floating point`);

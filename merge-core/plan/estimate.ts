@@ -1,6 +1,7 @@
 // What a plan will cost, from sizes alone.
 import { elementCount } from "../formats/dtypes.ts";
 import { findMethod } from "../methods/registry.ts";
+import { mergeInputs } from "./merge-inputs.ts";
 import type { TensorJob } from "./plan.ts";
 
 /** Program, kernels and buffers that do not depend on the models: what an empty run takes, rounded up. */
@@ -28,6 +29,7 @@ export function estimate(jobs: readonly TensorJob[], bytesToWrite: number, memor
 export function wholeMatrixBytes(jobs: readonly TensorJob[]): number {
   return jobs.reduce((most, job) => {
     if (job.kind === "copy") return most;
+    if (findMethod(job.method)?.data === "gram" && job.inputs.some(({ gram }) => gram === undefined)) return most;
     const others = job.inputs.filter(({ isBase }) => !isBase).length;
     return Math.max(most, findMethod(job.method)?.workingBytes?.(job.shape, others) ?? 0);
   }, 0);
@@ -39,21 +41,25 @@ export function foldedBytes(job: TensorJob): number {
   return adapted.length * elementCount(job.shape) * 4;
 }
 
-const inputBytes = (job: TensorJob): number => (job.kind === "copy" ? job.source.byteLength : job.inputs.reduce((sum, input) => sum + input.byteLength, 0));
+const inputBytes = (job: TensorJob): number =>
+  job.kind === "copy" ? job.source.byteLength : job.inputs.reduce((sum, { byteLength, fisher }) => sum + byteLength + (fisher?.byteLength ?? 0), 0);
+
+/** Gram matrices are read once, whole. */
+const gramBytes = (job: TensorJob): number => (job.kind === "copy" ? 0 : job.inputs.reduce((sum, { gram }) => sum + (gram?.byteLength ?? 0), 0));
 
 const workingBytes = (job: TensorJob): number => inputBytes(job) + job.byteLength;
 
 /** Inputs that take up to half the budget stay in memory from the first pass on; larger ones are read in every pass. */
 function bytesRead(job: TensorJob, memoryBytes: number): number {
   const once = job.kind === "copy" || inputBytes(job) <= memoryBytes / 2;
-  return inputBytes(job) * ((once ? 1 : (findMethod(job.method)?.passes ?? 1)) + statisticRounds(job));
+  return inputBytes(job) * ((once ? 1 : (findMethod(job.method)?.passes ?? 1)) + statisticRounds(job)) + gramBytes(job);
 }
 
 /** How often a tensor is read for statistics over all tensors, before any is merged. */
 export function statisticRounds(job: TensorJob): number {
   const statistic = job.kind === "copy" ? undefined : findMethod(job.method)?.statistic;
   if (job.kind === "copy" || statistic === undefined) return 0;
-  const inputs = job.inputs.map((input, index) => ({ ...input, index }));
+  const inputs = mergeInputs(job.inputs);
   const [base, others] = [inputs.find(({ isBase }) => isBase), inputs.filter(({ isBase }) => !isBase)];
   const task = { name: job.name, shape: job.shape, inputs, base, others, parameters: job.parameters, warn: () => {} };
   return statistic.applies(task, elementCount(job.shape)) ? statistic.rounds : 0;

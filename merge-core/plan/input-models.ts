@@ -29,9 +29,13 @@ export async function openModels(recipe: Recipe, open: OpenModel, report: (d: Di
 
 const allSources = (recipe: Recipe): RecipeSource[] => recipe.modules.flatMap((module) => module.slices.flatMap((slice) => [...slice.sources]));
 
+/** The files of statistics that the recipe names. */
+export const statisticsOf = (recipe: Recipe): ModelReference[] => allSources(recipe).flatMap(({ statistics }) => [...(statistics?.values() ?? [])]);
+
 function distinctReferences(recipe: Recipe): ModelReference[] {
   const named = typeof recipe.tokenizer?.source === "object" ? [recipe.tokenizer.source] : [];
-  const mentioned = [...(recipe.base === undefined ? [] : [recipe.base]), ...allSources(recipe).map(({ model }) => model), ...named];
+  const models = allSources(recipe).map(({ model }) => model);
+  const mentioned = [...(recipe.base === undefined ? [] : [recipe.base]), ...models, ...named, ...statisticsOf(recipe)];
   const first = new Map<string, ModelReference>();
   for (const reference of mentioned) if (!first.has(reference.text)) first.set(reference.text, reference);
   return [...first.values()];

@@ -5,9 +5,15 @@ import { isMatrix } from "../methods/whole-matrices.ts";
 import type { Recipe } from "../recipe/recipe.ts";
 import type { TensorJob } from "./plan.ts";
 
+/** Methods that work by layers' inputs have no differences, and say themselves what they average. */
+const mergesDifferences = (id: string): boolean => {
+  const method = findMethod(id);
+  return method?.kind === "matrix" && method.data === undefined;
+};
+
 /** Lists them in one warning, so that the result says which tensors were averaged. */
 export function noteMatrices(jobs: readonly TensorJob[], { file, methodRange: range }: Recipe, report: (d: Diagnostic) => void): void {
-  const others = jobs.filter((job) => job.kind === "merge" && findMethod(job.method)?.kind === "matrix" && !isMatrix(job));
+  const others = jobs.filter((job) => job.kind === "merge" && mergesDifferences(job.method) && !isMatrix(job));
   if (others.length === 0) return;
   report({
     code: "not-matrices",

@@ -6,7 +6,8 @@ import type { Recipe } from "../recipe/recipe.ts";
 import { buildJobs } from "./build-jobs.ts";
 import { configChanges } from "./config-changes.ts";
 import { estimate, foldedBytes, statisticRounds } from "./estimate.ts";
-import { type InputModels, openModels } from "./input-models.ts";
+import { findStatistics } from "./find-statistics.ts";
+import { type InputModels, openModels, statisticsOf } from "./input-models.ts";
 import { matchInputs } from "./match-inputs.ts";
 import { noteMatrices } from "./note-matrices.ts";
 import type { OpenModel } from "./open-model.ts";
@@ -55,7 +56,7 @@ export async function planMerge(
   if (failed()) return { diagnostics };
   const { matched, untied } = matchInputs(recipe, tensors, vocabulary, report);
   if (failed()) return { diagnostics };
-  const unplaced = buildJobs(recipe, matched, report);
+  const unplaced = buildJobs(recipe, matched, findStatistics(recipe, matched, models.checkpoints, report), report);
   const tokenizer = await planTokenizer(recipe, models, vocabulary, report);
   if (failed()) return { diagnostics };
   if (recipe.tokenizer !== undefined) vocabulary?.notes.tell(report, { file: recipe.file, range: recipe.tokenizer.range });
@@ -75,7 +76,7 @@ export async function planMerge(
     recipe: text,
     method: recipe.method.id,
     seed,
-    ...describeModels(models, tokenizer),
+    ...describeModels(recipe, models, tokenizer),
     ...(tokenizer && { tokenizer }),
     config,
     shards,
@@ -102,13 +103,16 @@ function checkFolding(jobs: readonly TensorJob[], recipe: Recipe, memoryBytes: n
 }
 
 function describeModels(
+  recipe: Recipe,
   { checkpoints, donor: { reference, checkpoint } }: InputModels,
   tokenizer: TokenizerPlan | undefined,
 ): Pick<MergePlan, "models" | "donor"> {
+  const statistics = new Set(statisticsOf(recipe).map(({ text }) => text));
   const models = [...checkpoints].map(([text, { folder, shards }]) => ({
     reference: text,
     folder: resolve(folder),
     files: shards.map(({ file, sizeBytes }) => ({ file, sizeBytes })),
+    ...(statistics.has(text) && { statistics: true as const }),
   }));
   const donor = {
     reference: reference.text,

@@ -18,6 +18,8 @@ export interface TensorRef {
   readonly shape: readonly number[];
 }
 
+export type StoredFloats = TensorRef & { readonly dtype: FloatDType };
+
 /** One input of a merge with its parameters resolved for this tensor. */
 export interface InputRef extends TensorRef {
   /** Model reference as the recipe wrote it. */
@@ -29,6 +31,10 @@ export interface InputRef extends TensorRef {
   readonly parameters: Readonly<Record<string, number | null>>;
   /** An adapter's change to the tensor, made in float32 before it is merged. */
   readonly lora?: LoraPatch | FamilyPatch;
+  /** The model's Fisher information of this tensor, in its shape. */
+  readonly fisher?: StoredFloats;
+  /** The Gram matrix of the layer's inputs, and the dimension of the weights that they go along. */
+  readonly gram?: StoredFloats & { readonly side: "rows" | "columns" };
   /** The rows in the order of the output's vocabulary; `shape` and `byteLength` are then those of the tensor as it is stored. */
   readonly rows?: RowMap;
 }
@@ -100,6 +106,8 @@ export interface PlannedModel {
   /** Absolute folder. */
   readonly folder: string;
   readonly files: readonly { readonly file: string; readonly sizeBytes: number }[];
+  /** These are statistics of a model on its data, no weights. */
+  readonly statistics?: true;
 }
 
 /** A value to set in the donor's config.json, so that the config is true to the tensors. */

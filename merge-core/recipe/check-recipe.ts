@@ -5,6 +5,7 @@ import type { ParameterSettings, Recipe, RecipeModule, RecipeSlice, RecipeSource
 import { type Treatment, takesPart, treatmentBy } from "./treatment.ts";
 
 export function checkRecipe(reader: Reader, recipe: Recipe): void {
+  checkUnused(reader, recipe);
   for (const override of [undefined, ...recipe.overrides]) {
     const treatment = treatmentBy(recipe, override);
     checkModels(reader, recipe, treatment);
@@ -15,8 +16,18 @@ export function checkRecipe(reader: Reader, recipe: Recipe): void {
         if (!checkBase(reader, treatment, slice)) return;
         checkCount(reader, treatment, slice);
         checkGiven(reader, recipe, treatment, module, slice);
+        checkStatistics(reader, treatment, slice);
       }
   }
+}
+
+/** Files of statistics that no method of the recipe reads. */
+function checkUnused(reader: Reader, { method, overrides, modules }: Recipe): void {
+  const used = new Set([method, ...overrides.map((override) => override.method)].map(({ data }) => data));
+  for (const { model, statistics } of modules.flatMap(({ slices }) => slices.flatMap(({ sources }) => sources)))
+    for (const [kind, { range }] of statistics ?? [])
+      if (!used.has(kind))
+        reader.report("ignored-key", `${kind} of ${model.text} has no effect`, range, { severity: "warning", notes: [`${method.id} reads no ${kind} files`] });
 }
 
 /** Models that an override names must be among those of the recipe. */
@@ -79,6 +90,18 @@ function checkGiven(reader: Reader, recipe: Recipe, treatment: Treatment, module
       for (const source of needy(method, slice))
         if (!given(name, [source.parameters, ...above])) reportMissing(reader, method, name, doc, treatment.override?.range ?? source.range, source);
   }
+}
+
+/** Methods that weigh models by their data need the file of each. */
+function checkStatistics(reader: Reader, { method }: Treatment, slice: RecipeSlice): void {
+  const { data } = method;
+  if (data === undefined) return;
+  for (const source of needy(method, slice))
+    if (source.statistics?.has(data) !== true)
+      reader.report("missing-statistics", `${method.id} needs the ${data} file of ${source.model.text}`, source.range, {
+        expected: `${data}: a safetensors file`,
+        remedy: `make it with weightsmith ${data}, and write ${data}: FILE beside model`,
+      });
 }
 
 /** The sources that need their own parameters: the base does not where it is only the origin of differences. */

@@ -1,7 +1,7 @@
 // The three layouts of a recipe's inputs (models, slices, modules), brought into one.
 import { isMap, isScalar, type Node } from "yaml";
 import type { SourceRange } from "../diagnostics.ts";
-import type { MergeMethod } from "../methods/method.ts";
+import { type MergeMethod, STATISTICS_KINDS, type StatisticsKind } from "../methods/method.ts";
 import { modelReference, parseModelReference } from "./model-reference.ts";
 import { readParameters } from "./read-parameters.ts";
 import { describe, type Field, type Fields, type KnownKeys, numberIn, type Reader } from "./reader.ts";
@@ -10,8 +10,8 @@ import type { ModelReference, RecipeModule, RecipeSlice, RecipeSource } from "./
 export const LAYOUTS = ["models", "slices", "modules"] as const;
 
 const parameterHint = (key: string) => (["weight", "density", "scale", "t"].includes(key) ? `write ${key} under parameters:` : undefined);
-const MODEL_KEYS: KnownKeys = { keys: ["model", "parameters"], hint: parameterHint };
-const SOURCE_KEYS: KnownKeys = { keys: ["model", "layer_range", "parameters"], hint: parameterHint };
+const MODEL_KEYS: KnownKeys = { keys: ["model", ...STATISTICS_KINDS, "parameters"], hint: parameterHint };
+const SOURCE_KEYS: KnownKeys = { keys: ["model", "layer_range", ...STATISTICS_KINDS, "parameters"], hint: parameterHint };
 const SLICE_KEYS: KnownKeys = {
   keys: ["sources", "base_model", "parameters"],
   ignored: { residual_weight: "mergekit accepts this key and never reads it" },
@@ -114,8 +114,19 @@ function readSource(context: InputContext, node: Node, place: SourceRange, layer
   const model = mention === undefined ? undefined : readReference(reader, mention.value, "model", mention.keyRange);
   const layers = layered ? readLayers(reader, fields.get("layer_range"), reader.rangeOf(node)) : undefined;
   const parameters = readParameters(reader, fields.get("parameters"), method, "source");
+  const statistics = readStatistics(reader, fields);
   if (model === undefined || (layered && layers === undefined)) return [];
-  return [{ model, isBase: model.text === base?.text, layers, parameters, range: model.range }];
+  return [{ model, isBase: model.text === base?.text, layers, parameters, ...(statistics.size > 0 && { statistics }), range: model.range }];
+}
+
+function readStatistics(reader: Reader, fields: Fields): Map<StatisticsKind, ModelReference> {
+  const found = new Map<StatisticsKind, ModelReference>();
+  for (const kind of STATISTICS_KINDS) {
+    const field = fields.get(kind);
+    const reference = field === undefined ? undefined : readReference(reader, field.value, kind, field.keyRange);
+    if (reference !== undefined) found.set(kind, reference);
+  }
+  return found;
 }
 
 function readLayers(reader: Reader, field: Field | undefined, place: SourceRange): [number, number] | undefined {

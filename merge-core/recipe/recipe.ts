@@ -1,7 +1,7 @@
 // A recipe in the one form the planner works with, whichever layout the user wrote: modules -> slices -> sources.
 import type { SourceRange } from "../diagnostics.ts";
 import type { FloatDType } from "../formats/dtypes.ts";
-import type { MergeMethod } from "../methods/method.ts";
+import type { MergeMethod, StatisticsKind } from "../methods/method.ts";
 import type { TensorFilter } from "./tensor-pattern.ts";
 
 /** A model as the recipe names it: `path[@revision][+adapter[@revision]]`. */
@@ -36,6 +36,8 @@ export interface RecipeSource {
   /** Half-open; absent for all layers of a whole model. */
   readonly layers: readonly [number, number] | undefined;
   readonly parameters: ParameterSettings;
+  /** Files of statistics of the model on its data, by kind. */
+  readonly statistics?: ReadonlyMap<StatisticsKind, ModelReference>;
   readonly range: SourceRange;
 }
 

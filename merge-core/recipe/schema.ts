@@ -59,17 +59,26 @@ function definitions(): Schema {
   const parameters = { $ref: "#/definitions/parameters" };
   const part = { type: "object", required: ["path"], additionalProperties: false, properties: { path: { type: "string" }, revision: { type: "string" } } };
   const range = { type: "array", items: { type: "integer", minimum: 0 }, minItems: 2, maxItems: 2, description: "First layer and the one after the last." };
+  const statistics = {
+    fisher: { ...reference, description: "File of the model's Fisher information, for the method fisher." },
+    gram: { ...reference, description: "File of the Gram matrices of the model's layer inputs, for the method regmean." },
+  };
   const map = { type: "object", required: ["model"], properties: { model: part, lora: part } };
   return {
     reference: { description: "path[@revision][+adapter[@revision]]", oneOf: [{ type: "string", minLength: 1 }, map] },
-    model: { type: "object", required: ["model"], additionalProperties: false, properties: { model: reference, parameters } },
+    model: { type: "object", required: ["model"], additionalProperties: false, properties: { model: reference, ...statistics, parameters } },
     slice: {
       type: "object",
       required: ["sources"],
       additionalProperties: false,
       properties: {
         sources: list(
-          { type: "object", required: ["model", "layer_range"], additionalProperties: false, properties: { model: reference, layer_range: range, parameters } },
+          {
+            type: "object",
+            required: ["model", "layer_range"],
+            additionalProperties: false,
+            properties: { model: reference, layer_range: range, ...statistics, parameters },
+          },
           "Where the layers come from.",
         ),
         base_model: reference,

@@ -8,6 +8,7 @@ import { DTYPE_BYTES, elementCount } from "../formats/dtypes.ts";
 import type { InputRef, MergeJob, RowMap } from "../plan/plan.ts";
 import { type FoldContext, foldInputs } from "./fold-lora.ts";
 
+/** The models' tensors in order, then the Fisher information of those that have some. */
 export async function openInputs({ inputs, shape }: MergeJob, context: FoldContext): Promise<TensorPlace[]> {
   const folded = new Map<string, Promise<TensorPlace[]>>();
   const place = async (ref: RowMap["sources"][number]): Promise<TensorPlace> => {
@@ -18,7 +19,7 @@ export async function openInputs({ inputs, shape }: MergeJob, context: FoldConte
   };
   const places: TensorPlace[] = [];
   for (const ref of inputs) places.push(ref.rows === undefined ? await place(ref) : await pick(ref, ref.rows, shape, place, context));
-  return places;
+  return [...places, ...inputs.flatMap(({ fisher }) => fisher ?? [])];
 }
 
 type Place = (ref: RowMap["sources"][number]) => Promise<TensorPlace>;

@@ -7,7 +7,7 @@ const HUB_NAME = /^[A-Za-z0-9][\w.-]*\/[\w.-]+$/;
 
 /** README.md of a merged model: the front matter and sections that hub users know from mergekit, with the recipe in full. */
 export function modelCard(plan: MergePlan, name: string): string {
-  const references = plan.models.map((model) => model.reference);
+  const references = plan.models.filter(({ statistics }) => statistics === undefined).map((model) => model.reference);
   const hubNames = references.filter((reference) => HUB_NAME.test(reference));
   const base = baseOf(plan);
   return `---

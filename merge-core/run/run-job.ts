@@ -4,11 +4,13 @@ import { input } from "../compute/expr.ts";
 import type { ComputePool } from "../compute/pool.ts";
 import { type OpenTensor, openTensorEngine } from "../compute/tensor-engine.ts";
 import type { Diagnostic } from "../diagnostics.ts";
-import type { MergeInput, MergeTask } from "../methods/method.ts";
+import type { MergeTask } from "../methods/method.ts";
 import { findMethod } from "../methods/registry.ts";
+import { mergeInputs } from "../plan/merge-inputs.ts";
 import type { MergeJob, TensorJob } from "../plan/plan.ts";
 import { copyTensor } from "./copy-tensor.ts";
 import { openInputs } from "./gather-rows.ts";
+import { readFloats } from "./read-floats.ts";
 import { buffersOf } from "./shared-buffers.ts";
 
 /** What every job of a run shares. */
@@ -46,7 +48,7 @@ export async function mergeTensor(
   try {
     const inputs = await openInputs(job, { pool, memoryBytes, signal });
     engine = openTensorEngine(pool, { name: job.name, shape: job.shape, seed, inputs, output, memoryBytes, signal, onBytes: share.add });
-    const expr = await method.merge(mergeTask(job, warnings, statistics?.get(job.method)), engine);
+    const expr = await method.merge(mergeTask(job, warnings, statistics?.get(job.method), { pool, signal }), engine);
     const { nonFinite, bytes } = await engine.write(expr);
     share.finish();
     if (nonFinite > 0) warnings.push(nonFiniteWarning(job.name, nonFinite, await nonFiniteInputs(job, engine)));
@@ -90,8 +92,13 @@ function outputShare(job: MergeJob, passes: number, onBytes: (bytes: number) => 
 }
 
 /** The task as the method sees it. */
-export function mergeTask(job: MergeJob, warnings: Diagnostic[], statistics: MergeTask["statistics"] = {}): MergeTask {
-  const inputs: MergeInput[] = job.inputs.map(({ model, modelIndex, isBase, parameters }, index) => ({ index, model, modelIndex, isBase, parameters }));
+export function mergeTask(
+  job: MergeJob,
+  warnings: Diagnostic[],
+  statistics: MergeTask["statistics"] = {},
+  data?: Pick<JobContext, "pool" | "signal">,
+): MergeTask {
+  const inputs = mergeInputs(job.inputs, data && ((gram) => (target) => readFloats(gram, target, data.pool, data.signal)));
   return {
     name: job.name,
     shape: job.shape,
