@@ -79,7 +79,8 @@ export async function planText(
   return { plan: planned.plan, diagnostics: all };
 }
 
-async function readRecipe(file: string): Promise<string> {
+/** The text of a recipe file. @throws WeightsmithError `recipe-too-large`, `file-missing` */
+export async function readRecipe(file: string): Promise<string> {
   try {
     const { size } = await stat(file);
     if (size > MAX_RECIPE_BYTES)

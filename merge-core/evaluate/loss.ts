@@ -21,22 +21,25 @@ export async function meanLoss(model: Decoder, rows: readonly TokenRow[], option
   const byLength = [...rows].sort((a, b) => a.tokens.length - b.tokens.length);
   const table = ropeTable(model.config, byLength.at(-1)?.tokens.length ?? 0);
   let total = 0;
-  for (let start = 0; start < byLength.length; ) {
+  let done = 0;
+  for (const batch of batchByLength(byLength, options.batchSize, model.config.vocabSize)) {
     await setImmediate();
     throwIfCancelled(options.signal);
-    const batch = nextBatch(byLength, start, options.batchSize, MAX_BATCH_SCORES / model.config.vocabSize);
     const loss = tf.tidy(() => weightedLoss(model, padRows(batch, 1), table));
     total += loss.dataSync()[0] ?? Number.NaN;
     loss.dispose();
-    start += batch.length;
-    options.onProgress?.(start);
+    done += batch.length;
+    options.onProgress?.(done);
   }
   return total / lossTokens(rows);
 }
 
-/** Rows from `start` whose padded size stays within `maxTokens`, at least one. Rows come in order of length, so the last is the longest. */
-function nextBatch(rows: readonly TokenRow[], start: number, batchSize: number, maxTokens: number): TokenRow[] {
-  let size = 1;
-  while (size < batchSize && (rows[start + size]?.tokens.length ?? Number.POSITIVE_INFINITY) * (size + 1) <= maxTokens) size++;
-  return rows.slice(start, start + size);
+/** Batches of rows whose padded size keeps the scores over the vocabulary within bounds. Rows come in order of length, so the last is the longest. */
+export function* batchByLength(rows: readonly TokenRow[], batchSize: number, vocabSize: number): Generator<TokenRow[]> {
+  for (let start = 0; start < rows.length; ) {
+    let size = 1;
+    while (size < batchSize && (rows[start + size]?.tokens.length ?? Number.POSITIVE_INFINITY) * (size + 1) <= MAX_BATCH_SCORES / vocabSize) size++;
+    yield rows.slice(start, start + size);
+    start += size;
+  }
 }

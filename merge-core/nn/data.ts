@@ -21,25 +21,39 @@ export interface TokenRow {
  * Reads a JSONL file; blank lines are skipped, keys beside prompt, completion and text are ignored.
  * @throws WeightsmithError `file-missing`, `data-syntax`, `data-shape`, each with the line; `data-empty`
  */
-export async function readExamples(file: string): Promise<Example[]> {
+export function readExamples(file: string): Promise<Example[]> {
+  return readJsonLines(file, '{"prompt": "...", "completion": "..."} or {"text": "..."}', ({ prompt, completion, text }) => {
+    if (typeof prompt === "string" && typeof completion === "string") return { prompt, completion };
+    return typeof text === "string" ? { text } : undefined;
+  });
+}
+
+/**
+ * Reads a JSONL file with `read`, which answers undefined to a line that is not as `expected` says.
+ * @throws WeightsmithError `file-missing`, `data-syntax`, `data-shape`, each with the line; `data-empty`
+ */
+export async function readJsonLines<T>(file: string, expected: string, read: (line: Readonly<Record<string, unknown>>) => T | undefined): Promise<T[]> {
   const content = await readFile(file, "utf8").catch((error: unknown) => {
     throw openError(file, error);
   });
-  const examples: Example[] = [];
+  const found: T[] = [];
   let offset = 0;
   for (const [line, text] of content.split("\n").entries()) {
     const range = { line, column: 0, endLine: line, endColumn: text.length, offset, end: offset + text.length };
-    if (text.trim() !== "") examples.push(parseExample(text, file, range));
     offset += text.length + 1;
+    if (text.trim() === "") continue;
+    const value = parseLine(text, file, range);
+    const item = typeof value === "object" && value !== null ? read(value as Readonly<Record<string, unknown>>) : undefined;
+    if (item === undefined) throw inputError("data-shape", "not an example", { file, range, found: text.slice(0, 80), expected });
+    found.push(item);
   }
-  if (examples.length === 0) throw inputError("data-empty", "no examples", { file, expected: "one JSON object per line" });
-  return examples;
+  if (found.length === 0) throw inputError("data-empty", "no examples", { file, expected: "one JSON object per line" });
+  return found;
 }
 
-function parseExample(line: string, file: string, range: SourceRange): Example {
-  let value: unknown;
+function parseLine(line: string, file: string, range: SourceRange): unknown {
   try {
-    value = JSON.parse(line);
+    return JSON.parse(line);
   } catch (error) {
     throw inputError("data-syntax", "not JSON", {
       file,
@@ -48,15 +62,6 @@ function parseExample(line: string, file: string, range: SourceRange): Example {
       remedy: "write one JSON object per line",
     });
   }
-  const { prompt, completion, text } = (typeof value === "object" && value !== null ? value : {}) as Record<string, unknown>;
-  if (typeof prompt === "string" && typeof completion === "string") return { prompt, completion };
-  if (typeof text === "string") return { text };
-  throw inputError("data-shape", "not an example", {
-    file,
-    range,
-    found: line.slice(0, 80),
-    expected: '{"prompt": "...", "completion": "..."} or {"text": "..."}',
-  });
 }
 
 /**

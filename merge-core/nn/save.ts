@@ -34,9 +34,15 @@ export async function writeJson(file: string, value: unknown): Promise<void> {
 }
 
 async function copySideFiles(model: Model, folder: string): Promise<void> {
-  const names = (await readdir(model.folder)).filter((name) => SIDE_FILES.test(name));
-  for (const name of names) await copyFile(join(model.folder, name), join(folder, name));
+  const names = await copyTextFiles(model.folder, folder);
   if (names.includes("generation_config.json")) return;
   const { bos_token_id, eos_token_id, pad_token_id } = model.configJson;
   await writeJson(join(folder, "generation_config.json"), { bos_token_id, do_sample: false, eos_token_id, pad_token_id });
+}
+
+/** Copies what belongs to a model's text side. Returns the names. */
+export async function copyTextFiles(from: string, to: string): Promise<string[]> {
+  const names = (await readdir(from)).filter((name) => SIDE_FILES.test(name));
+  for (const name of names) await copyFile(join(from, name), join(to, name));
+  return names;
 }

@@ -1,0 +1,245 @@
+// One way to measure a model, whatever measures it and wherever its weights are. Node only.
+//
+//   const evaluator = await openEvaluator(metrics, { threads, signal, cacheFile });
+//   const scores = await evaluator.recipe({ text, file });        // {name: number}; no file of tensors is written
+//   const same = await evaluator.model("./merged");               // a checkpoint on disk
+//   const more = await evaluator.tensors("./base", tensors);      // tensors in memory, with config and tokenizer of a folder
+//
+// or, once: `evaluateRecipe(recipe, metrics, options)`. Metrics are data (metric-spec.ts): `builtinMetric("exact_match", [file])`, or
+// `readMetric` from a configuration. A merge is written to a temporary folder only for evaluators that are other programs.
+import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
+import { throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
+import { encodeSafetensors } from "../formats/safetensors-write.ts";
+import { initBackend } from "../nn/backend.ts";
+import { type Example, readExamples } from "../nn/data.ts";
+import { disposeDecoder, type TensorData } from "../nn/load.ts";
+import { type Model, modelFromTensors, readTensors } from "../nn/model.ts";
+import { copyTextFiles } from "../nn/save.ts";
+import { requireBackend } from "../nn/storage.ts";
+import { modelOpener } from "../plan/open-model.ts";
+import type { MergePlan } from "../plan/plan.ts";
+import { sha256 } from "../plan/plan-hash.ts";
+import { planMerge } from "../plan/plan-merge.ts";
+import { parseRecipe } from "../recipe/parse-recipe.ts";
+import { mergeTensors } from "../run/merge-tensors.ts";
+import { writeSideFiles } from "../run/side-files.ts";
+import { evaluate } from "./evaluate.ts";
+import { measureByCommand } from "./external-command.ts";
+import { measureByHarness } from "./harness.ts";
+import { chooseByLikelihood, meanEntropy, readChoices, readUnlabelled } from "./likelihood.ts";
+import type { BuiltinSpec, MetricSpec } from "./metric-spec.ts";
+import type { RecipeText } from "./recipe-merge.ts";
+import { hashCheckpoint, hashMetric, hashTensors, openScoreCache } from "./score-cache.ts";
+
+export { type BuiltinMetric, builtinMetric, type Direction, type MetricSpec, readMetric } from "./metric-spec.ts";
+
+/** By metric name. */
+export type Scores = Record<string, number>;
+
+export interface EvaluatorOptions {
+  readonly threads?: number;
+  /** Of random methods in recipes. Default 0. */
+  readonly seed?: number;
+  readonly signal?: AbortSignal;
+  /** JSONL file of measured numbers, by (weights, data, metric); read first, added to. Without it the cache lives as long as the evaluator. */
+  readonly cacheFile?: string;
+  /** Sequences computed together. */
+  readonly batchSize?: number;
+  /** Called before each metric is measured. */
+  readonly onMetric?: (name: string) => void;
+}
+
+export interface Evaluator {
+  /** Merges in memory and measures. @throws WeightsmithError whatever parsing, planning, merging and measuring find */
+  recipe(recipe: RecipeText): Promise<Scores>;
+  /** Merges a plan in memory and measures. */
+  plan(plan: MergePlan): Promise<Scores>;
+  /** Measures a checkpoint on disk. */
+  model(path: string): Promise<Scores>;
+  /** Measures tensors in memory; `folder` holds config and tokenizer. */
+  tensors(folder: string, tensors: ReadonlyMap<string, TensorData>): Promise<Scores>;
+}
+
+/** One measured model. */
+interface Subject {
+  /** Folder of config and tokenizer. */
+  readonly folder: string;
+  tensors(): Promise<ReadonlyMap<string, TensorData>>;
+  /** What the cache knows the weights by. */
+  hash(): Promise<string>;
+  /** Where the checkpoint lies, if it lies on disk. */
+  readonly path?: string;
+}
+
+/** Reads the metrics' data once. @throws WeightsmithError `file-missing`, `data-*` */
+export async function openEvaluator(metrics: readonly MetricSpec[], options: EvaluatorOptions = {}): Promise<Evaluator> {
+  await initBackend(options.threads === undefined ? {} : { threads: options.threads });
+  const cache = await openScoreCache(options.cacheFile);
+  const prepared = await Promise.all(metrics.map(async (spec) => ({ spec, key: await hashMetric(spec), measure: await prepare(spec, options) })));
+  const signalled = options.signal === undefined ? {} : { signal: options.signal };
+
+  async function measureSubject(subject: Subject): Promise<Scores> {
+    const weights = sha256([await subject.hash(), ...(await decisiveTexts(subject.folder))].join("\0"));
+    const open = openSubject(subject);
+    const scores: Scores = {};
+    try {
+      for (const { spec, key, measure } of prepared) {
+        throwIfCancelled(options.signal);
+        options.onMetric?.(spec.name);
+        const known = cache.get(weights, key);
+        const value = known ?? checkNumber(spec, await measure(open));
+        if (known === undefined) await cache.put(weights, key, spec.name, value);
+        scores[spec.name] = value;
+      }
+      return scores;
+    } finally {
+      await open.close();
+    }
+  }
+
+  const measurePlan = async (plan: MergePlan): Promise<Scores> => {
+    const tensors = await mergeTensors(plan, { pool: requireBackend().pool, ...signalled });
+    return withFolder(async (folder) => {
+      await writeSideFiles(plan, folder, "merge");
+      return measureSubject(inMemory(folder, tensors));
+    });
+  };
+
+  return {
+    async recipe(recipe) {
+      return measurePlan(await planRecipe(recipe, options));
+    },
+    plan: measurePlan,
+    async model(path) {
+      const checkpoint = await openCheckpoint(path, signalled);
+      const hash = async () => (options.cacheFile === undefined ? path : hashCheckpoint(checkpoint, options.signal));
+      return measureSubject({ folder: checkpoint.folder, path, hash, tensors: () => readTensors(checkpoint, signalled) });
+    },
+    tensors: (folder, tensors) => measureSubject(inMemory(folder, tensors)),
+  };
+}
+
+const inMemory = (folder: string, tensors: ReadonlyMap<string, TensorData>): Subject => ({
+  folder,
+  tensors: () => Promise.resolve(tensors),
+  hash: () => Promise.resolve(hashTensors(tensors)),
+});
+
+/** Merges a recipe in memory and measures the result. @throws WeightsmithError as `openEvaluator` and `Evaluator.recipe` */
+export async function evaluateRecipe(recipe: RecipeText, metrics: readonly MetricSpec[], options: EvaluatorOptions = {}): Promise<Scores> {
+  return (await openEvaluator(metrics, options)).recipe(recipe);
+}
+
+/** Parses and plans a recipe. @throws WeightsmithError with all that is wrong */
+export async function planRecipe({ text, file }: RecipeText, { seed = 0, signal }: Pick<EvaluatorOptions, "seed" | "signal"> = {}): Promise<MergePlan> {
+  const { recipe, diagnostics } = parseRecipe(text, file);
+  if (recipe === undefined) throw new WeightsmithError(diagnostics);
+  const planned = await planMerge(recipe, modelOpener(file, { signal }), { seed });
+  if (planned.plan === undefined) throw new WeightsmithError(planned.diagnostics);
+  return planned.plan;
+}
+
+/** A model while it is measured: loaded, or put on disk, when first asked for. */
+interface OpenSubject {
+  loaded(): Promise<Model>;
+  onDisk(): Promise<string>;
+  close(): Promise<void>;
+}
+
+function openSubject({ folder, tensors, path }: Subject): OpenSubject {
+  let model: Model | undefined;
+  let written: string | undefined;
+  return {
+    async loaded() {
+      model ??= await modelFromTensors(folder, await tensors());
+      return model;
+    },
+    async onDisk() {
+      if (path !== undefined) return path;
+      written ??= await writeCheckpoint(folder, await tensors());
+      return written;
+    },
+    async close() {
+      if (model !== undefined) disposeDecoder(model.decoder);
+      if (written !== undefined) await rm(written, { recursive: true, force: true });
+    },
+  };
+}
+
+/** What reading a metric's data leaves to do for each model. */
+type Measure = (subject: OpenSubject) => Promise<number>;
+
+async function prepare(spec: MetricSpec, options: EvaluatorOptions): Promise<Measure> {
+  const { signal } = options;
+  const signalled = signal === undefined ? {} : { signal };
+  if (spec.kind === "harness") return async (subject) => measureByHarness(spec, await subject.onDisk(), signal);
+  if (spec.kind === "command")
+    return async (subject) => measureByCommand(spec.command, { timeoutSeconds: spec.timeoutSeconds, model: await subject.onDisk(), ...signalled });
+  const batch = { ...signalled, ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize }) };
+  const measure = await prepareBuiltin(spec, batch);
+  return async (subject) => measure(await subject.loaded());
+}
+
+type BatchOptions = { readonly batchSize?: number; readonly signal?: AbortSignal };
+
+async function prepareBuiltin(spec: BuiltinSpec, options: BatchOptions): Promise<(model: Model) => Promise<number>> {
+  const { metric, data, limit } = spec;
+  const read = async <T>(reader: (file: string) => Promise<T[]>): Promise<T[]> => (await Promise.all(data.map(reader))).flat().slice(0, limit);
+  if (metric === "entropy") {
+    const examples = await read(readUnlabelled);
+    return (model) => meanEntropy(model, examples, options);
+  }
+  if (metric === "multiple_choice" || metric === "multiple_choice_norm") {
+    const questions = await read(readChoices);
+    return (model) => chooseByLikelihood(model, questions, metric === "multiple_choice_norm", options);
+  }
+  const examples = await read(readExamples);
+  return (model) => measureExamples(model, examples, metric, options);
+}
+
+async function measureExamples(
+  model: Model,
+  examples: readonly Example[],
+  metric: "loss" | "perplexity" | "exact_match",
+  options: BatchOptions,
+): Promise<number> {
+  const result = await evaluate(model, examples, { ...options, metrics: [metric === "exact_match" ? "exactMatch" : "loss"] });
+  return (metric === "exact_match" ? result.exactMatch : result[metric]) ?? Number.NaN;
+}
+
+/** @throws WeightsmithError `metric-not-a-number`: nothing may be chosen by it */
+function checkNumber(spec: MetricSpec, value: number): number {
+  if (Number.isFinite(value)) return value;
+  const file = spec.kind === "builtin" ? { file: spec.data.join(", ") } : {};
+  const remedy = "the data may give no tokens to this model, or the model's weights may hold NaN";
+  throw new WeightsmithError(
+    { code: "metric-not-a-number", severity: "error", message: `${spec.name} is not a finite number`, ...file, found: String(value), remedy },
+    { exitCode: 1 },
+  );
+}
+
+/** The side files that change what a model computes from a text. */
+async function decisiveTexts(folder: string): Promise<string[]> {
+  return Promise.all(["config.json", "tokenizer.json"].map((name) => readFile(join(folder, name), "utf8").catch(() => "")));
+}
+
+/** A checkpoint in a temporary folder, for other programs to read. */
+async function writeCheckpoint(from: string, tensors: ReadonlyMap<string, TensorData>): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "weightsmith-model-"));
+  await copyTextFiles(from, folder);
+  await copyFile(join(from, "config.json"), join(folder, "config.json"));
+  await writeFile(join(folder, "model.safetensors"), encodeSafetensors([...tensors].map(([name, tensor]) => ({ name, ...tensor }))));
+  return folder;
+}
+
+async function withFolder<T>(use: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), "weightsmith-merge-"));
+  try {
+    return await use(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}

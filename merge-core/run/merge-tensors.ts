@@ -1,0 +1,55 @@
+// A plan carried out in memory: for whoever measures a merge and has no use for its files. Node only.
+import { openFile } from "../bytes/file-source.ts";
+import { type ComputePool, createPool } from "../compute/pool.ts";
+import { throwIfCancelled } from "../diagnostics.ts";
+import type { DType } from "../formats/dtypes.ts";
+import { wholeMatrixBytes } from "../plan/estimate.ts";
+import type { CopyJob, MergePlan } from "../plan/plan.ts";
+import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
+import { takeStatistics } from "./model-statistics.ts";
+import { mergeTensor } from "./run-job.ts";
+
+/** One tensor of the output, little-endian as it would be on disk. */
+export interface MergedTensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: Uint8Array;
+}
+
+export interface MergeTensorsOptions {
+  /** Computes here instead of in a pool of its own. */
+  readonly pool?: ComputePool;
+  readonly threads?: number;
+  readonly memoryBytes?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** The output's tensors by name: the bytes that `runMerge` would write. @throws WeightsmithError as `runMerge`, but for what concerns the output */
+export async function mergeTensors(plan: MergePlan, options: MergeTensorsOptions = {}): Promise<Map<string, MergedTensor>> {
+  const { signal, threads, memoryBytes = defaultMemoryBytes() } = options;
+  const maxMemoryBytes = memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES;
+  const pool = options.pool ?? createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes });
+  try {
+    const shared = { pool, seed: plan.seed, memoryBytes, signal, onBytes: () => undefined };
+    const statistics = await takeStatistics(plan.jobs, shared);
+    const merged = new Map<string, MergedTensor>();
+    for (const job of plan.jobs) {
+      throwIfCancelled(signal);
+      const data = job.kind === "copy" ? await readSource(job, signal) : (await mergeTensor(job, undefined, { ...shared, statistics })).bytes?.slice();
+      if (data === undefined) throw new Error(`the merge of ${job.name} gave no bytes`);
+      merged.set(job.name, { dtype: job.dtype, shape: job.shape, data });
+    }
+    return merged;
+  } finally {
+    if (options.pool === undefined) await pool.close();
+  }
+}
+
+async function readSource({ source }: CopyJob, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  const file = await openFile(source.file);
+  try {
+    return await file.read(source.offset, source.byteLength, signal === undefined ? {} : { signal });
+  } finally {
+    await file.close();
+  }
+}
