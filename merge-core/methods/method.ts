@@ -103,10 +103,10 @@ export interface MergeMethod {
   /** How many times the inputs are read, statistics passes included, for the plan's estimate. */
   readonly passes: number;
   /**
-   * Of the matrix kind: bytes that merging a tensor of this shape needs beside its inputs and output, whatever the budget.
+   * Bytes that merging a tensor of this shape needs beside its inputs and output, whatever the budget.
    * @param others models besides the base
    */
-  workingBytes?(shape: readonly number[], others: number): number;
+  workingBytes?(shape: readonly number[], others: number, parameters: MergeTask["parameters"]): number;
   /** The file of statistics that every model of the recipe must come with. */
   readonly data?: StatisticsKind;
   /** What must be known of all tensors before one is merged. */

@@ -13,12 +13,15 @@ import { linear } from "./linear.ts";
 import type { MergeMethod } from "./method.ts";
 import { modelStock } from "./model-stock.ts";
 import { multislerp } from "./multislerp.ts";
+import { mwa } from "./mwa.ts";
 import { nearswap } from "./nearswap.ts";
 import { nuslerp } from "./nuslerp.ts";
+import { oneBit } from "./one-bit.ts";
 import { passthrough } from "./passthrough.ts";
 import { pcb } from "./pcb.ts";
 import { ram, ramplusTl } from "./ram.ts";
 import { regmean } from "./regmean.ts";
+import { rws } from "./rws.ts";
 import { sce } from "./sce.ts";
 import { slerp } from "./slerp.ts";
 import { taskArithmetic } from "./task-arithmetic.ts";
@@ -30,7 +33,7 @@ export const methods: readonly MergeMethod[] = [
   ...[linear, slerp, nuslerp, multislerp, karcher],
   ...[taskArithmetic, ties, dareLinear, dareTies, della, dellaLinear, breadcrumbs, breadcrumbsTies, sce, modelStock],
   ...[pcb, cabs, isoC, isoCts, tsvM, knots, wudi],
-  ...[fisher, regmean],
+  ...[fisher, regmean, mwa, rws, oneBit],
   ...[nearswap, arceeFusion, ram, ramplusTl, passthrough],
 ];
 

@@ -31,7 +31,7 @@ export function wholeMatrixBytes(jobs: readonly TensorJob[]): number {
     if (job.kind === "copy") return most;
     if (findMethod(job.method)?.data === "gram" && job.inputs.some(({ gram }) => gram === undefined)) return most;
     const others = job.inputs.filter(({ isBase }) => !isBase).length;
-    return Math.max(most, findMethod(job.method)?.workingBytes?.(job.shape, others) ?? 0);
+    return Math.max(most, findMethod(job.method)?.workingBytes?.(job.shape, others, job.parameters) ?? 0);
   }, 0);
 }
 

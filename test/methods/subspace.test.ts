@@ -292,7 +292,7 @@ describe("memory of subspace methods", () => {
         };
         const method = findMethod(id);
         await engine.write((await method?.merge(task, engine)) as Awaited<ReturnType<NonNullable<typeof method>["merge"]>>);
-        const stated = method?.workingBytes?.(shape, 3) ?? 0;
+        const stated = method?.workingBytes?.(shape, 3, task.parameters) ?? 0;
         // The result, a copy outside the pool, is counted too.
         assert.ok(peak + 4 * size <= stated + memoryBytes, `${id} took ${peak + 4 * size} bytes, stated ${stated} and ${memoryBytes}`);
         assert.ok(stated <= 4 * (peak + 4 * size), `${id} states ${stated} bytes but took ${peak + 4 * size}`);
