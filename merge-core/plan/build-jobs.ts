@@ -5,11 +5,12 @@ import { DTYPE_BYTES, type DType, elementCount, type FloatDType, isFloat } from 
 import type { MergeInput } from "../methods/method.ts";
 import type { ParameterSettings, Recipe } from "../recipe/recipe.ts";
 import { legalValues, type ParameterProblem, resolveParameters } from "../recipe/resolve-parameters.ts";
-import { type Treatment, treatmentOf } from "../recipe/treatment.ts";
+import type { Treatment } from "../recipe/treatment.ts";
 import type { FoundStatistics } from "./find-statistics.ts";
 import type { MatchedTensor } from "./match-inputs.ts";
 import { type FoundPart, primaryOf } from "./parts.ts";
 import type { CopyJob, InputRef, MergeJob, TensorRef } from "./plan.ts";
+import { treatmentFor } from "./treat-tensors.ts";
 
 type Unplaced<T> = Omit<T, "shard" | "offset">;
 export type UnplacedJob = Unplaced<MergeJob> | Unplaced<CopyJob>;
@@ -33,7 +34,7 @@ type ReportOnce = (key: string, d: Diagnostic) => void;
 
 function buildJob(recipe: Recipe, tensor: MatchedTensor, statistics: FoundStatistics | undefined, report: ReportOnce): UnplacedJob {
   const { parts, output, shape } = tensor;
-  const treatment = treatmentOf(recipe, output.name);
+  const treatment = treatmentFor(recipe, output);
   const { method } = treatment;
   const primary = primaryOf(parts);
   if (primary === undefined) throw new TypeError(`tensor ${output.name} has no inputs`);
@@ -46,7 +47,7 @@ function buildJob(recipe: Recipe, tensor: MatchedTensor, statistics: FoundStatis
   if (!isFloat(dtype)) throw new TypeError(`tensor ${output.name} is not floating point`);
   const [input] = inputs;
   const untouched =
-    method.id === "passthrough" && (input?.parameters.scale ?? null) === null && input?.dtype === dtype && input.lora === undefined && input.rows === undefined;
+    method.id === "passthrough" && !parameters.noise && (input?.parameters.scale ?? null) === null && input?.dtype === dtype && input.lora === undefined && input.rows === undefined;
   if (untouched) return { kind: "copy", ...place, dtype, source: reference(primary.entry, shape) };
   return { kind: "merge", ...place, dtype, method: method.id, inputs, parameters };
 }
@@ -83,7 +84,7 @@ function resolve(
   const specs = method.parameters.filter(({ scope }) => scope === (part === undefined ? "global" : "model"));
   const first: ParameterSettings[] = treatment.parameters === undefined ? [] : [treatment.parameters];
   const above = [output.slice.parameters, output.module.parameters, recipe.parameters];
-  const levels = [...first, ...(part === undefined ? [] : [part.source.parameters]), ...above];
+  const levels = output.kept === true ? [] : [...first, ...(part === undefined ? [] : [part.source.parameters]), ...above];
   const optional = part?.source.isBase === true && method.base !== "none";
   const { values, problems } = resolveParameters(specs, levels, part?.name ?? output.name, output.position, optional);
   for (const problem of problems) report(`${problem.spec.name} ${part?.modelIndex}`, parameterDiagnostic(recipe, treatment, output.name, part, problem));

@@ -6,10 +6,10 @@ import type { Diagnostic } from "../diagnostics.ts";
 import { DTYPE_BYTES, elementCount, type FloatDType, isFloat } from "../formats/dtypes.ts";
 import type { StatisticsKind } from "../methods/method.ts";
 import type { Recipe } from "../recipe/recipe.ts";
-import { treatmentOf } from "../recipe/treatment.ts";
 import type { MatchedTensor } from "./match-inputs.ts";
 import type { FoundPart } from "./parts.ts";
 import type { InputRef } from "./plan.ts";
+import { treatmentFor } from "./treat-tensors.ts";
 
 /** What is known of each part of a tensor, in their order. */
 export type FoundStatistics = readonly Pick<InputRef, "fisher" | "gram">[];
@@ -33,7 +33,7 @@ export function findStatistics(
     told.add(key);
   };
   for (const tensor of matched) {
-    const kind = tensor.copy ? undefined : treatmentOf(recipe, tensor.output.name).method.data;
+    const kind = tensor.copy ? undefined : treatmentFor(recipe, tensor.output).method.data;
     if (kind === undefined) continue;
     const entries = tensor.parts.map((part) => findOne(kind, tensor, part, files, complain));
     if (entries.every((entry) => entry === undefined)) without.push(tensor.output.name);

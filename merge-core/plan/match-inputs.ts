@@ -46,7 +46,7 @@ export function matchInputs(
   for (const output of foreign.length > 0 ? [] : tensors) {
     if (isRedundantHead(output)) continue;
     const parts = output.parts.map((part) => findPart(part, output.parts));
-    untied ||= parts.some((part) => part.entry !== undefined && part.entry.name !== part.name);
+    untied ||= parts.some((part, i) => part !== output.parts[i]);
     const match = matchOne(output, parts, vocabulary, complaints);
     if (match !== undefined) matched.push(match);
   }

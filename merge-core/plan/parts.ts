@@ -25,17 +25,21 @@ export interface OutputTensor {
   readonly slice: RecipeSlice;
   /** One per source of the slice, in recipe order. */
   readonly parts: readonly Part[];
+  /** Belongs to no module of the recipe: one model's tensor, as it is. */
+  readonly kept?: true;
 }
 
-/** Which layer of its first source each output layer comes from. */
+/** Which layer of its first source each output layer of a stack comes from. */
 export interface Stacking {
+  /** What stands before the layer number in the names of the output. */
+  readonly prefix: string;
   readonly sourceLayers: readonly number[];
 }
 
 export interface OutputTensors {
   readonly tensors: readonly OutputTensor[];
-  /** Absent where layers keep their numbers. */
-  readonly stacking: Stacking | undefined;
+  /** The stacks whose layers get new numbers. */
+  readonly stackings: readonly Stacking[];
 }
 
 /** One source of a slice with its model. */

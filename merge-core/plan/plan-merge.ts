@@ -51,7 +51,7 @@ export async function planMerge(
   if (models === undefined) return { diagnostics };
   const vocabulary = await outputVocabulary(recipe, models, report);
   if (failed()) return { diagnostics };
-  const { tensors: all, stacking } = outputTensors(recipe, models.checkpoints, report);
+  const { tensors: all, stackings } = outputTensors(recipe, models.checkpoints, report);
   const tensors = treatTensors(recipe, all, report);
   if (failed()) return { diagnostics };
   const { matched, untied } = matchInputs(recipe, tensors, vocabulary, report);
@@ -68,7 +68,7 @@ export async function planMerge(
   noteStatistics(jobs, recipe, report);
   noteMatrices(jobs, recipe, report);
   if (checkpoint.config === undefined) report(noConfig(recipe, models));
-  const facts = { tensors: unplaced, stacking, untied };
+  const facts = { tensors: unplaced, stackings, untied };
   const config = checkpoint.config === undefined ? [] : [...configChanges(recipe, checkpoint.config, facts), ...specialTokenChanges(models, vocabulary)];
   const text = { file: recipe.file, text: recipe.text, sha256: sha256(recipe.text) };
   const decided = {

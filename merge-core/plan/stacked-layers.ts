@@ -40,7 +40,9 @@ export function stackedLayers(
   const [first, last] = [module.slices[0], module.slices.at(-1)];
   const before = first === undefined ? [] : looseTensors({ module, slice: first, members: membersOf(first), stackOf }, "before");
   const after = last === undefined ? [] : looseTensors({ module, slice: last, members: membersOf(last), stackOf }, "after");
-  return { tensors: [...before, ...tensors, ...after], stacking: { sourceLayers } };
+  const primary = first === undefined ? undefined : primaryOf(membersOf(first));
+  const stackings = primary === undefined ? [] : [{ prefix: stackOf(primary.checkpoint).prefix, sourceLayers }];
+  return { tensors: [...before, ...tensors, ...after], stackings };
 }
 
 function cached(read: StackOf): StackOf {

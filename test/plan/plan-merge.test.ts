@@ -439,7 +439,8 @@ describe("bad input", () => {
   it("revisions of paths, modules, tokenizers that are not there and templates that are none", async () => {
     assert.deepEqual(await three().problems(TIES.replace("model: a", "model: a@main")), ["error revision-of-path 4:12"]);
     assert.deepEqual(await three().problems("merge_method: linear\nparameters: {weight: 1}\nmodules: {text: {models: [{model: a}]}}\n"), [
-      "error modules-unsupported 3:11",
+      "error module-unknown 3:11",
+      "warning module-left-out 3:11",
     ]);
     assert.deepEqual(await three().problems(`${TIES}tokenizer_source: union\n`), ["error tokenizer-missing 8:1"]);
     assert.deepEqual(await three().problems(`${TIES}chat_template: chatlm\n`), ["error chat-template 8:16"]);
