@@ -9,7 +9,8 @@ import { inspect } from "./inspect.ts";
 import { merge } from "./merge.ts";
 import { methods } from "./methods.ts";
 import { plan } from "./plan.ts";
+import { fisher, gram } from "./statistics.ts";
 import { train } from "./train.ts";
 import { verify } from "./verify.ts";
 
-export const commands: readonly Command[] = [demo, merge, plan, verify, methods, inspect, compare, train, adapter, evaluateCommand, doctor];
+export const commands: readonly Command[] = [demo, merge, plan, verify, methods, inspect, compare, train, adapter, evaluateCommand, fisher, gram, doctor];

@@ -37,7 +37,8 @@ export const MEMORY: OptionSpec = { name: "memory", type: "size", value: "SIZE",
 export const SEED: OptionSpec = { name: "seed", type: "integer", value: "N", doc: "seed of every random choice (default: 0)" };
 export const OVERWRITE: OptionSpec = { name: "overwrite", type: "flag", doc: "replace an existing output" };
 
-const usage = (message: string, details: { found?: string; expected?: string; remedy?: string } = {}) => inputError("usage", message, details);
+/** Wrong use of the command line. */
+export const usage = (message: string, details: { found?: string; expected?: string; remedy?: string } = {}) => inputError("usage", message, details);
 
 /** Parses `argv` against the declared options. @throws WeightsmithError `usage`, with a near-miss suggestion. */
 export function parseArguments(argv: readonly string[], specs: readonly OptionSpec[]): Arguments {

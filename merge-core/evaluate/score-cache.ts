@@ -73,7 +73,13 @@ export async function hashMetric(spec: MetricSpec): Promise<string> {
   const hash = createHash("sha256");
   const { name: _name, direction: _direction, ...decisive } = spec;
   hash.update(JSON.stringify(spec.kind === "builtin" ? { ...decisive, data: undefined } : decisive));
-  for (const file of await filesOf(spec)) for await (const chunk of openStream(file)) hash.update(chunk);
+  return hash.update(await hashFiles(await filesOf(spec))).digest("hex");
+}
+
+/** sha256 of the content of files, one after the other. */
+export async function hashFiles(files: readonly string[]): Promise<string> {
+  const hash = createHash("sha256");
+  for (const file of files) for await (const chunk of openStream(file)) hash.update(chunk);
   return hash.digest("hex");
 }
 

@@ -25,6 +25,8 @@ export interface Decoder {
   readonly lora?: ReadonlyMap<string, LowRank>;
   /** Applied to the input of each low-rank branch; set only while training. */
   readonly dropout?: (module: string, x: tf.Tensor2D) => tf.Tensor2D;
+  /** Sees the output `y` of every operation with a weight, its input `x` (none for the embedding), and says what goes on in place of `y`. */
+  readonly watch?: (weight: string, y: tf.Tensor2D, x: tf.Tensor2D | undefined) => tf.Tensor2D;
 }
 
 /** Mixes positions: takes projected q, k, v of one layer (not yet rotated), returns [rows, heads * headDim]. */
@@ -61,17 +63,20 @@ export function weightShapes(config: DecoderConfig): Map<string, readonly number
 /** The residual stream after the last norm, [rows, hidden]. `tokens` holds one id per row. */
 export function hiddenStates(model: Decoder, tokens: Int32Array, attend: Attend): tf.Tensor2D {
   const { config } = model;
-  let x = embed(weight<tf.Tensor2D>(model, "model.embed_tokens.weight"), tokens);
+  let x = watched(model, "model.embed_tokens.weight", embed(weight<tf.Tensor2D>(model, "model.embed_tokens.weight"), tokens));
   // One scope per block: what the gradient does not need is freed as soon as the block is done.
-  for (let layer = 0; layer < config.layers; layer++) x = tf.tidy(() => block(model, layer, x, attend));
-  return rmsNorm(x, weight<tf.Tensor1D>(model, "model.norm.weight"), config.normEps);
+  for (let layer = 0; layer < config.layers; layer++) x = tf.tidy(() => decoderBlock(model, layer, x, attend));
+  return watched(model, "model.norm.weight", rmsNorm(x, weight<tf.Tensor1D>(model, "model.norm.weight"), config.normEps), x);
 }
 
-function block(model: Decoder, layer: number, x: tf.Tensor2D, attend: Attend): tf.Tensor2D {
+const watched = (model: Decoder, name: string, y: tf.Tensor2D, x?: tf.Tensor2D): tf.Tensor2D => model.watch?.(name, y, x) ?? y;
+
+/** What one layer makes of its input [rows, hidden]. */
+export function decoderBlock(model: Decoder, layer: number, x: tf.Tensor2D, attend: Attend): tf.Tensor2D {
   const linear = (projection: Projection, input: tf.Tensor2D) => project(model, modulePath(layer, projection), input);
   const norm = (name: string, input: tf.Tensor2D) => {
-    const gain = weight<tf.Tensor1D>(model, `model.layers.${layer}.${name}.weight`);
-    return rmsNorm(input, gain, model.config.normEps);
+    const path = `model.layers.${layer}.${name}.weight`;
+    return watched(model, path, rmsNorm(input, weight<tf.Tensor1D>(model, path), model.config.normEps), input);
   };
   const forAttention = norm("input_layernorm", x);
   const mixed = attend(layer, linear("q_proj", forAttention), linear("k_proj", forAttention), linear("v_proj", forAttention));
@@ -83,7 +88,7 @@ function block(model: Decoder, layer: number, x: tf.Tensor2D, attend: Attend): t
 /** Scores over the vocabulary, [rows, vocab]. */
 export function headLogits(model: Decoder, hidden: tf.Tensor2D): tf.Tensor2D {
   const name = model.config.tiedHead ? "model.embed_tokens.weight" : "lm_head.weight";
-  return tf.matMul(hidden, weight<tf.Tensor2D>(model, name), false, true);
+  return watched(model, name, tf.matMul(hidden, weight<tf.Tensor2D>(model, name), false, true), hidden);
 }
 
 /** Full causal attention over `batch` right-padded sequences of `seq` positions; padding cannot reach what comes before it. */
@@ -121,7 +126,7 @@ export function weightedLoss(model: Decoder, batch: TokenBatch, table: RopeTable
 }
 
 function project(model: Decoder, module: string, x: tf.Tensor2D): tf.Tensor2D {
-  const base: tf.Tensor2D = tf.matMul(x, weight<tf.Tensor2D>(model, `${module}.weight`), false, true);
+  const base = watched(model, `${module}.weight`, tf.matMul(x, weight<tf.Tensor2D>(model, `${module}.weight`), false, true), x);
   const bias = model.weights.get(`${module}.bias`);
   const y: tf.Tensor2D = bias === undefined ? base : tf.add(base, bias);
   const lora = model.lora?.get(module);
