@@ -19,6 +19,7 @@ const ARROWS: Record<string, readonly string[]> = {
   nn: [...BELOW_COMPUTE, "compute", "adapters"],
   train: [...BELOW_COMPUTE, "compute", "adapters", "nn", "evaluate"],
   evaluate: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn"],
+  moe: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train"],
   analysis: [...BELOW_COMPUTE, "compute"],
   pareto: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train", "evaluate", "analysis"],
 };

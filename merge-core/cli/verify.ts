@@ -1,13 +1,17 @@
 // weightsmith verify OUT: is a result what its manifest says, and does merging again give it?
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Diagnostic, inputError, WeightsmithError } from "../diagnostics.ts";
+import { type MoeRequest, makeGates, prepareMoe } from "../moe/make-moe.ts";
+import { MOE_METHOD } from "../moe/plan-moe.ts";
 import { modelOpener } from "../plan/open-model.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { hasStages, parseStages } from "../recipe/stages.ts";
 import { defaultMemoryBytes } from "../run/memory.ts";
 import type { MergeProgress } from "../run/progress.ts";
 import { compareRebuilt, type RebuildOptions } from "../run/rebuild.ts";
-import { RECIPE_FILE } from "../run/side-files.ts";
+import { RECIPE_FILE, recipeFileOf } from "../run/side-files.ts";
 import { planAfterStages, type StagedRecipe } from "../run/stages.ts";
 import { type Verification, verifyOutput } from "../run/verify.ts";
 import { VERSION } from "../version.ts";
@@ -70,18 +74,38 @@ async function rebuild(
   context: CommandContext,
 ): Promise<{ tensors: number; diagnostics: readonly Diagnostic[] }> {
   const { output, signal } = context;
-  const file = join(out, RECIPE_FILE);
+  const file = join(out, recipeFileOf(manifest.method));
   if (recipe === undefined) throw inputError("output-recipe-differs", "there is no recipe to merge again", { file });
   const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
   const onProgress = (p: MergeProgress) => output.progress({ stage: "rebuild", done: p.bytesDone, total: p.bytesTotal, unit: "bytes", detail: p.tensor });
   const options = { memoryBytes, threads: threads(args), signal, onProgress };
   const open = modelOpener(join(text(args, "models") ?? out, RECIPE_FILE), openerOptions(args, context));
   const planOptions = { seed: manifest.seed, memoryBytes };
+  if (manifest.method === MOE_METHOD) {
+    const tensors = await rebuildMoe({ text: recipe, file, open, ...planOptions, ...options }, (plan) => compareRebuilt(plan, out, manifest, options));
+    return { tensors: tensors.count, diagnostics: [...tensors.differences, ...otherVersion(file, manifest.weightsmith)] };
+  }
   const plan = hasStages(recipe)
     ? await planStaged(recipe, file, { open, options: planOptions }, text(args, "stages"), options)
     : (await planText(recipe, file, open, planOptions)).plan;
   const differences = await compareRebuilt(plan, out, manifest, options);
   return { tensors: plan.jobs.length, diagnostics: [...differences, ...otherVersion(file, manifest.weightsmith)] };
+}
+
+/** The gates are computed again too, into a folder that goes away. */
+async function rebuildMoe(
+  request: Omit<MoeRequest, "gates">,
+  compare: (plan: MergePlan) => Promise<readonly Diagnostic[]>,
+): Promise<{ count: number; differences: readonly Diagnostic[] }> {
+  const folder = await mkdtemp(join(tmpdir(), "weightsmith-"));
+  try {
+    const whole = { ...request, gates: join(folder, "gates.safetensors"), allowSame: true };
+    const prepared = await prepareMoe(whole);
+    await makeGates(whole, prepared);
+    return { count: prepared.plan.jobs.length, differences: await compare(prepared.plan) };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }
 
 /** Of a file of several recipes only the output can do without a disk: what it is made from is merged into `folder`. */

@@ -62,6 +62,8 @@ export interface MergeTask {
   /** The inputs that are not the base, in recipe order. */
   readonly others: readonly MergeInput[];
   readonly parameters: Readonly<Record<string, number | null>>;
+  /** Key of the run's random numbers, for draws that are not the engine's. */
+  readonly seed?: number;
   /** What the method's statistic found over all tensors. */
   readonly statistics?: Readonly<Record<string, number>>;
   /** Adds a finding about this tensor to the run's warnings. */
@@ -102,6 +104,8 @@ export interface MergeMethod {
   readonly models: { readonly min: number; readonly max: number };
   /** How many times the inputs are read, statistics passes included, for the plan's estimate. */
   readonly passes: number;
+  /** Of formulas with values of rows, columns, ranks or turns: how many such values there are for an element. */
+  sides?(others: number, parameters: MergeTask["parameters"]): number;
   /**
    * Bytes that merging a tensor of this shape needs beside its inputs and output, whatever the budget.
    * @param others models besides the base

@@ -11,6 +11,7 @@ import { MANIFEST_FILE } from "./work-folder.ts";
 export interface StoredManifest {
   readonly weightsmith: string;
   readonly planHash: string;
+  readonly method: string;
   readonly seed: number;
   readonly recipeSha256: string;
   readonly inputs: readonly { readonly model: string; readonly files: readonly (FileRecord & { readonly headerSha256: string })[] }[];
@@ -34,6 +35,7 @@ export async function readManifest(out: string): Promise<StoredManifest> {
   return {
     weightsmith: reader.text(top.weightsmith, "weightsmith"),
     planHash: reader.text(top.planHash, "planHash"),
+    method: reader.text(top.method, "method"),
     seed: reader.count(top.seed, "seed"),
     recipeSha256: reader.text(recipe.sha256, "recipe.sha256"),
     inputs: reader.list(top.inputs, "inputs").map((input) => {

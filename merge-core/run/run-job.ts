@@ -48,7 +48,7 @@ export async function mergeTensor(
   try {
     const inputs = await openInputs(job, { pool, memoryBytes, signal });
     engine = openTensorEngine(pool, { name: job.name, shape: job.shape, seed, inputs, output, memoryBytes, signal, onBytes: share.add });
-    const expr = await method.merge(mergeTask(job, warnings, statistics?.get(job.method), { pool, signal }), engine);
+    const expr = await method.merge({ ...mergeTask(job, warnings, statistics?.get(job.method), { pool, signal }), seed }, engine);
     const { nonFinite, bytes } = await engine.write(expr);
     share.finish();
     if (nonFinite > 0) warnings.push(nonFiniteWarning(job.name, nonFinite, await nonFiniteInputs(job, engine)));

@@ -9,16 +9,20 @@ import { modelCard } from "./model-card.ts";
 import { tokenizerFileNames, writeTokenizer } from "./tokenizer-files.ts";
 
 export const RECIPE_FILE = "mergekit_config.yml";
+
+/** The name that the recipe has in an output: the one that mergekit's tool for it would give it. */
+export const recipeFileOf = (method: string): string => (method === "moe" ? "mergekit_moe_config.yml" : RECIPE_FILE);
+
 const INDEX_FILE = "model.safetensors.index.json";
 
 /** Names of the files that `writeSideFiles` writes, but for the model card. */
-export function sideFileNames({ donor, shards, tokenizer }: MergePlan): string[] {
+export function sideFileNames({ donor, shards, tokenizer, method }: MergePlan): string[] {
   return [
     ...donor.files,
     ...(tokenizer === undefined ? [] : tokenizerFileNames(tokenizer)),
     ...(donor.hasConfig ? ["config.json"] : []),
     ...(shards.length > 1 ? [INDEX_FILE] : []),
-    RECIPE_FILE,
+    recipeFileOf(method),
   ];
 }
 
@@ -29,7 +33,7 @@ export async function writeSideFiles(plan: MergePlan, folder: string, out: strin
   if (plan.donor.hasConfig) await writeFile(join(folder, "config.json"), await outputConfig(plan));
   if (plan.shards.length > 1) await writeFile(join(folder, INDEX_FILE), shardIndexText(plan));
   await writeFile(join(folder, "README.md"), modelCard(plan, basename(resolve(out))));
-  await writeFile(join(folder, RECIPE_FILE), plan.recipe.text);
+  await writeFile(join(folder, recipeFileOf(plan.method)), plan.recipe.text);
 }
 
 /** The donor's config as it was written, but for the values that the merge changed. */

@@ -5,7 +5,7 @@ import { type Diagnostic, throwIfCancelled } from "../diagnostics.ts";
 import { sha256 } from "../plan/plan-hash.ts";
 import { fileSha256 } from "./manifest.ts";
 import { readManifest, type StoredManifest } from "./read-manifest.ts";
-import { RECIPE_FILE } from "./side-files.ts";
+import { recipeFileOf } from "./side-files.ts";
 
 export interface VerifyOptions {
   readonly signal?: AbortSignal;
@@ -34,8 +34,9 @@ export async function verifyOutput(out: string, options: VerifyOptions = {}): Pr
     if (problem !== undefined) diagnostics.push(problem);
     options.onFile?.(record.file, record.sizeBytes);
   }
-  const recipe = await readFile(join(out, RECIPE_FILE), "utf8").catch(() => undefined);
-  const recipeProblem = checkRecipe(out, recipe, manifest.recipeSha256);
+  const recipeFile = join(out, recipeFileOf(manifest.method));
+  const recipe = await readFile(recipeFile, "utf8").catch(() => undefined);
+  const recipeProblem = checkRecipe(recipeFile, recipe, manifest.recipeSha256);
   return { manifest, recipe, diagnostics: [...diagnostics, ...recipeProblem, ...(await strayTensors(out, manifest))] };
 }
 
@@ -58,12 +59,12 @@ async function checkFile(out: string, record: StoredManifest["files"][number], s
   return sum === record.sha256 ? undefined : mismatch("output-hash-differs", "file has other content", `sha256 ${sum}`, `sha256 ${record.sha256}`);
 }
 
-function checkRecipe(out: string, text: string | undefined, expected: string): Diagnostic[] {
+function checkRecipe(file: string, text: string | undefined, expected: string): Diagnostic[] {
   const found = text === undefined ? "no recipe" : `sha256 ${sha256(text)}`;
   if (text !== undefined && sha256(text) === expected) return [];
   const remedy = "put the recipe back that the model was merged with";
   const message = "the recipe is not the one that was merged";
-  return [{ code: "output-recipe-differs", severity: "error", message, file: join(out, RECIPE_FILE), found, expected: `sha256 ${expected}`, remedy }];
+  return [{ code: "output-recipe-differs", severity: "error", message, file, found, expected: `sha256 ${expected}`, remedy }];
 }
 
 /** Tensor files that a loader may pick up although they are no part of the result. */

@@ -37,8 +37,15 @@ export class YamlMap {
 
   /** Refuses keys outside `known`, all of them at once. */
   allow(known: readonly string[]): this {
+    const diagnostics = this.unknown(known);
+    if (diagnostics.length > 0) throw new WeightsmithError(diagnostics);
+    return this;
+  }
+
+  /** An error for each key outside `known`. */
+  unknown(known: readonly string[]): Diagnostic[] {
     const unknown = this.map.items.filter((pair) => !known.includes(keyText(pair)));
-    const diagnostics = unknown.map((pair): Diagnostic => {
+    return unknown.map((pair): Diagnostic => {
       const near = nearestName(keyText(pair), known);
       const range = this.range(pair.key as Node);
       return {
@@ -51,8 +58,6 @@ export class YamlMap {
         ...(near === undefined ? {} : { remedy: `did you mean ${near}?` }),
       };
     });
-    if (diagnostics.length > 0) throw new WeightsmithError(diagnostics);
-    return this;
   }
 
   has(key: string): boolean {
@@ -112,6 +117,28 @@ export class YamlMap {
     const node = this.map.get(key, true);
     if (!isMap(node)) throw this.refuse(key, "a mapping");
     return new YamlMap(node, this.file, this.lines, `${this.prefix}${key}.`);
+  }
+
+  /** The key is missing, or holds null or an empty list. */
+  isEmpty(key: string): boolean {
+    const node = this.map.get(key, true);
+    return node === undefined || (isScalar(node) && node.value === null) || (isSeq(node) && node.items.length === 0);
+  }
+
+  /** A list of nested mappings, empty if the key is missing or null. */
+  children(key: string): YamlMap[] {
+    if (this.isEmpty(key)) return [];
+    const node = this.map.get(key, true);
+    if (!isSeq(node)) throw this.refuse(key, "a list");
+    return node.items.map((item, i) => {
+      if (!isMap(item)) throw this.refuse(key, "a list of mappings");
+      return new YamlMap(item, this.file, this.lines, `${this.prefix}${key}[${i}].`);
+    });
+  }
+
+  /** Where the value of a key stands, or the mapping if the key is missing. */
+  placeOf(key: string): SourceRange | undefined {
+    return this.range((this.map.get(key, true) as Node | undefined) ?? this.map);
   }
 
   private scalar(key: string): unknown {
