@@ -123,13 +123,16 @@ function describeModels(
   return { models, donor };
 }
 
-function noConfig(recipe: Recipe, { donor }: InputModels): Diagnostic {
+/** Files of tensors need no config; a model among models does. */
+function noConfig(recipe: Recipe, { donor, checkpoints }: InputModels): Diagnostic {
+  const place = { file: recipe.file, range: donor.reference.range };
+  if ([...checkpoints.values()].every(({ config }) => config === undefined))
+    return { code: "tensors-alone", severity: "info", message: "no model has a config.json: the output is tensors alone", ...place };
   return {
     code: "config-missing",
     severity: "warning",
     message: `${donor.reference.text} has no config.json, so the output will have none`,
-    file: recipe.file,
-    range: donor.reference.range,
+    ...place,
     remedy: "add the config by hand, or name a base_model that has one",
   };
 }

@@ -3,7 +3,7 @@ import type { MergePlan } from "../plan/plan.ts";
 import { VERSION } from "../version.ts";
 
 /** A repository on the Hugging Face hub, as opposed to a path. */
-const HUB_NAME = /^[A-Za-z0-9][\w.-]*\/[\w.-]+$/;
+const HUB_NAME = /^[A-Za-z0-9][\w.-]*\/(?!.*\.(safetensors|bin|pt|pth|ckpt|json)$)[\w.-]+$/;
 
 /** README.md of a merged model: the front matter and sections that hub users know from mergekit, with the recipe in full. */
 export function modelCard(plan: MergePlan, name: string): string {
@@ -11,15 +11,14 @@ export function modelCard(plan: MergePlan, name: string): string {
   const hubNames = references.filter((reference) => HUB_NAME.test(reference));
   const base = baseOf(plan);
   return `---
-${hubNames.length === 0 ? "" : `base_model:\n${hubNames.map((n) => `- ${n}`).join("\n")}\n`}library_name: transformers
-tags:
+${hubNames.length === 0 ? "" : `base_model:\n${hubNames.map((n) => `- ${n}`).join("\n")}\n`}${plan.donor.hasConfig ? "library_name: transformers\n" : ""}tags:
 - mergekit
 - merge
 - weightsmith
 ---
 # ${oneLine(name)}
 
-This is a merge of pre-trained models made with weightsmith ${VERSION}.
+This is a merge of ${plan.donor.hasConfig ? "pre-trained models" : "files of tensors"} made with weightsmith ${VERSION}.
 
 ## Merge Details
 ### Merge Method

@@ -12,6 +12,7 @@ async function namedPlan(names: readonly [string, string], text: string): Promis
   const rename = (folder: string) => names[folders.indexOf(folder)] ?? folder;
   return {
     ...plan,
+    donor: { ...plan.donor, hasConfig: true },
     recipe: { ...plan.recipe, text },
     models: plan.models.map((model) => ({ ...model, reference: rename(model.reference) })),
     jobs: plan.jobs.map((job) => (job.kind === "merge" ? { ...job, inputs: job.inputs.map((ref) => ({ ...ref, model: rename(ref.model) })) } : job)),
@@ -32,6 +33,14 @@ describe("model card", () => {
   it("names no hub models where there are none", async () => {
     const card = modelCard(await namedPlan(["/a/b", "../c"], "x"), "out");
     assert.deepEqual(Object.keys(frontMatter(card)), ["library_name", "tags"]);
+  });
+
+  it("is of no library where the models are tensors alone, and files are no hub models", async () => {
+    const plan = await namedPlan(["org/base.safetensors", "d/b.pt"], "x");
+    const card = modelCard({ ...plan, donor: { ...plan.donor, hasConfig: false } }, "out");
+    assert.deepEqual(Object.keys(frontMatter(card)), ["tags"]);
+    assert.match(card, /\nThis is a merge of files of tensors made with/);
+    assert.match(card, /\n\* org\/base\.safetensors\n\* d\/b\.pt\n/);
   });
 
   it("keeps recipe text inside its fence", async () => {

@@ -1,0 +1,102 @@
+// Files of tensors that belong to no architecture: equal names are all that a merge needs.
+import assert from "node:assert/strict";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { encodeSafetensors } from "../../merge-core/formats/safetensors-write.ts";
+import { modelOpener } from "../../merge-core/plan/open-model.ts";
+import { type PlanOptions, planMerge } from "../../merge-core/plan/plan-merge.ts";
+import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
+import { runMerge } from "../../merge-core/run/execute.ts";
+import { verifyOutput } from "../../merge-core/run/verify.ts";
+import { temporaryFolder } from "../helpers/folders.ts";
+import { floatTensor, type TensorData } from "../helpers/models.ts";
+import { readTensors, valuesOf } from "../oracles/read-tensors.ts";
+
+const tensors = (value: number): TensorData[] => [
+  floatTensor("down.conv.weight", [1, 1, 2, 2], [value, 1, 2, 3]),
+  floatTensor("logit_scale", [], [value]),
+  floatTensor("noise", [2], [value, -value], "F16"),
+  { name: "steps", dtype: "I64", shape: [1], data: new Uint8Array(8).fill(value) },
+];
+
+/** A folder of files with what models never have beside them. */
+function folderOfFiles(): string {
+  const folder = temporaryFolder();
+  writeFileSync(join(folder, "a.safetensors"), encodeSafetensors(tensors(1)));
+  writeFileSync(join(folder, "b.safetensors"), encodeSafetensors(tensors(3)));
+  mkdirSync(join(folder, "c"));
+  writeFileSync(join(folder, "c", "unet.safetensors"), encodeSafetensors(tensors(8)));
+  writeFileSync(join(folder, "vae.txt"), "not for the output");
+  return folder;
+}
+
+async function plan(folder: string, text: string, options: PlanOptions = {}) {
+  const file = join(folder, "recipe.yml");
+  const { recipe } = parseRecipe(text, file);
+  assert.ok(recipe);
+  return planMerge(recipe, modelOpener(file), options);
+}
+
+const recipe = (...models: readonly string[]) => `merge_method: linear\nparameters: {weight: 1}\nmodels:\n${models.map((m) => `  - model: ${m}\n`).join("")}`;
+
+describe("Files of tensors", () => {
+  it("merge by equal names: files and folders without a config give one file, its card and its manifest", async () => {
+    const folder = folderOfFiles();
+    const { plan: planned, diagnostics } = await plan(folder, recipe("a.safetensors", "b.safetensors", "c"));
+    assert.ok(planned);
+    assert.deepEqual(
+      diagnostics.map(({ code, severity }) => [code, severity]),
+      [["tensors-alone", "info"]],
+    );
+    const out = join(folder, "out");
+    await runMerge(planned, { out, threads: 1 });
+    assert.deepEqual(readdirSync(out).sort(), ["README.md", "mergekit_config.yml", "model.safetensors", "weightsmith.json"]);
+    const merged = await readTensors(join(out, "model.safetensors"));
+    const seen = [...merged].map(([name, tensor]) => [name, tensor.dtype, tensor.shape, tensor.dtype === "I64" ? [] : [...valuesOf(tensor)]]);
+    assert.deepEqual(seen.sort(), [
+      ["down.conv.weight", "F32", [1, 1, 2, 2], [4, 1, 2, 3]],
+      ["logit_scale", "F32", [], [4]],
+      ["noise", "F16", [2], [4, -4]],
+      ["steps", "I64", [1], []],
+    ]);
+  });
+
+  it("of PyTorch merge with safetensors: here the same tensors, so the result is either", async () => {
+    const files = ["module.bin", "module.safetensors"].map((name) => resolve("test/fixtures/oracles/pytorch", name));
+    const folder = temporaryFolder();
+    const { plan: planned } = await plan(folder, recipe(...files));
+    assert.ok(planned);
+    await runMerge(planned, { out: join(folder, "out"), threads: 1 });
+    const [ours, theirs] = await Promise.all([join(folder, "out", "model.safetensors"), files[1] ?? ""].map(readTensors));
+    assert.deepEqual([...(ours ?? [])].sort(), [...(theirs ?? [])].sort());
+  });
+
+  it("larger than a shard give several files and their index", async () => {
+    const folder = folderOfFiles();
+    const { plan: planned } = await plan(folder, recipe("a.safetensors", "b.safetensors"), { shardBytes: 16 });
+    assert.ok(planned);
+    const out = join(folder, "out");
+    await runMerge(planned, { out, threads: 1 });
+    const index = JSON.parse(readFileSync(join(out, "model.safetensors.index.json"), "utf8"));
+    assert.deepEqual(Object.keys(index.weight_map).sort(), ["down.conv.weight", "logit_scale", "noise", "steps"]);
+    const files = [...new Set(Object.values(index.weight_map))].sort();
+    assert.deepEqual(
+      files,
+      readdirSync(out)
+        .filter((name) => name.endsWith(".safetensors"))
+        .sort(),
+    );
+    assert.deepEqual((await verifyOutput(out)).diagnostics, []);
+  });
+
+  it("with different names are refused, and each name is told", async () => {
+    const folder = folderOfFiles();
+    writeFileSync(join(folder, "b.safetensors"), encodeSafetensors(tensors(3).slice(1)));
+    const { plan: planned, diagnostics } = await plan(folder, recipe("a.safetensors", "b.safetensors"));
+    assert.equal(planned, undefined);
+    assert.deepEqual(
+      diagnostics.map(({ code, found }) => [code, found]),
+      [["tensor-missing", "no down.conv.weight"]],
+    );
+  });
+});
