@@ -9,9 +9,26 @@ import { inspect } from "./inspect.ts";
 import { merge } from "./merge.ts";
 import { methods } from "./methods.ts";
 import { moe } from "./moe.ts";
+import { pareto } from "./pareto.ts";
 import { plan } from "./plan.ts";
 import { fisher, gram } from "./statistics.ts";
 import { train } from "./train.ts";
 import { verify } from "./verify.ts";
 
-export const commands: readonly Command[] = [demo, merge, plan, verify, methods, inspect, compare, train, adapter, moe, evaluateCommand, fisher, gram, doctor];
+export const commands: readonly Command[] = [
+  demo,
+  merge,
+  plan,
+  verify,
+  methods,
+  inspect,
+  compare,
+  train,
+  pareto,
+  adapter,
+  moe,
+  evaluateCommand,
+  fisher,
+  gram,
+  doctor,
+];

@@ -61,6 +61,8 @@ export interface FrontFile {
   readonly format: "weightsmith-pareto";
   readonly version: 1;
   readonly weightsmith: string;
+  /** The configuration: where it was, as an absolute path, and what it said. */
+  readonly config: { readonly file: string; readonly text: string };
   readonly method: "map" | "bmap" | "nested_map";
   readonly seed: number;
   readonly objectives: readonly FrontObjective[];

@@ -1,0 +1,172 @@
+// weightsmith pareto: MAP over the coefficients of a recipe, every trial in a journal, the whole in pareto.json. Node only.
+import { readFile, rename, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { stringify } from "yaml";
+import { openError } from "../bytes/file-source.ts";
+import { inputError } from "../diagnostics.ts";
+import { parseRecipe } from "../recipe/parse-recipe.ts";
+import { VERSION } from "../version.ts";
+import { runBayesianMap } from "./bayesian-map.ts";
+import { asObject } from "./config-values.ts";
+import { FRONT_FILE, type FrontFile, type FrontPoint } from "./front-file.ts";
+import { type FittedSurrogate, type MapProblem, type MeasureHow, runMap } from "./map.ts";
+import { NESTED_SAMPLES, runNestedMap } from "./nested-map.ts";
+import type { ParetoConfig } from "./pareto-config.ts";
+import { openSearchRun, type SearchOptions, type SearchRun } from "./search-run.ts";
+import { summariseFront } from "./summarise-front.ts";
+import type { TrialOutcome } from "./trials.ts";
+
+export interface ParetoOutcome {
+  readonly front: FrontFile;
+  readonly frontFile: string;
+  readonly resumed: number;
+  readonly seconds: number;
+}
+
+/** Searches, and writes `out`. @throws WeightsmithError for bad input; a failed trial is no error */
+export async function runPareto(config: ParetoConfig, out: string, options: SearchOptions = {}): Promise<ParetoOutcome> {
+  const started = performance.now();
+  const middle = config.recipe.textAt(config.recipe.dimensions.map(({ low, high }) => (low + high) / 2));
+  const baselines = config.baselines ? baselinesOf(middle, config.place.file) : [];
+  const request = {
+    out,
+    file: config.place.file,
+    configText: config.text,
+    seed: config.seed,
+    objectives: config.objectives,
+    exampleRecipe: middle,
+    totalTrials: baselines.length + trialCount(config),
+  };
+  const run = await openSearchRun(request, options);
+  const points: FrontPoint[] = [];
+  for (const { label, text } of baselines) addPoint(points, { kind: "baseline", label }, await run.measure(text, label), config.objectives);
+  const surrogates = await search(config, run, points);
+  const front: FrontFile = {
+    format: "weightsmith-pareto",
+    version: 1,
+    weightsmith: VERSION,
+    config: { file: resolve(config.place.file), text: config.text },
+    method: config.method,
+    seed: config.seed,
+    objectives: config.objectives.map(({ name, direction, metric, source }) => ({ name, direction, metric, ...(source === undefined ? {} : { source }) })),
+    coefficients: config.recipe.dimensions.map(({ name, low, high }) => ({ name, range: [low, high] })),
+    ...summariseFront(
+      points,
+      config.objectives.map(({ direction }) => direction),
+      config.reference,
+    ),
+    surrogates: surrogates.map(({ link, coefficients, fitError, frontError, points: count }, i) => ({
+      objective: config.objectives[i]?.name ?? "",
+      link,
+      coefficients,
+      fitError,
+      frontError: frontError ?? null,
+      points: count,
+    })),
+  };
+  await replaceFile(join(out, FRONT_FILE), `${JSON.stringify(front, undefined, 2)}\n`);
+  return { front, frontFile: join(out, FRONT_FILE), resumed: run.resumed, seconds: (performance.now() - started) / 1000 };
+}
+
+function trialCount({ method, samples, front, recipe }: ParetoConfig): number {
+  const n = recipe.dimensions.length;
+  return method === "nested_map" ? n + (n - 1) * (NESTED_SAMPLES + 2) + 1 : samples + front;
+}
+
+async function search(config: ParetoConfig, run: SearchRun, points: FrontPoint[]): Promise<readonly FittedSurrogate[]> {
+  const { recipe, objectives, method, preference } = config;
+  const problem: MapProblem = {
+    box: { low: recipe.dimensions.map(({ low }) => low), high: recipe.dimensions.map(({ high }) => high) },
+    directions: objectives.map(({ direction }) => direction),
+    links: objectives.map(({ link }) => link),
+    async measure(settings, how) {
+      const wanted = how.objectives?.map((i) => objectives[i]).filter((objective) => objective !== undefined) ?? objectives;
+      const results: (number[] | undefined)[] = [];
+      for (const [i, x] of settings.entries()) {
+        const outcome = await run.measure(recipe.textAt(x), `${how.kind} ${i + 1} of ${settings.length}`, wanted);
+        addSetting(points, { x, how, i }, outcome, config);
+        results.push("error" in outcome ? undefined : wanted.map(({ name }) => outcome.values[name] ?? Number.NaN));
+      }
+      return results;
+    },
+  };
+  if (method === "nested_map") {
+    await runNestedMap(problem, { ...config, preference: preference ?? [] });
+    return [];
+  }
+  return (await (method === "bmap" ? runBayesianMap : runMap)(problem, config)).surrogates;
+}
+
+/** A setting that was measured before, such as a proposal that falls on a sample, is not listed again. */
+function addSetting(
+  points: FrontPoint[],
+  { x, how, i }: { x: readonly number[]; how: MeasureHow; i: number },
+  outcome: TrialOutcome,
+  { objectives }: ParetoConfig,
+): void {
+  const prediction = how.predicted?.[i];
+  const predicted = prediction === undefined ? {} : { predicted: prediction };
+  const at = points.findIndex(({ coefficients }) => coefficients?.every((c, j) => c === x[j]));
+  const before = points[at];
+  if (before === undefined) {
+    addPoint(points, { kind: how.kind, coefficients: x, ...predicted }, outcome, objectives);
+    return;
+  }
+  const fresh = "error" in outcome ? {} : outcome.values;
+  const values = objectives.map(({ name }, k) => fresh[name] ?? before.values[k] ?? null);
+  points[at] = { ...before, ...predicted, values, evaluated: values.every((value) => value !== null) };
+}
+
+function addPoint(
+  points: FrontPoint[],
+  known: Pick<FrontPoint, "kind" | "label" | "coefficients" | "predicted">,
+  outcome: TrialOutcome,
+  objectives: ParetoConfig["objectives"],
+): void {
+  const failed = "error" in outcome;
+  const values = objectives.map(({ name }) => (failed ? null : (outcome.values[name] ?? null)));
+  const id = `${known.kind}-${points.filter(({ kind }) => kind === known.kind).length + 1}`;
+  const error = failed ? { error: outcome.error } : {};
+  points.push({ id, ...known, values, evaluated: values.every((value) => value !== null), status: failed ? "failed" : "done", ...error, onFront: false });
+}
+
+/** The recipe's input models by themselves, and the average of those that are not the base. */
+function baselinesOf(recipeText: string, file: string): { label: string; text: string }[] {
+  const { recipe } = parseRecipe(recipeText, file);
+  const sources = recipe?.modules.flatMap((module) => module.slices.flatMap((slice) => slice.sources)) ?? [];
+  const experts = [...new Set(sources.filter(({ isBase }) => !isBase).map(({ model }) => model.text))];
+  const all = [...(recipe?.base === undefined ? [] : [recipe.base.text]), ...experts];
+  const alone = all.map((model) => ({ label: lastPart(model), text: stringify({ merge_method: "passthrough", models: [{ model }] }) }));
+  const weighted = experts.map((model) => ({ model, parameters: { weight: 1 } }));
+  return experts.length < 2 ? alone : [...alone, { label: "average", text: stringify({ merge_method: "linear", models: weighted, ...dtypeOf(recipeText) }) }];
+}
+
+const lastPart = (path: string): string => path.split(/[\\/]/).filter(Boolean).at(-1) ?? path;
+
+function dtypeOf(recipeText: string): { dtype?: string } {
+  const match = /^dtype: (\S+)$/m.exec(recipeText);
+  return match?.[1] === undefined ? {} : { dtype: match[1] };
+}
+
+async function replaceFile(file: string, text: string): Promise<void> {
+  await writeFile(`${file}.new`, text);
+  await rename(`${file}.new`, file);
+}
+
+/** @throws WeightsmithError `file-missing`, `front-invalid` */
+export async function readFront(folder: string): Promise<FrontFile> {
+  const file = join(folder, FRONT_FILE);
+  const text = await readFile(file, "utf8").catch((error: unknown) => {
+    throw openError(file, error);
+  });
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    value = undefined;
+  }
+  const front = asObject(value);
+  if (front?.format === "weightsmith-pareto" && front.version === 1 && Array.isArray(front.points) && Array.isArray(front.objectives))
+    return front as unknown as FrontFile;
+  throw inputError("front-invalid", "not the result of a search for trade-offs", { file, expected: "what weightsmith pareto writes" });
+}

@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import { anglesOf, fromAngles, runBayesianMap } from "../../merge-core/pareto/bayesian-map.ts";
+import { generationalDistance } from "../../merge-core/pareto/front-measures.ts";
+import { type MapProblem, runMap, spread } from "../../merge-core/pareto/map.ts";
+import { runNestedMap } from "../../merge-core/pareto/nested-map.ts";
+
+/** Cost i is the squared distance to corner i of the box: the front lies on the simplex between the corners. */
+const corners = [
+  [1, 0],
+  [0, 1],
+];
+const costs = (x: readonly number[]) => corners.map((corner) => corner.reduce((sum, c, i) => sum + (c - (x[i] ?? 0)) ** 2, 0));
+
+interface Log {
+  readonly points: (readonly number[])[];
+  readonly kinds: string[];
+}
+
+function toy(log: Log, measure = (x: readonly number[]): number[] | undefined => costs(x)): MapProblem {
+  return {
+    box: { low: [0, 0], high: [1, 1] },
+    directions: ["minimize", "minimize"],
+    links: ["identity", "identity"],
+    async measure(points, { kind, objectives = [0, 1] }) {
+      log.points.push(...points);
+      log.kinds.push(...points.map(() => kind));
+      return points.map((x) => {
+        const all = measure(x);
+        return all && objectives.map((i) => all[i] ?? Number.NaN);
+      });
+    },
+  };
+}
+
+const newLog = (): Log => ({ points: [], kinds: [] });
+const truth = Array.from({ length: 501 }, (_, i) => costs([i / 500, 1 - i / 500]));
+
+describe("MAP", () => {
+  for (const [name, run] of [
+    ["MAP", runMap],
+    ["Bayesian MAP", runBayesianMap],
+  ] as const) {
+    it(`${name} finds the closed-form front of two quadratics, and its surrogates are exact there`, async () => {
+      const log = newLog();
+      const { front, surrogates } = await run(toy(log), { samples: 12, front: 15, seed: 1 });
+      const values = front.map((point) => point.values);
+      assert.ok(generationalDistance(values, truth) < 5e-3, `${generationalDistance(values, truth)}`);
+      assert.ok(generationalDistance(truth, values) < 0.08, `${generationalDistance(truth, values)}`);
+      assert.deepEqual(log.kinds, [...new Array<string>(12).fill("sample"), ...new Array<string>(15).fill("front")]);
+      for (const { frontError, fitError } of surrogates) assert.ok(fitError < 1e-6 && (frontError ?? 1) < 1e-6);
+    });
+  }
+
+  it("says how far off a surrogate is where the measure is no quadratic", async () => {
+    const problem = toy(newLog(), ([x = 0, y = 0]) => [Math.sin(9 * x) + y, x - y]);
+    const { surrogates } = await runMap(problem, { samples: 12, front: 5, seed: 1 });
+    assert.ok((surrogates[0]?.frontError ?? 0) > 0.1, `${surrogates[0]?.frontError}`);
+    assert.ok((surrogates[1]?.frontError ?? 1) < 1e-6);
+  });
+
+  it("goes on past trials that fail, and refuses only if all do", async () => {
+    const log = newLog();
+    let count = 0;
+    const { front } = await runMap(
+      toy(log, (x) => (count++ % 3 === 1 ? undefined : costs(x))),
+      { samples: 15, front: 9, seed: 2 },
+    );
+    assert.equal(front.length, 6);
+    assert.ok(
+      generationalDistance(
+        front.map((point) => point.values),
+        truth,
+      ) < 5e-3,
+    );
+    await assert.rejects(
+      runMap(
+        toy(newLog(), () => undefined),
+        { samples: 6, front: 3, seed: 2 },
+      ),
+      { code: "search-nothing-measured" },
+    );
+  });
+
+  it("Nested MAP merges to the point that the preference asks for", async () => {
+    // Weighted costs w1 |x - e1|^2 + w2 |x - e2|^2 are least at x = (w1, w2).
+    const log = newLog();
+    const found = await runNestedMap(toy(log), { samples: 0, front: 0, seed: 3, preference: [0.25, 0.75] });
+    assert.ok(Math.hypot((found[0] ?? 0) - 0.25, (found[1] ?? 0) - 0.75) < 0.06, `${found}`);
+    assert.equal(log.kinds.at(-1), "front");
+    assert.deepEqual(log.points.at(-1), found);
+  });
+
+  it("Nested MAP needs one objective for each model", async () => {
+    const problem = { ...toy(newLog()), directions: ["minimize" as const] };
+    await assert.rejects(runNestedMap(problem, { samples: 0, front: 0, seed: 3, preference: [1] }), { code: "search-nested-shape" });
+  });
+
+  it("keeps the ends of a front and spreads between them", () => {
+    const line = Array.from({ length: 11 }, (_, i) => [i, 10 - i]);
+    assert.deepEqual(
+      spread(line, 3).sort((a, b) => a - b),
+      [0, 5, 10],
+    );
+    assert.deepEqual(spread(line, 20).length, 11);
+  });
+
+  it("directions survive the way to angles and back", () => {
+    const u = [0.5, 0.1, 0.7, 0.5];
+    const back = fromAngles(anglesOf(u));
+    for (const [i, x] of back.entries()) assert.ok(Math.abs(x - (u[i] ?? 0)) < 1e-12);
+  });
+});
