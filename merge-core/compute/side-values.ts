@@ -2,6 +2,7 @@
 // time, and handed to the kernels as one more input; no kernel has to know where a row ends.
 import type { Expr, Reduction } from "./expr.ts";
 import type { Sink } from "./program.ts";
+import { BLOCK } from "./reference.ts";
 import { rowRanks } from "./row-ranks.ts";
 import { blockRange, takeTurns } from "./turns.ts";
 
@@ -69,15 +70,34 @@ export async function fillSide(
   size: number,
 ): Promise<void> {
   if (side.op === "rowRank") {
-    const start = first - (first % columns);
-    const end = Math.min(size, Math.ceil((first + target.length) / columns) * columns);
-    const ranks = rowRanks(await values(side.a, start, end), columns);
-    target.set(ranks.subarray(first - start, first - start + target.length));
+    // Ranks are of whole rows, so pieces overlap where they end within one.
+    const step = Math.max(columns, RANK_ELEMENTS - (RANK_ELEMENTS % columns));
+    const piece = (at: number) => target.subarray(Math.max(0, at - first), at - first + step);
+    for (let at = first - (first % columns); at < first + target.length; at += step) await fillRanks(side.a, columns, at, first, piece(at), values, size);
   } else if (side.op === "turns") {
     for (let at = 0; at < target.length; at += TURN_ELEMENTS) await fillTurns(side, first + at, target.subarray(at, at + TURN_ELEMENTS), values, size);
   } else if (side.op === "given") target.set(side.values.subarray(first, first + target.length));
   else if (side.op === "perRow") for (let i = 0; i < target.length; i++) target[i] = side.values[Math.floor((first + i) / columns)] as number;
   else for (let i = 0; i < target.length; i++) target[i] = side.values[(first + i) % columns] as number;
+}
+
+/** Elements whose ranks are worked out at a time, rounded to whole rows, which bounds the memory that takes. */
+const RANK_ELEMENTS = 1 << 18;
+
+/** Ranks from the row that begins at `at`; `target` begins there or, if that is later, with element `first`. */
+async function fillRanks(
+  a: Expr,
+  columns: number,
+  at: number,
+  first: number,
+  target: Float32Array,
+  values: (x: Expr, first: number, end: number) => Promise<Float32Array>,
+  size: number,
+): Promise<void> {
+  const skipped = Math.max(0, first - at);
+  const end = Math.min(size, Math.ceil((at + skipped + target.length) / columns) * columns);
+  const ranks = rowRanks(await values(a, at, end), columns);
+  target.set(ranks.subarray(skipped, skipped + target.length));
 }
 
 /** Elements whose turns are worked out at a time, which bounds the memory that takes. */
@@ -95,3 +115,16 @@ async function fillTurns(
   for (const x of side.vectors.slice(0, side.at + 1)) vectors.push(await values(x, start, end));
   target.set(takeTurns(vectors, side.block, side.count).subarray(first - start, first - start + target.length));
 }
+
+/** Most elements that side values are worked out for at a time, in whole blocks: enough to keep all threads busy. */
+const MOST_SIDE_ELEMENTS = 2 ** 22;
+
+/** Elements per range, so that side values take at most an eighth of the budget. */
+export function sideRange(memoryBytes: number, sides: number): number {
+  const affordable = Math.floor(memoryBytes / 8 / (4 * (sides + 1)) / BLOCK) * BLOCK;
+  return Math.max(BLOCK, Math.min(MOST_SIDE_ELEMENTS, affordable));
+}
+
+/** Shared memory that the side values of a tensor of `size` elements take. */
+export const sideBytes = (sides: number, size: number, memoryBytes: number): number =>
+  sides === 0 ? 0 : sides * 4 * Math.min(size, sideRange(memoryBytes, sides));

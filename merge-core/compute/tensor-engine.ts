@@ -13,7 +13,7 @@ import { BLOCK, joinBlocks } from "./reference.ts";
 import { type RandomKey, randomKey } from "./rng.ts";
 import type { PlainStore, RowPicks } from "./row-gather.ts";
 import { BIN_KEYS, NO_KEY, selectByHistogram } from "./selection.ts";
-import { fillSide, replaceSides, type SideExpr, sidesOf } from "./side-values.ts";
+import { fillSide, replaceSides, type SideExpr, sideRange, sidesOf } from "./side-values.ts";
 import type { TileStore } from "./tiles.ts";
 
 /** Elements of one tensor, row by row: in a file, in memory (`offset` then counts from the start of `bytes`), or picked from several tensors. */
@@ -144,11 +144,29 @@ class PoolTensorEngine implements OpenTensor {
   }
 
   async values(expr: Expr, first = 0, end = this.size): Promise<Float32Array> {
-    const start = first - (first % BLOCK);
-    // Only workers need shared memory, which the garbage collector is slow to take back.
-    const bytes = end - start <= this.#tile ? new Uint8Array((end - start) * 4) : sharedBytes((end - start) * 4);
-    await this.#run([{ kind: "store", x: expr, dtype: "F32" }], { dtype: "F32", store: { bytes } }, start, end);
-    return new Float32Array(bytes.buffer, (first - start) * 4, end - first);
+    const result = new Float32Array(end - first);
+    for (let start = first - (first % BLOCK); start < end; start += SCRATCH_ELEMENTS) {
+      const stop = Math.min(end, start + SCRATCH_ELEMENTS);
+      const skipped = Math.max(0, first - start);
+      await this.#scratch(stop - start, async (values) => {
+        const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+        await this.#run([{ kind: "store", x: expr, dtype: "F32" }], { dtype: "F32", store: { bytes } }, start, stop);
+        result.set(values.subarray(skipped), start + skipped - first);
+      });
+    }
+    return result;
+  }
+
+  /** Room for values on their way to the caller. Only workers need shared memory, which is used again: the garbage collector is slow to take it back. */
+  async #scratch(elements: number, use: (values: Float32Array) => Promise<void>): Promise<void> {
+    if (elements <= this.#tile) return use(new Float32Array(elements));
+    const free = scratchOf(this.#pool);
+    const buffer = free.pop() ?? new SharedArrayBuffer(SCRATCH_ELEMENTS * 4);
+    try {
+      await use(new Float32Array(buffer, 0, elements));
+    } finally {
+      free.push(buffer);
+    }
   }
 
   close(): void {
@@ -243,6 +261,18 @@ class PoolTensorEngine implements OpenTensor {
   }
 }
 
+/** Elements of a formula that are worked out at a time for a caller; whole blocks. */
+const SCRATCH_ELEMENTS = 2 ** 20;
+
+const scratchByPool = new WeakMap<ComputePool, SharedArrayBuffer[]>();
+
+/** Buffers of `SCRATCH_ELEMENTS` values that nobody uses at the moment. */
+function scratchOf(pool: ComputePool): SharedArrayBuffer[] {
+  const known = scratchByPool.get(pool) ?? [];
+  scratchByPool.set(pool, known);
+  return known;
+}
+
 interface Output {
   readonly dtype: FloatDType;
   readonly store: PlainStore;
@@ -251,15 +281,6 @@ interface Output {
 /** Output in memory begins with the pass's first element; output in a file has its place there. */
 function outputFrom({ dtype, store }: Output, skipped: number): Output {
   return { dtype, store: "bytes" in store ? { bytes: store.bytes.subarray(skipped * DTYPE_BYTES[dtype]) } : store };
-}
-
-/** Most elements that side values are worked out for at a time, in whole blocks: enough to keep all threads busy. */
-const MOST_SIDE_ELEMENTS = 2 ** 22;
-
-/** Elements per range, so that side values take at most an eighth of the budget. */
-function sideRange(memoryBytes: number, sides: number): number {
-  const affordable = Math.floor(memoryBytes / 8 / (4 * (sides + 1)) / BLOCK) * BLOCK;
-  return Math.max(BLOCK, Math.min(MOST_SIDE_ELEMENTS, affordable));
 }
 
 function sharedBytes(length: number): Uint8Array<SharedArrayBuffer> {

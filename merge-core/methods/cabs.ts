@@ -23,6 +23,7 @@ export const cabs: MergeMethod = {
   base: "required",
   models: { min: 1, max: Number.POSITIVE_INFINITY },
   passes: 1,
+  sides: (others) => others,
   check({ parameters }) {
     const [n, m] = [numberOf({ parameters }, "n"), numberOf({ parameters }, "m")];
     return n <= m

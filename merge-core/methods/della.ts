@@ -41,6 +41,7 @@ const shared = {
   base: "required",
   models: { min: 1, max: Number.POSITIVE_INFINITY },
   passes: 3,
+  sides: (others: number) => others,
   check({ others }) {
     const wrong = others.find((model) => {
       const [density, epsilon] = [densityOf(model), numberOf(model, "epsilon")];

@@ -28,6 +28,7 @@ export const modelStock: MergeMethod = {
   base: "required",
   models: { min: 2, max: Number.POSITIVE_INFINITY },
   passes: 2,
+  sides: (_, { filter_wise }) => (filter_wise === 1 ? 2 : 0),
   async merge(task, engine) {
     const { base, others } = task;
     if (base === undefined) throw new TypeError("model_stock needs a base");

@@ -35,6 +35,7 @@ export const nuslerp: MergeMethod = {
   base: "optional",
   models: { min: 2, max: 2 },
   passes: 2,
+  sides: (_, { nuslerp_flatten }) => (nuslerp_flatten === 0 ? 2 : 0),
   async merge(task, engine) {
     const { base, others } = task;
     const [first, second] = others;

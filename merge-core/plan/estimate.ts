@@ -1,11 +1,12 @@
 // What a plan will cost, from sizes alone.
+import { sideBytes } from "../compute/side-values.ts";
 import { elementCount } from "../formats/dtypes.ts";
 import { findMethod } from "../methods/registry.ts";
 import { mergeInputs } from "./merge-inputs.ts";
 import type { TensorJob } from "./plan.ts";
 
-/** Program, kernels and buffers that do not depend on the models: what an empty run takes, rounded up. */
-const FIXED_BYTES = 160e6;
+/** Program, kernels, tables and buffers that do not depend on the models: what an empty run takes, rounded up. */
+const FIXED_BYTES = 184e6;
 /** Index, config, model card, manifest and journal beside the weights. */
 const SMALL_FILES_BYTES = 16e6;
 
@@ -17,7 +18,7 @@ export interface Estimate {
 
 /** @param memoryBytes the run's budget: inputs of a tensor that fit are kept between passes, others are read again */
 export function estimate(jobs: readonly TensorJob[], bytesToWrite: number, memoryBytes: number): Estimate {
-  const largest = jobs.reduce((most, job) => Math.max(most, workingBytes(job)), 0);
+  const largest = jobs.reduce((most, job) => Math.max(most, workingBytes(job, memoryBytes)), 0);
   return {
     bytesToRead: jobs.reduce((sum, job) => sum + bytesRead(job, memoryBytes), 0),
     peakMemoryBytes: Math.min(memoryBytes, largest) + wholeMatrixBytes(jobs) + jobs.reduce((most, job) => Math.max(most, foldedBytes(job)), 0) + FIXED_BYTES,
@@ -47,7 +48,16 @@ const inputBytes = (job: TensorJob): number =>
 /** Gram matrices are read once, whole. */
 const gramBytes = (job: TensorJob): number => (job.kind === "copy" ? 0 : job.inputs.reduce((sum, { gram }) => sum + (gram?.byteLength ?? 0), 0));
 
-const workingBytes = (job: TensorJob): number => inputBytes(job) + job.byteLength;
+const workingBytes = (job: TensorJob, memoryBytes: number): number => inputBytes(job) + job.byteLength + sideValues(job, memoryBytes);
+
+function sideValues(job: TensorJob, memoryBytes: number): number {
+  if (job.kind === "copy") return 0;
+  const method = findMethod(job.method);
+  const others = job.inputs.filter(({ isBase }) => !isBase).length;
+  // What a matrix method made is one such value.
+  const sides = method?.sides?.(others, job.parameters) ?? (method?.kind === "matrix" ? 1 : 0);
+  return sideBytes(sides, elementCount(job.shape), memoryBytes);
+}
 
 /** Inputs that take up to half the budget stay in memory from the first pass on; larger ones are read in every pass. */
 function bytesRead(job: TensorJob, memoryBytes: number): number {
