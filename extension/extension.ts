@@ -6,6 +6,7 @@ import { tellEnd } from "./commands/runs.ts";
 import { registerCheckpointEditor } from "./editors/checkpoint-editor.ts";
 import { Jobs } from "./jobs/jobs.ts";
 import { ModelLibrary } from "./models/library.ts";
+import { registerComparisonPanels } from "./panels/comparison-panel.ts";
 import { registerRecipeFeatures } from "./recipes/features.ts";
 import { RecipeProblems } from "./recipes/problems.ts";
 import { registerTextDocuments } from "./text-documents.ts";
@@ -20,6 +21,7 @@ export function activate(extension: vscode.ExtensionContext): void {
   const context: CommandContext = { extension, log, library, jobs, showText: registerTextDocuments(extension) };
   registerCommands(context);
   registerCheckpointEditor(extension);
+  registerComparisonPanels(extension);
   registerRecipeFeatures(extension, library);
   extension.subscriptions.push(
     log,

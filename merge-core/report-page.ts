@@ -22,7 +22,7 @@ export function embedJson(value: unknown): string {
 
 const escapeText = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
-/** The policy lets exactly `script` run, and nothing be loaded. */
+/** The policy lets exactly `script` run, and nothing be loaded; images of data are what charts become for export as PNG. */
 export function reportPage({ title, data, script, withoutScript }: ReportPage): string {
   // A script cannot hold its own end tag; inside string and regular expression literals this spelling means the same.
   const safe = script.replaceAll("</script", "<\\/script");
@@ -31,7 +31,7 @@ export function reportPage({ title, data, script, withoutScript }: ReportPage): 
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; script-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escapeText(title)} - Weightsmith</title>
 </head>

@@ -1,6 +1,7 @@
 // Every message between the extension host and a page, both directions. A page says `ready` first and gets the whole
 // state; a later state replaces the former whole, so a page that was hidden lacks nothing. Each request ends in exactly
 // one of result, error or cancelled.
+import type { Comparison } from "../merge-core/analysis/comparison.ts";
 import type { TensorStatistics } from "../merge-core/analysis/tensor-statistics.ts";
 import type { CheckpointSummary } from "../merge-core/checkpoints/describe.ts";
 import type { Diagnostic } from "../merge-core/diagnostics.ts";
@@ -35,4 +36,35 @@ export type InspectorMethods = {
   compare: { params: undefined; result: undefined };
   /** Reads the file again. */
   reload: { params: undefined; result: undefined };
+};
+
+/** A file that a page exports; the host asks where it is to go. */
+export interface ExportedFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+export type ExportMethods = {
+  save: { params: ExportedFile; result: undefined };
+};
+
+/** What the similarity page shows. */
+export interface ComparisonState {
+  readonly comparison: Comparison;
+  /** Where the host finds the comparison again after a reload of the window; kept by the page. */
+  readonly key: string;
+  /** Merge methods that a recipe may name. */
+  readonly methods: readonly string[];
+}
+
+/** Another treatment of some tensors, to be written into a recipe. */
+export interface RecipeChange {
+  /** Without a method the tensors are left as the base has them. */
+  readonly method?: string;
+  readonly patterns: readonly string[];
+}
+
+export type ComparisonMethods = ExportMethods & {
+  /** Writes the change into the open recipe; gives the recipe's name, undefined if the user thought better of it. */
+  changeRecipe: { params: RecipeChange; result: string | undefined };
 };

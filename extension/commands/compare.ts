@@ -1,8 +1,7 @@
 // Comparing models: those of a recipe, or chosen ones, with or without the base they come from.
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname } from "node:path";
 import * as vscode from "vscode";
+import { showComparison } from "../panels/comparison-panel.ts";
 import { modelPathsIn } from "../recipes/recipe-models.ts";
 import { memoryOptions, threadOptions } from "../settings.ts";
 import { type CommandContext, modelOf, pickModels, type Run, recipeName, uriOf } from "./context.ts";
@@ -13,32 +12,17 @@ interface Comparison {
   readonly base: string | undefined;
   readonly models: readonly string[];
   readonly cwd: string;
+  readonly recipe?: string;
 }
 
 export const compareModels: Run = async (context, argument, selected) => {
   const comparison = (await comparisonOf(argument)) ?? (await askComparison(context, chosenPaths(argument, selected)));
   if (comparison === undefined) return;
-  const { title, base, models, cwd } = comparison;
-  const folder = await mkdtemp(join(tmpdir(), "weightsmith-"));
-  try {
-    const page = join(folder, "comparison.html");
-    const args = ["compare", ...(base === undefined ? [] : [`--base=${base}`]), ...models, "--html", page, ...memoryOptions(), ...threadOptions()];
-    await runReport(context, { doing: vscode.l10n.t("Comparing {0}", title), args, cwd });
-    showPage(vscode.l10n.t("Comparison of {0}", title), await readFile(page, "utf8"));
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  const { title, base, models, cwd, recipe } = comparison;
+  const args = ["compare", ...(base === undefined ? [] : [`--base=${base}`]), ...models, "--json", ...memoryOptions(), ...threadOptions()];
+  const json = await runReport(context, { doing: vscode.l10n.t("Comparing {0}", title), args, cwd });
+  await showComparison(context.extension, vscode.l10n.t("Comparison of {0}", title), json, recipe);
 };
-
-/** The page brings its data, its script and a policy that allows no other. */
-function showPage(title: string, html: string): void {
-  const panel = vscode.window.createWebviewPanel("weightsmith.comparison", title, vscode.ViewColumn.Active, {
-    enableScripts: true,
-    enableFindWidget: true,
-    localResourceRoots: [],
-  });
-  panel.webview.html = html;
-}
 
 /** What a recipe compares: its models with its base. Undefined for anything else. */
 async function comparisonOf(argument: unknown): Promise<Comparison | undefined> {
@@ -47,7 +31,7 @@ async function comparisonOf(argument: unknown): Promise<Comparison | undefined> 
   const text = (await vscode.workspace.openTextDocument(uri)).getText();
   const paths = modelPathsIn(text, uri.fsPath);
   const [base] = modelPathsIn(/^base_model\s*:.*$/m.exec(text)?.[0] ?? "", uri.fsPath);
-  return { title: recipeName(uri.fsPath), base, models: paths.filter((path) => path !== base), cwd: dirname(uri.fsPath) };
+  return { title: recipeName(uri.fsPath), base, models: paths.filter((path) => path !== base), cwd: dirname(uri.fsPath), recipe: uri.fsPath };
 }
 
 /** Models given by the explorer or the models' tree, one or several. A tensor file of a folder stands for the folder's model. */

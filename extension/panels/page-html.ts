@@ -1,4 +1,4 @@
-// The document of a page: nothing may load or run but its own script.
+// The document of a page: nothing may load or run but its own script. Images of data are what charts become for export as PNG.
 import { randomBytes } from "node:crypto";
 import * as vscode from "vscode";
 
@@ -18,7 +18,7 @@ function pageHtml({ title, script, nonce }: { title: string; script: string; non
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-${nonce}'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; script-src 'nonce-${nonce}'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escapeHtml(title)}</title>
 </head>

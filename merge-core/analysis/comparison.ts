@@ -43,6 +43,8 @@ export interface PairMeasures {
     /** The same two after the trim. */
     readonly topOverlap: Measure;
     readonly topConflict: Measure;
+    /** Share of a's change that lies in the span of b's leading directions. */
+    readonly subspace?: Measure;
   };
 }
 
@@ -52,6 +54,8 @@ export interface Measures {
   readonly pairs: readonly PairMeasures[];
   /** Over all models: mean of |positive - negative| / (positive + negative) per element. */
   readonly signAgreement?: Measure;
+  /** Elements by positive minus negative changes, from minus the number of models to plus it. */
+  readonly signCounts?: readonly number[];
   /** Conflict of all pairs pooled: opposite signs among the elements that two models changed. */
   readonly conflict?: Measure;
 }
@@ -74,6 +78,12 @@ export interface TensorGroup extends Group {
   readonly shape: readonly number[];
 }
 
+/** Singular values of the changes of one tensor, by model, falling. */
+export interface TensorSpectra {
+  readonly tensor: string;
+  readonly models: readonly { readonly singularValues: readonly number[]; readonly effectiveRank: Measure; readonly stableRank: Measure }[];
+}
+
 export interface Comparison {
   readonly format: "weightsmith-comparison";
   readonly weightsmith: string;
@@ -85,6 +95,9 @@ export interface Comparison {
   readonly roles: readonly Group[];
   readonly layers: readonly LayerGroup[];
   readonly tensors: readonly TensorGroup[];
+  /** Models that Weightsmith merged, by index. */
+  readonly merges?: readonly number[];
+  readonly spectra?: readonly TensorSpectra[];
   /** Tensors left out, and why. */
   readonly skipped: readonly { readonly name: string; readonly reason: string }[];
   readonly explanations: readonly Explanation[];

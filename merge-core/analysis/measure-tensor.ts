@@ -23,6 +23,7 @@ export async function measureTensor(engine: TensorEngine, hasBase: boolean, dens
     elements: engine.size,
     gram: dense.gram,
     agreement: dense.agreement,
+    signCounts: completeCounts(dense.signCounts, engine.size),
     models: vectors.map((_, i) => ({
       ...(dense.models[i] as Dense),
       magnitudes: compactCounts(histograms[i] as Float64Array),
@@ -39,6 +40,7 @@ type SparsePair = Pick<PairSums, "keptBoth" | "keptOpposite">;
 async function denseSums(engine: TensorEngine, spanning: readonly Expr[], vectors: readonly Expr[]) {
   const products = spanning.flatMap((_, i) => spanning.slice(i).map((_, k): [number, number] => [i, i + k]));
   const signs = vectors.map(signOf);
+  const balance = linear(signs.map((x) => ({ weight: 1, x })));
   const results = reader(
     await engine.reduce([
       ...products.map(([i, j]): Reduction => ({ op: "dot", x: spanning[i] as Expr, y: spanning[j] as Expr })),
@@ -48,6 +50,7 @@ async function denseSums(engine: TensorEngine, spanning: readonly Expr[], vector
       ]),
       ...pairsOf(vectors.length).flatMap(([i, j]) => pairCounts(signs[i] as Expr, signs[j] as Expr)),
       { op: "sum", x: agreementOf(signs) },
+      ...signSums(signs.length).map((sum): Reduction => ({ op: "countNonZero", x: compare("eq", balance, constant(sum)) })),
     ]),
   );
   const gram = spanning.map(() => new Array<number>(spanning.length).fill(0));
@@ -61,7 +64,7 @@ async function denseSums(engine: TensorEngine, spanning: readonly Expr[], vector
   }
   const models = vectors.map((): Dense => ({ nonZero: results(), largest: results() }));
   const pairs = pairsOf(vectors.length).map(() => ({ both: results(), opposite: results() }));
-  return { gram, models, pairs, agreement: results() };
+  return { gram, models, pairs, agreement: results(), signCounts: signSums(vectors.length).map(results) };
 }
 
 async function sparseSums(engine: TensorEngine, trimmed: readonly Expr[]) {
@@ -94,6 +97,16 @@ function pairCounts(a: Expr, b: Expr): Reduction[] {
     { op: "countNonZero", x: compare("lt", product, ZERO) },
   ];
 }
+
+/** Sums that the signs of `count` vectors can have, but for 0, which is what remains. */
+const signSums = (count: number): number[] => Array.from({ length: 2 * count + 1 }, (_, i) => i - count).filter((sum) => sum !== 0);
+
+const completeCounts = (counts: readonly number[], size: number): number[] =>
+  counts.toSpliced(
+    counts.length / 2,
+    0,
+    counts.reduce((rest, count) => rest - count, size),
+  );
 
 /** |positive - negative| / (positive + negative), 1 where there is neither. */
 function agreementOf(signs: readonly Expr[]): Expr {

@@ -14,6 +14,7 @@ export function measuresOf(sums: Sums, hasBase: boolean): Measures {
   return {
     ...shared,
     signAgreement: ratio(sums.agreement, sums.elements),
+    signCounts: sums.signCounts,
     conflict: ratio(
       pooled((pair) => pair.opposite),
       pooled((pair) => pair.both),

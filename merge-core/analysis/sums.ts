@@ -33,6 +33,8 @@ export interface Sums {
   readonly pairs: readonly PairSums[];
   /** Sum over elements of |positive - negative| / (positive + negative), 1 where all are zero. */
   readonly agreement: number;
+  /** Elements by positive minus negative vectors, from minus the number of models to plus it. */
+  readonly signCounts: readonly number[];
 }
 
 /** All pairs (i, j), i < j, in the order 01, 02, ..., 12, ... */
@@ -50,6 +52,7 @@ export function noSums(models: number, vectors: number): Sums {
     models: new Array<ModelSums>(models).fill(model),
     pairs: pairsOf(models).map(() => pair),
     agreement: 0,
+    signCounts: new Array<number>(2 * models + 1).fill(0),
   };
 }
 
@@ -60,6 +63,7 @@ export function addSums(a: Sums, b: Sums): Sums {
     models: a.models.map((model, i) => addModels(model, b.models[i] as ModelSums)),
     pairs: a.pairs.map((pair, i) => addPairs(pair, b.pairs[i] as PairSums)),
     agreement: a.agreement + b.agreement,
+    signCounts: a.signCounts.map((count, i) => count + (b.signCounts[i] ?? 0)),
   };
 }
 

@@ -1,9 +1,13 @@
 // weightsmith compare: how alike models are, and where merging them would conflict.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { compareModels } from "../analysis/compare.ts";
+import type { Comparison } from "../analysis/comparison.ts";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
 import { createPool } from "../compute/pool.ts";
 import { inputError } from "../diagnostics.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "../run/memory.ts";
+import { MANIFEST_FILE } from "../run/work-folder.ts";
 import type { Command } from "./command.ts";
 import { comparisonText } from "./compare-tables.ts";
 import { checkWritable, writeComparisonPage } from "./comparison-page.ts";
@@ -42,7 +46,7 @@ and a sign election would drop. Ranks layers by conflict. Without --base only we
     const pool = createPool({ threads: threads(args), maxMemoryBytes: memoryBytes + ARENA_SLACK_BYTES });
     try {
       const onProgress = (done: number, total: number, detail: string) => output.progress({ stage: "compare", done, total, unit: "bytes", detail });
-      const comparison = await compareModels(base, models, { pool, memoryBytes, density, signal, onProgress });
+      const comparison = withMerges(await compareModels(base, models, { pool, memoryBytes, density, signal, onProgress }));
       const html = text(args, "html");
       if (html !== undefined) await writeComparisonPage(comparison, html, flag(args, "overwrite"));
       output.result(comparison, `${comparisonText(comparison)}${html === undefined ? "" : `\n\npage: ${html}`}`);
@@ -51,6 +55,12 @@ and a sign election would drop. Ranks layers by conflict. Without --base only we
     }
   },
 };
+
+/** Models beside which a merge's manifest lies, so that pictures can tell them from what they were made of. */
+function withMerges(comparison: Comparison): Comparison {
+  const merges = comparison.models.flatMap((path, i) => (existsSync(join(path, MANIFEST_FILE)) ? [i] : []));
+  return merges.length === 0 ? comparison : { ...comparison, merges };
+}
 
 /** At least two models, or one with a base. */
 function modelPaths(args: Arguments): readonly string[] {

@@ -47,6 +47,8 @@ describe("compare by hand", () => {
     near(changes?.normRatio, Math.sqrt(0.5529 / 0.5691), 1e-6);
     near(total.pairs[0]?.l2, Math.sqrt(T1.reduce((sum, x, i) => sum + (x - (T2[i] ?? 0)) ** 2, 0)));
     near(total.signAgreement, (4 - 1 + 1) / 8);
+    // Sums of signs: 0 four times (+-, +-, -+, +-), -2 once, +2 twice, +1 once.
+    assert.deepEqual(total.signCounts, [1, 0, 4, 1, 2]);
   });
 
   it("previews the trim and the election of the worked TIES example", async () => {

@@ -3,7 +3,7 @@ import { axisBottom } from "d3-axis";
 import { scaleLinear } from "d3-scale";
 import { select } from "d3-selection";
 import type { Cluster } from "../../merge-core/analysis/cluster.ts";
-import { type ChartSize, createChart } from "./svg.ts";
+import { type ChartSize, createChart, shorten } from "./svg.ts";
 
 export interface Dendrogram {
   readonly label: string;
@@ -84,8 +84,6 @@ export function drawDendrogram(tree: Dendrogram, size: ChartSize): SVGSVGElement
     .text((item) => shorten(names[item] ?? "", shown));
   return svg;
 }
-
-const shorten = (text: string, length: number): string => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
 /** One sentence: which join first and last. */
 function summarise({ label, names, root }: Dendrogram): string {

@@ -1,6 +1,6 @@
 // A table drawn as coloured cells: rows in groups, every value printed in its cell, colour a second reading of the same number.
 import { select } from "d3-selection";
-import { type ChartSize, createChart, percent, scaleColour, TEXT_SWITCH } from "./svg.ts";
+import { type ChartSize, createChart, percent, scaleColour, shorten, signedColour, TEXT_SWITCH } from "./svg.ts";
 
 export interface HeatmapRow {
   readonly label: string;
@@ -19,6 +19,10 @@ export interface Heatmap {
   readonly rows: readonly HeatmapRow[];
   /** A value's place on the colour scale, 0 to 1; by default the value itself. */
   readonly fraction?: (value: number) => number;
+  /** Fractions run from -1 to 1 and the colours have a middle. */
+  readonly signed?: boolean;
+  /** Cells with an outline. */
+  readonly selected?: (row: number, column: number) => boolean;
   /** A value as its cell shows it; by default in percent. */
   readonly format?: (value: number) => string;
 }
@@ -35,6 +39,8 @@ export interface HeatmapLayout {
   readonly headerHeight: number;
   readonly headerTurned: boolean;
   readonly labelWidth: number;
+  /** Rows are so low that values are told by colour and title alone. */
+  readonly compact: boolean;
   /** By row, then column. */
   readonly cells: readonly (readonly CellPlace[])[];
   readonly groups: readonly { readonly name: string; readonly y: number }[];
@@ -47,6 +53,10 @@ const TURNED_HEADER = 92;
 const NARROW_CELL = 44;
 const NARROWEST_CELL = 36;
 const ROW = 30;
+/** Rows of a map that has more than `MANY_ROWS`, or more columns than have room for a number. */
+const COMPACT_ROW = 12;
+const MANY_ROWS = 60;
+const LEAST_PRINTED = 22;
 const GROUP = 26;
 const GAP = 2;
 const SUMMARY_GAP = 10;
@@ -58,6 +68,8 @@ export function layoutHeatmap(map: Heatmap, width: number): HeatmapLayout {
   const labelWidth = Math.min(Math.ceil(longest * CHARACTER) + 12, Math.floor(width * 0.36));
   const hasSummaries = map.summariesFrom < map.columns.length;
   const pitch = (width - labelWidth - (hasSummaries ? SUMMARY_GAP : 0)) / map.columns.length;
+  const compact = map.rows.length > MANY_ROWS || pitch < LEAST_PRINTED;
+  const rowHeight = compact ? COMPACT_ROW : ROW;
   const headerTurned = Math.max(...map.columns.map((column) => column.length * CHARACTER)) > pitch;
   const headerHeight = headerTurned ? TURNED_HEADER : HEADER;
   let y = headerHeight;
@@ -70,21 +82,21 @@ export function layoutHeatmap(map: Heatmap, width: number): HeatmapLayout {
       y += GROUP;
     }
     const top = y;
-    y += ROW;
+    y += rowHeight;
     return row.values.map((_, column) => ({
       x: labelWidth + column * pitch + (column >= map.summariesFrom ? SUMMARY_GAP : 0),
       y: top,
-      width: pitch - GAP,
-      height: ROW - GAP,
+      width: Math.max(1, pitch - (compact ? 1 : GAP)),
+      height: rowHeight - (compact ? 1 : GAP),
     }));
   });
-  return { height: y, headerHeight, headerTurned, labelWidth, cells, groups };
+  return { height: y, headerHeight, headerTurned, labelWidth, compact, cells, groups };
 }
 
 /** Draws `map`; colours come from `--chart-*` custom properties. */
 export function drawHeatmap(map: Heatmap, size: ChartSize): SVGSVGElement {
   const layout = layoutHeatmap(map, size.width);
-  const svg = createChart(size, layout.height, summarise(map), "heatmap");
+  const svg = createChart(size, layout.height, summarise(map), layout.compact ? "heatmap compact" : "heatmap");
   const root = select(svg);
   const header = layout.cells[0] ?? [];
   root
@@ -96,7 +108,7 @@ export function drawHeatmap(map: Heatmap, size: ChartSize): SVGSVGElement {
     .attr("transform", (_, i) => `translate(${centre(header[i])},${layout.headerHeight - 10})${layout.headerTurned ? " rotate(-90)" : ""}`)
     .attr("dy", layout.headerTurned ? "0.35em" : null)
     .attr("text-anchor", layout.headerTurned ? "start" : "middle")
-    .text((column) => column);
+    .text((column) => (layout.headerTurned ? shorten(column, Math.floor((TURNED_HEADER - 10) / CHARACTER)) : column));
   root
     .append("g")
     .attr("class", "groups")
@@ -116,6 +128,8 @@ function drawRow(svg: SVGSVGElement, map: Heatmap, row: HeatmapRow, layout: Heat
   const places = layout.cells[index] ?? [];
   const narrow = (places[0]?.width ?? 0) < NARROW_CELL;
   const fraction = map.fraction ?? ((value: number) => value);
+  const colour = map.signed ? signedColour : scaleColour;
+  const shadeOf = (value: number) => (Number.isNaN(value) ? "missing" : Math.abs(fraction(value)) >= TEXT_SWITCH ? "high" : "low");
   const shown = (value: number) => shownValue(map, value);
   const group = select(svg)
     .append("g")
@@ -125,33 +139,42 @@ function drawRow(svg: SVGSVGElement, map: Heatmap, row: HeatmapRow, layout: Heat
     .append("text")
     .attr("class", "label")
     .attr("x", layout.labelWidth - 8)
-    .attr("y", (places[0]?.y ?? 0) + ROW / 2 + 4)
+    .attr("y", (places[0]?.y ?? 0) + (places[0]?.height ?? 0) / 2 + (layout.compact ? 3 : 5))
     .attr("text-anchor", "end")
-    .text(row.label.length > characters ? `${row.label.slice(0, characters - 1)}…` : row.label);
+    .text(shorten(row.label, characters));
   const cells = group
     .selectAll("g")
     .data(places.map((place, column) => ({ place, column, value: row.values[column] ?? Number.NaN })))
     .join("g")
-    .attr("class", ({ value }) => `cell ${Number.isNaN(value) ? "missing" : fraction(value) >= TEXT_SWITCH ? "high" : "low"}`);
+    .attr("class", ({ value, column }) => `cell ${shadeOf(value)}${map.selected?.(index, column) ? " selected" : ""}`)
+    .attr("data-row", index)
+    .attr("data-column", ({ column }) => column);
   cells
     .append("rect")
     .attr("x", ({ place }) => place.x)
     .attr("y", ({ place }) => place.y)
     .attr("width", ({ place }) => place.width)
     .attr("height", ({ place }) => place.height)
-    .attr("fill", ({ value }) => (Number.isNaN(value) ? "none" : scaleColour(fraction(value))));
+    .attr("fill", ({ value }) => (Number.isNaN(value) ? "none" : colour(fraction(value))));
+  cells.append("title").text(({ column, value }) => `${row.label}, ${map.columns[column]}: ${shown(value)}`);
+  if (layout.compact) return;
   cells
     .append("text")
     .attr("x", ({ place }) => centre(place))
     .attr("y", ({ place }) => place.y + place.height / 2 + 5)
     .attr("text-anchor", "middle")
-    .text(({ place, value }) => (place.width < NARROWEST_CELL && !Number.isNaN(value) && map.format === undefined ? (100 * value).toFixed(0) : shown(value)));
-  cells.append("title").text(({ column, value }) => `${row.label}, ${map.columns[column]}: ${shown(value)}`);
+    .text(({ place, value }) => (place.width < NARROWEST_CELL ? shortValue(map, value) : shown(value)));
 }
 
 const centre = (place: CellPlace | undefined): number => (place === undefined ? 0 : place.x + place.width / 2);
 
 const shownValue = (map: Heatmap, value: number): string => (Number.isNaN(value) ? "–" : (map.format ?? percent)(value));
+
+/** Without the decimal of a percentage, and without the zero before the point of other numbers. */
+function shortValue(map: Heatmap, value: number): string {
+  if (Number.isNaN(value)) return "–";
+  return map.format === undefined ? (100 * value).toFixed(0) : map.format(value).replace(/^(-?)0\./, "$1.");
+}
 
 /** One sentence: what, how much of it, and its extremes. */
 function summarise(map: Heatmap): string {

@@ -22,6 +22,15 @@ export function scaleColour(fraction: number): string {
   return `color-mix(in oklab, var(--chart-high) ${percent}%, var(--chart-low))`;
 }
 
+/** A colour on the scale with a middle: -1 and 1 are its ends, 0 the colour of nothing. */
+export function signedColour(fraction: number): string {
+  const percent = Math.round(1000 * Math.min(1, Math.abs(fraction))) / 10;
+  return `color-mix(in oklab, var(--chart-${fraction < 0 ? "negative" : "high"}) ${percent}%, var(--chart-low))`;
+}
+
+/** Text that fits `length` characters. */
+export const shorten = (text: string, length: number): string => (text.length > length ? `${text.slice(0, Math.max(1, length - 1))}…` : text);
+
 /** From this fraction on, text on a scale colour takes the colour made for the high end. */
 export const TEXT_SWITCH = 0.55;
 

@@ -1,15 +1,24 @@
 import { element } from "./dom.ts";
 
-/** Draws a chart again whenever its place changes width. */
-export function responsive(draw: (width: number) => SVGSVGElement, widest: number): HTMLElement {
+export interface LiveChart {
+  readonly element: HTMLElement;
+  /** Draws again, after a change of data or selection. */
+  redraw(): void;
+}
+
+/** Draws a chart whenever its place changes width, and when told to. */
+export function liveChart(draw: (width: number) => Element, widest: number): LiveChart {
   const holder = element("div", { class: "holder" });
   let drawn = 0;
-  const redraw = () => {
+  const redraw = (force: boolean) => {
     const width = Math.min(widest, Math.floor(holder.clientWidth));
-    if (width === drawn || width === 0) return;
+    if ((width === drawn && !force) || width === 0) return;
     drawn = width;
     holder.replaceChildren(draw(width));
   };
-  new ResizeObserver(redraw).observe(holder);
-  return holder;
+  new ResizeObserver(() => redraw(false)).observe(holder);
+  return { element: holder, redraw: () => redraw(true) };
 }
+
+/** Draws a chart again whenever its place changes width. */
+export const responsive = (draw: (width: number) => SVGSVGElement, widest: number): HTMLElement => liveChart(draw, widest).element;

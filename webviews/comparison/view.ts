@@ -1,116 +1,37 @@
-// A comparison -> what the page shows. Only the drawing needs a document.
-import { clusterItems } from "../../merge-core/analysis/cluster.ts";
-import type { Comparison, Group, Measure, Measures, PairMeasures } from "../../merge-core/analysis/comparison.ts";
+// A comparison -> the tables and smaller charts of the page. Only the drawing needs a document.
+import type { Comparison, Measure, Measures, TensorGroup, TensorSpectra } from "../../merge-core/analysis/comparison.ts";
 import type { Bars } from "../charts/bars.ts";
-import type { Dendrogram } from "../charts/dendrogram.ts";
+import type { Columns } from "../charts/columns.ts";
+import type { Curves } from "../charts/curves.ts";
 import type { Heatmap } from "../charts/heatmap.ts";
-
-export interface Table {
-  readonly header: string[];
-  readonly rows: string[][];
-}
-
-/** A measure of two models that the layer map can show. */
-export interface PairView {
-  readonly name: string;
-  readonly of: (group: Measures) => Measure | undefined;
-}
-
-/** The shortest endings of the paths that tell the models apart. */
-export function modelNames(paths: readonly string[]): string[] {
-  const parts = paths.map((path) => path.split("/").filter(Boolean));
-  const ending = (depth: number) => parts.map((part) => part.slice(-depth).join("/"));
-  const depth = [1, 2, 3, 4].find((d) => new Set(ending(d)).size === paths.length);
-  return depth === undefined ? [...paths] : ending(depth);
-}
-
-/** What the colours of the layer map can stand for: conflict where there is a base, else cosine of the weights; of all pairs, or of one. */
-export function pairViews(comparison: Comparison): PairView[] {
-  const names = modelNames(comparison.models);
-  const single = comparison.total.pairs.map(({ a, b }, i): PairView => ({ name: `${names[a]} and ${names[b]}`, of: (group) => pairValue(group.pairs[i]) }));
-  return comparison.base === undefined || single.length < 2 ? single : [{ name: "all pairs", of: ({ conflict }) => conflict }, ...single];
-}
-
-const pairValue = (pair: PairMeasures | undefined): Measure | undefined => (pair?.changes === undefined ? pair?.cosine : pair.changes.conflict);
-
-const numberOf = (value: Measure | undefined): number => value ?? Number.NaN;
-
-/** Layers by roles. */
-export function layerHeatmap(comparison: Comparison, view: PairView): Heatmap {
-  const roles = [...new Set(comparison.layers.flatMap((layer) => layer.roles.map(({ name }) => name)))];
-  const stacks = new Set(comparison.layers.map(({ name, layer }) => name.slice(0, -String(layer).length)));
-  const hasBase = comparison.base !== undefined;
-  const known = comparison.layers.flatMap((layer) => [layer, ...layer.roles].map((group) => numberOf(view.of(group))).filter(Number.isFinite));
-  const [least, most] = [Math.min(...known), Math.max(...known)];
-  return {
-    fraction: (value) => (most > least ? (value - least) / (most - least) : 0),
-    label: `${hasBase ? "Sign conflict in percent" : "Cosine of the weights"} by layer and role, ${view.name}`,
-    columns: [...roles, "layer"],
-    summariesFrom: roles.length,
-    rows: comparison.layers.map((layer) => ({
-      label: `layer ${layer.layer}`,
-      group: stacks.size > 1 ? layer.name.slice(0, -String(layer.layer).length - 1) : "Layers",
-      values: [...roles.map((role) => numberOf(find(layer.roles, role, view))), numberOf(view.of(layer))],
-    })),
-    ...(hasBase ? {} : { format: decimals(comparison) }),
-  };
-}
-
-const find = (groups: readonly Group[], name: string, view: PairView): Measure | undefined => {
-  const group = groups.find((other) => other.name === name);
-  return group && view.of(group);
-};
-
-/** Cosines of weights differ in later digits than those of changes. */
-const decimals =
-  ({ base }: Comparison) =>
-  (value: number): string =>
-    value.toFixed(base === undefined ? 4 : 2);
-
-/** Cosine of two models' changes, or without a base of their weights; 1 with itself. */
-export function cosineOf({ total, base }: Comparison, a: number, b: number): number {
-  if (a === b) return 1;
-  const pair = total.pairs.find((p) => p.a === Math.min(a, b) && p.b === Math.max(a, b));
-  return numberOf(base === undefined ? pair?.cosine : pair?.changes?.cosine);
-}
-
-const whatCosine = ({ base }: Comparison): string => (base === undefined ? "Cosine of the weights" : "Cosine of the changes from the base");
-
-/** Models whose angle has no value are taken for unrelated. */
-const distanceOf = (comparison: Comparison) => (a: number, b: number) => {
-  const cosine = cosineOf(comparison, a, b);
-  return Number.isNaN(cosine) ? 1 : 1 - cosine;
-};
-
-/** Models in the order of the tree. */
-const orderOf = (comparison: Comparison): readonly number[] => clusterItems(comparison.models.length, distanceOf(comparison))?.members ?? [];
-
-/** Models by models. Colour is by size; the sign is printed. */
-export function modelMatrix(comparison: Comparison): Heatmap {
-  const names = modelNames(comparison.models);
-  const order = orderOf(comparison);
-  return {
-    label: `${whatCosine(comparison)}, models by models`,
-    columns: order.map((i) => names[i] ?? ""),
-    summariesFrom: order.length,
-    rows: order.map((i) => ({ label: names[i] ?? "", group: "Models", values: order.map((j) => cosineOf(comparison, i, j)) })),
-    fraction: Math.abs,
-    format: decimals(comparison),
-  };
-}
-
-export function modelTree(comparison: Comparison): Dendrogram | undefined {
-  const root = clusterItems(comparison.models.length, distanceOf(comparison));
-  if (root === undefined || root.parts.length === 0) return undefined;
-  return { label: "Models joined by likeness", axisTitle: "1 - cosine, mean over the pairs of both groups", names: modelNames(comparison.models), root };
-}
+import type { Plane } from "../charts/plane.ts";
+import type { Table } from "../common/table.ts";
+import { formatMeasure, type MeasureView } from "./measures.ts";
+import { modelNames } from "./names.ts";
 
 /** Pooled conflict of each role, the highest first. Unrelated changes have about a half. */
 export function roleBars({ roles }: Comparison): Bars {
-  const bars = roles.map(({ name, conflict }) => ({ name, value: numberOf(conflict) }));
+  const bars = roles.map(({ name, conflict }) => ({ name, value: conflict ?? Number.NaN }));
   const order = bars.toSorted((a, b) => (Number.isNaN(b.value) ? -1 : b.value) - (Number.isNaN(a.value) ? -1 : a.value));
   return { label: "Sign conflict in percent by role", bars: order, mark: { value: 0.5, name: "unrelated changes" } };
 }
+
+/** How many elements how many models pull up or down: the conflict of a group taken apart. */
+export function signColumns(name: string, { signCounts = [], elements }: Measures): Columns {
+  const models = (signCounts.length - 1) / 2;
+  return {
+    label: `Signed agreement in ${name}, ${elements.toLocaleString("en")} elements`,
+    axisTitle: "raised minus lowered, in models",
+    columns: signCounts.map((count, i) => ({ name: signed(i - models), count, negative: i < models })),
+  };
+}
+
+const signed = (value: number): string => (value > 0 ? `+${value}` : String(value).replace("-", "−"));
+
+export const columnsTable = ({ columns }: Columns): Table => ({
+  header: ["raised minus lowered", "elements"],
+  rows: columns.map(({ name, count }) => [name, String(count)]),
+});
 
 /** A heat map's numbers. */
 export function heatmapTable(map: Heatmap): Table {
@@ -118,11 +39,28 @@ export function heatmapTable(map: Heatmap): Table {
   return { header: ["", ...map.columns], rows: map.rows.map((row) => [row.label, ...row.values.map(shown)]) };
 }
 
-const figures = (value: Measure | undefined): string => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(4))));
+export const planeTable = ({ points, xTitle, yTitle }: Plane): Table => ({
+  header: ["point", xTitle, yTitle],
+  rows: points.map(({ name, x, y }) => [name, figures(x), figures(y)]),
+});
+
+export const figures = (value: Measure | undefined): string =>
+  value === null || value === undefined || Number.isNaN(value) ? "–" : String(Number(value.toPrecision(4)));
+
+/** The tensors of a choice, those with the most of the measure first. */
+export function tensorsTable(tensors: readonly TensorGroup[], measure: MeasureView): { table: Table; names: string[] } {
+  const order = tensors.map((tensor) => ({ tensor, value: measure.of(tensor) ?? Number.NEGATIVE_INFINITY })).sort((a, b) => b.value - a.value);
+  return {
+    names: order.map(({ tensor }) => tensor.name),
+    table: {
+      header: ["tensor", measure.title, "elements"],
+      rows: order.map(({ tensor }) => [tensor.name, formatMeasure(measure, measure.of(tensor)), tensor.elements.toLocaleString("en")]),
+    },
+  };
+}
 
 export function pairsTable({ total, models }: Comparison): Table {
   const names = modelNames(models);
-  const hasChanges = total.pairs.some(({ changes }) => changes !== undefined);
   const header = ["pair", "cosine of weights", "L2"];
   const more = ["cosine of changes", "norm ratio", "conflict", "support", "top-k overlap", "top-k conflict"];
   const rows = total.pairs.map(({ a, b, cosine, l2, changes: c }) => [
@@ -130,6 +68,7 @@ export function pairsTable({ total, models }: Comparison): Table {
     ...[cosine, l2].map(figures),
     ...(c === undefined ? [] : [c.cosine, c.normRatio, c.conflict, c.support, c.topOverlap, c.topConflict].map(figures)),
   ]);
+  const hasChanges = total.pairs.some(({ changes }) => changes !== undefined);
   return { header: hasChanges ? [...header, ...more] : header, rows };
 }
 
@@ -142,3 +81,23 @@ export function modelsTable({ total, models }: Comparison): Table {
   });
   return { header: total.models.some(({ changes }) => changes !== undefined) ? header : header.slice(0, 2), rows };
 }
+
+/** Singular values of a tensor's changes, one curve a model. */
+export const spectraCurves = ({ tensor, models }: TensorSpectra, paths: readonly string[]): Curves => ({
+  label: `Singular values of the changes of ${tensor}`,
+  xTitle: "index",
+  yTitle: "singular value",
+  logarithmic: true,
+  curves: models.map(({ singularValues }, i) => ({ name: modelNames(paths)[i] ?? "", points: singularValues.map((y, k) => [k + 1, y] as const) })),
+});
+
+export const spectraTable = ({ models }: TensorSpectra, paths: readonly string[]): Table => ({
+  header: ["model", "largest", "effective rank", "stable rank", "values"],
+  rows: models.map(({ singularValues, effectiveRank, stableRank }, i) => [
+    modelNames(paths)[i] ?? "",
+    figures(singularValues[0]),
+    figures(effectiveRank),
+    figures(stableRank),
+    String(singularValues.length),
+  ]),
+});

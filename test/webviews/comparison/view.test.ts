@@ -5,7 +5,12 @@ import type { Comparison, Measures } from "../../../merge-core/analysis/comparis
 import { drawBars } from "../../../webviews/charts/bars.ts";
 import { drawDendrogram, layoutDendrogram } from "../../../webviews/charts/dendrogram.ts";
 import { drawHeatmap } from "../../../webviews/charts/heatmap.ts";
-import { heatmapTable, layerHeatmap, modelMatrix, modelNames, modelTree, pairsTable, pairViews, roleBars } from "../../../webviews/comparison/view.ts";
+import { modelMatrix, modelTree } from "../../../webviews/comparison/cosines.ts";
+import { gramOf, mergePath, modelPlane } from "../../../webviews/comparison/geometry.ts";
+import { cellAt, layerHeatmap, levelsOf, tensorsIn } from "../../../webviews/comparison/layers.ts";
+import { formatMeasure, type MeasureView, type Subject, shadeFor, subjectsOf } from "../../../webviews/comparison/measures.ts";
+import { modelNames } from "../../../webviews/comparison/names.ts";
+import { heatmapTable, pairsTable, roleBars, signColumns, tensorsTable } from "../../../webviews/comparison/view.ts";
 
 const page = () => new Window().document as unknown as Document;
 
@@ -44,6 +49,12 @@ const comparison: Comparison = {
   explanations: [],
 };
 
+/** The same models with changes of these lengths. */
+function changedBy(norms: readonly number[]): Comparison {
+  const change = { norm: 0, relativeNorm: 1, density: 1, quantiles: { p50: 0, p90: 0, p99: 0, max: 0 }, keptNorm: 1, droppedBySign: 0, droppedEnergy: 0 };
+  return { ...comparison, total: { ...comparison.total, models: norms.map((norm) => ({ ...model, changes: { ...change, norm } })) } };
+}
+
 describe("comparison page", () => {
   it("names models by the shortest endings that differ", () => {
     assert.deepEqual(modelNames(["x/a", "y/b/"]), ["a", "b"]);
@@ -51,13 +62,25 @@ describe("comparison page", () => {
     assert.deepEqual(modelNames(["same", "same"]), ["same", "same"]);
   });
 
-  it("maps layers by roles for all pairs, and for each", () => {
-    const views = pairViews(comparison);
+  const chosen = (subject: string, measure: string): [Subject, MeasureView] => {
+    const found = subjectsOf(comparison).find(({ id }) => id === subject);
+    const view = found?.measures.find(({ id }) => id === measure);
+    assert.ok(found && view);
+    return [found, view];
+  };
+
+  it("offers all models, each pair and each model with the base, with the measures that the data hold", () => {
     assert.deepEqual(
-      views.map(({ name }) => name),
-      ["all pairs", "a and b", "a and c", "b and c"],
+      subjectsOf(comparison).map(({ name }) => name),
+      ["all models", "a and b", "a and c", "b and c", "a and the base", "b and the base", "c and the base"],
     );
-    const map = layerHeatmap(comparison, views[3] as (typeof views)[number]);
+    const ids = subjectsOf(comparison)[1]?.measures.map(({ id }) => id);
+    assert.deepEqual(ids, ["conflict", "cosine", "ratio", "support", "top", "weights"], "no subspace alignment, which these data lack");
+    assert.deepEqual(subjectsOf({ ...comparison, models: [], total: { elements: 0, models: [], pairs: [] } }), []);
+  });
+
+  it("maps layers by roles for a pair", () => {
+    const map = layerHeatmap(comparison, ...chosen("pair-1-2", "conflict"));
     assert.deepEqual(map.columns, ["mlp", "attention", "layer"]);
     assert.deepEqual(
       map.rows.map(({ values }) => values),
@@ -68,6 +91,101 @@ describe("comparison page", () => {
     );
     assert.deepEqual(heatmapTable(map).rows[1], ["layer 1", "50.0", "–", "30.0"]);
     assert.deepEqual([map.fraction?.(0.3), map.fraction?.(0.9)], [0, 1]);
+  });
+
+  it("shades signed measures around zero and ratios around one, both ends as far", () => {
+    const cosine = shadeFor("around-zero", [-0.5, 0.1, Number.NaN]);
+    assert.deepEqual([cosine(-0.5), cosine(0), cosine(0.25)], [-1, 0, 0.5]);
+    const ratio = shadeFor("around-one", [0.5, 4]);
+    assert.deepEqual([ratio(4), ratio(1), ratio(0.5)], [1, 0, -0.5]);
+    assert.equal(shadeFor("least-to-most", [2, 2])(2), 0);
+    assert.equal(shadeFor("around-zero", [])(0.5), 0);
+  });
+
+  it("marks chosen cells, and those of a chosen layer", () => {
+    const { selected } = layerHeatmap(comparison, ...chosen("all", "conflict"), [{ layer: "model.layers.0", role: "mlp" }, { layer: "model.layers.1" }]);
+    assert.deepEqual(
+      [0, 1, 2].map((column) => selected?.(0, column)),
+      [true, false, false],
+    );
+    assert.ok([0, 1, 2].every((column) => selected?.(1, column)));
+    assert.deepEqual(cellAt(comparison, 1, 2), { layer: "model.layers.1" });
+  });
+
+  it("drills from the whole to a layer, a role and a tensor", () => {
+    const tensor = (name: string, role: string, layer: number) => ({ name, role, layer, shape: [2, 2], ...measures([0.25, 0, 0]) });
+    const tensors = [tensor("model.layers.0.mlp.up", "mlp", 0), tensor("model.layers.0.attn.q", "attention", 0), tensor("model.layers.1.mlp.up", "mlp", 1)];
+    const whole = { ...comparison, tensors };
+    const cell = { layer: "model.layers.0", role: "mlp" };
+    assert.deepEqual(
+      levelsOf(whole, [cell], "model.layers.0.mlp.up").map(({ name }) => name),
+      ["all tensors", "layer 0", "mlp", "model.layers.0.mlp.up"],
+    );
+    assert.equal(levelsOf(whole, [cell, { layer: "model.layers.1" }], undefined).length, 1);
+    assert.deepEqual(
+      tensorsIn(whole, [cell]).map(({ name }) => name),
+      ["model.layers.0.mlp.up"],
+    );
+    assert.equal(tensorsIn(whole, [{ layer: "model.layers.0" }]).length, 2);
+    assert.equal(tensorsIn(whole, []).length, 3);
+    const [, view] = chosen("all", "conflict");
+    assert.deepEqual(tensorsTable(tensors.slice(0, 1), view).table.rows[0], ["model.layers.0.mlp.up", "25.0", "10"]);
+  });
+
+  it("names columns of signed agreement by their sums", () => {
+    const { columns } = signColumns("all", { ...measures([0]), signCounts: [1, 2, 3, 4, 5, 6, 7] });
+    assert.deepEqual(
+      columns.map(({ name }) => name),
+      ["−3", "−2", "−1", "0", "+1", "+2", "+3"],
+    );
+    assert.deepEqual(columns[6]?.count, 7);
+  });
+
+  it("takes a merge apart into the changes it is made of", () => {
+    // t0 = (1, 0), t1 = (1, 1), merge = 2 t0 - 0.5 t1 + (0, 0, 1).
+    const vectors = [
+      [1, 0, 0],
+      [1, 1, 0],
+      [1.5, -0.5, 1],
+    ];
+    const gram = vectors.map((a) => vectors.map((b) => a.reduce((sum, x, i) => sum + x * (b[i] ?? 0), 0)));
+    const path = mergePath(gram, 2, [0, 1]);
+    assert.ok(path && Math.abs((path.weights[0] ?? 0) - 2) < 1e-12 && Math.abs((path.weights[1] ?? 0) + 0.5) < 1e-12);
+    assert.ok(Math.abs(path.rest - Math.sqrt(1 / 3.5)) < 1e-12);
+    assert.equal(mergePath(gram, 2, []), undefined);
+  });
+
+  it("maps models, base and merge, and leads from the base through the parts to the merge", () => {
+    const plane = modelPlane({ ...changedBy([1, 1, 2]), merges: [2] });
+    assert.deepEqual(
+      plane.points.filter(({ kind }) => kind !== "step").map(({ name, kind }) => `${name} ${kind}`),
+      ["base base", "a expert", "b expert", "c merge"],
+    );
+    const path = plane.paths.find(({ kind }) => kind === "path");
+    const [base, merge] = [plane.points.find(({ name }) => name === "base"), plane.points.find(({ name }) => name === "c")];
+    assert.deepEqual(
+      [path?.through[0], path?.through.at(-1)],
+      [
+        [base?.x, base?.y],
+        [merge?.x, merge?.y],
+      ],
+    );
+    assert.equal(path?.through.length, 4);
+    assert.equal(modelPlane({ ...comparison, models: [], total: { elements: 0, models: [], pairs: [] } }).points.length, 1);
+  });
+
+  it("has the inner products that norms and cosines give", () => {
+    const { total } = changedBy([3, 4, 5]);
+    assert.deepEqual(gramOf({ ...comparison, total }), [
+      [9, -6, 13.5],
+      [-6, 16, 2],
+      [13.5, 2, 25],
+    ]);
+  });
+
+  it("shows missing values as such", () => {
+    assert.equal(formatMeasure({ digits: 2 }, null), "–");
+    assert.equal(formatMeasure({ digits: "percent" }, 0.4567), "45.7");
   });
 
   it("sets the models of the matrix beside those they are like, signs printed", () => {
@@ -131,7 +249,10 @@ describe("comparison page", () => {
     const { base: _, ...rest } = comparison;
     const pairs = comparison.total.pairs.map(({ changes: _changes, ...pair }) => pair);
     assert.equal(pairsTable({ ...rest, total: { ...comparison.total, pairs } }).header.length, 3);
-    assert.equal(pairViews(rest)[0]?.name, "a and b");
+    assert.deepEqual(
+      subjectsOf({ ...rest, total: { ...comparison.total, pairs } })[1]?.measures.map(({ id }) => id),
+      ["weights", "ratio"],
+    );
     assert.equal(heatmapTable(modelMatrix(rest)).rows[0]?.[2], "0.9900");
   });
 });
