@@ -1,10 +1,10 @@
 // The `parameters` maps of a recipe: names known to the method, values as numbers, gradients or conditions on tensor names.
 import { isMap, isSeq, type Node } from "yaml";
-import type { SourceRange } from "../diagnostics.ts";
+import { nearestName, type SourceRange } from "../diagnostics.ts";
 import type { MergeMethod, ParameterSpec } from "../methods/method.ts";
 import { methods } from "../methods/registry.ts";
 import { FILTER_KEYS, readFilter } from "./read-filter.ts";
-import { describe, type Field, numberIn, type Reader, suggestion } from "./reader.ts";
+import { describe, type Field, type KnownKeys, numberIn, type Reader, suggestion } from "./reader.ts";
 import type { Condition, ParameterSetting, ParameterSettings } from "./recipe.ts";
 import { isLegal, legalValues } from "./resolve-parameters.ts";
 
@@ -38,7 +38,9 @@ function findSpec(reader: Reader, { key, keyRange }: Field, method: MergeMethod 
 
 function reportUnknown(reader: Reader, key: string, range: SourceRange, method: MergeMethod): void {
   const names = method.parameters.map((p) => p.name);
-  reader.report("unknown-parameter", `${method.id} has no parameter of this name`, range, {
+  const slip = nearestName(key, names) !== undefined;
+  reader.report("unknown-parameter", `${method.id} has no parameter of this name${slip ? "" : ": it has no effect"}`, range, {
+    severity: slip ? "error" : "warning",
     found: key,
     expected: names.join(", ") || "no parameters",
     ...suggestion(key, names, range),
@@ -56,8 +58,13 @@ function readSetting(reader: Reader, { value, key, keyRange }: Field, spec: Para
   return conditions.every((condition) => condition !== undefined) ? conditions : undefined;
 }
 
+const CONDITION_KEYS: KnownKeys = {
+  keys: [...FILTER_KEYS, "value"],
+  ignored: { pattern: "without filter: the condition applies to all tensors; write filter: for part of a name, glob: or regex: for a pattern" },
+};
+
 function readCondition(reader: Reader, node: Node, name: string, place: SourceRange, spec: ParameterSpec): Condition | undefined {
-  const fields = reader.fields(node, `a condition of ${name}`, place, { keys: [...FILTER_KEYS, "value"] });
+  const fields = reader.fields(node, `a condition of ${name}`, place, CONDITION_KEYS);
   if (fields === undefined) return undefined;
   const filter = readFilter(reader, fields, `a condition of ${name}`);
   const value = fields.get("value");

@@ -101,7 +101,10 @@ export class Reader {
       return;
     }
     const hint = known.hint?.(key);
-    this.report("unknown-key", `${what} has no key of this name`, keyRange, {
+    // Slips of known keys are refused; what resembles none is taken for a note of the author, which other tools pass over.
+    const slip = hint !== undefined || nearestName(key, known.keys) !== undefined;
+    this.report("unknown-key", `${what} has no key of this name${slip ? "" : ": it has no effect"}`, keyRange, {
+      severity: slip ? "error" : "warning",
       found: key,
       expected: known.keys.join(", "),
       ...(hint === undefined ? suggestion(key, known.keys, keyRange) : { remedy: hint }),

@@ -132,6 +132,12 @@ describe("what mergekit passes over in silence", () => {
     assert.ok(parse(text).recipe);
   });
 
+  it("is a warning where it resembles nothing known, and a condition by such a key applies to all tensors", () => {
+    const text = `description: mine\n${LINEAR.replace("0.4", "[{pattern: mlp, value: 1}]").replace("weight: 0.6", "weight: 0.6, vigour: 3")}`;
+    assert.deepEqual(problems(text), ["warning unknown-key 1:1", "warning unknown-parameter 5:31", "warning ignored-key 7:28"]);
+    assert.deepEqual(recipeOf(text).modules[0]?.slices[0]?.sources[1]?.parameters.get("weight")?.conditions, [{ filter: undefined, values: [1] }]);
+  });
+
   it("covers parameters of all models written at one model", () => {
     const text = LINEAR.replace("{weight: 0.6}", "{weight: 0.6, normalize: false}");
     assert.deepEqual(problems(text), ["warning ignored-parameter 4:31"]);
@@ -238,7 +244,7 @@ describe("hostile recipes", () => {
     const sources = "&s [{model: a, layer_range: [0, 1]}]";
     const slices = Array.from({ length: 2000 }, () => "  - sources: *many").join("\n");
     const wide = `merge_method: linear\nparameters: {weight: 1}\nslices:\n  - sources: &many [${Array.from({ length: 2000 }, () => "{model: a, layer_range: [0, 1]}").join(", ")}]\n${slices}\n`;
-    assert.ok(problems(`${levels.join("\n")}\nmerge_method: linear\nmodels: ${sources}\n`).includes("error unknown-key 1:1"));
+    assert.ok(problems(`${levels.join("\n")}\nmerge_method: linear\nmodels: ${sources}\n`).includes("warning unknown-key 1:1"));
     assert.ok(problems(wide).some((p) => p.startsWith("error recipe-too-large")));
   });
 
@@ -251,7 +257,7 @@ describe("hostile recipes", () => {
   });
 
   it("survive keys that objects have of their own", () => {
-    assert.deepEqual(problems(`${LINEAR}__proto__: 1\nconstructor: 2\n`), ["error unknown-key 7:1", "error unknown-key 8:1"]);
-    assert.deepEqual(problems(LINEAR.replace("weight: 0.6", "weight: 0.6, toString: 1")), ["error unknown-parameter 4:31"]);
+    assert.deepEqual(problems(`${LINEAR}__proto__: 1\nconstructor: 2\n`), ["warning unknown-key 7:1", "warning unknown-key 8:1"]);
+    assert.deepEqual(problems(LINEAR.replace("weight: 0.6", "weight: 0.6, toString: 1")), ["warning unknown-parameter 4:31"]);
   });
 });
