@@ -46,6 +46,25 @@ export function gemm(pool: ComputePool, product: Product): void {
   else splitBatch(pool, product, Math.min(parts, batch));
 }
 
+/** Rows of a stripe of a Gram matrix: many enough to be worth packing the other factor for each. */
+const STRIPE = 64;
+/** Stripes differ in length, so that there are more of them than parts of other products. */
+const STRIPES_PER_THREAD = 4;
+
+/** The lower triangle of C = A A^T, A [rows, depth] row by row; parts of what lies above it are overwritten. Blocks until done. */
+export function gemmGram(pool: ComputePool, { rows, depth, a, c }: { rows: number; depth: number; a: number; c: number }): void {
+  if (rows === 0) return;
+  const parts = rows * rows * depth < MIN_PART_WORK ? 1 : Math.min(Math.ceil(rows / STRIPE), pool.threads * STRIPES_PER_THREAD);
+  // The longest stripes first, so that none is left over in the end.
+  const stripes = cut(rows, parts, 4).reverse();
+  withScratch(pool, stripes.length, rows, (scratch) =>
+    pool.runSync(
+      "gemm",
+      stripes.map(([from, to], i) => [from, to, 0, to, depth, ...operands(matrix(a, rows, depth), matrix(a, rows, depth, true)), c, rows, 0, scratch(i)]),
+    ),
+  );
+}
+
 function splitOne(pool: ComputePool, product: Product, parts: number): void {
   const { rows, columns, depth, a, b, c } = product;
   const alongRows = rows >= columns;

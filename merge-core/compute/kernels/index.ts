@@ -4,6 +4,7 @@ export { narrow, widen } from "./dtypes";
 export { philox8 } from "./philox";
 export { relativeLimit, runInstruction } from "./program";
 export * from "./gemm";
+export { gemm64, gemm64ScratchBytes } from "./gemm64";
 export { jacobiRotate } from "./jacobi";
 export { rowProducts, rowSums } from "./rows";
 export * from "./nn";

@@ -16,6 +16,16 @@ export interface ProductOptions {
   readonly accumulate?: boolean;
 }
 
+/** A = sum over i of u_i s_i v_i^T. */
+export interface Svd {
+  /** Left vectors as rows, `values.length` of them. */
+  readonly left: Matrix;
+  /** Descending. */
+  readonly values: Float64Array;
+  /** Right vectors as rows. */
+  readonly right: Matrix;
+}
+
 /** Memory for matrices, and the operations that have kernels. Results do not depend on threads. */
 export interface MatrixSpace {
   /** A matrix of zeros. @throws WeightsmithError `out-of-memory` */
@@ -24,13 +34,22 @@ export interface MatrixSpace {
   free(...matrices: readonly { readonly data: Float32Array | Float64Array }[]): void;
   /** op(A) op(B) in float32. */
   product(a: Matrix, b: Matrix, options?: ProductOptions): Matrix;
+  /** A A^T in float32, at half the cost of a product; exactly symmetric. @param into never `a` */
+  gram(a: Matrix, into?: Matrix): Matrix;
   /**
    * Rotates pairs of rows of `work` (float64, `rows` of `columns`) until all are orthogonal within rounding; the larger
    * row of a pair moves up. @returns sweeps taken
    */
   orthogonalizeRows(work: Float64Array, rows: number, columns: number): number;
-  /** float64 scratch for `orthogonalizeRows`; free it as `{ data }`. */
+  /** float64 scratch for the operations on doubles; free it as `{ data }`. */
   doubles(length: number): Float64Array;
+  /** The lower triangle of Y Y^T, Y [rows, columns], in float64. What lies above it means nothing. */
+  gramDoubles(y: Float64Array, rows: number, columns: number, into: Float64Array): void;
+  /**
+   * Replaces B [size, columns] by the X of S X = B in float64, for a symmetric positive definite S of which the lower triangle is given and
+   * overwritten. @returns false, with B spoilt, if S is not positive definite
+   */
+  solvePositive(s: Float64Array, size: number, b: Float64Array, columns: number): boolean;
 }
 
 export function copyOf(space: MatrixSpace, { rows, columns, data }: Matrix): Matrix {
@@ -51,6 +70,14 @@ export function transposeOf(space: MatrixSpace, { rows, columns, data }: Matrix)
       for (let i = i0; i < Math.min(rows, i0 + SIDE); i++)
         for (let j = j0; j < Math.min(columns, j0 + SIDE); j++) result.data[j * rows + i] = data[i * columns + j] as number;
   return result;
+}
+
+/** Copies what is below the diagonal of a square matrix to above it. */
+export function mirrorLower({ rows, data }: Matrix): void {
+  const SIDE = 32;
+  for (let i0 = 0; i0 < rows; i0 += SIDE)
+    for (let j0 = 0; j0 <= i0; j0 += SIDE)
+      for (let i = i0; i < Math.min(rows, i0 + SIDE); i++) for (let j = j0; j < Math.min(i, j0 + SIDE); j++) data[j * rows + i] = data[i * rows + j] as number;
 }
 
 /** Sum of products of all elements, in float64. */

@@ -10,7 +10,7 @@ const SHIFT = 1e-6;
 export function orthonormalRows(space: MatrixSpace, a: Matrix): Matrix {
   let rows = a;
   for (let round = 0; round < ROUNDS; round++) {
-    const gram = space.product(rows, rows, { transposeB: true });
+    const gram = space.gram(rows);
     const inverse = inverseFactor(gram, round === 0 ? SHIFT : 0);
     gram.data.set(inverse);
     const next = space.product(gram, rows);

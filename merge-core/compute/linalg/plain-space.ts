@@ -1,4 +1,6 @@
 // MatrixSpace in plain TypeScript, sums in float64: the specification, and the way to compute without a pool.
+import { cholesky, solveRow } from "./cholesky.ts";
+import { gramOf } from "./gram.ts";
 import type { Matrix, MatrixSpace, ProductOptions } from "./matrix.ts";
 import { orthogonalizePair, sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
 
@@ -8,6 +10,7 @@ export function plainSpace(): MatrixSpace {
     zeros,
     free: () => {},
     product: (a, b, options = {}) => multiply(a, b, options, zeros),
+    gram: (a, into) => multiply(a, a, { transposeB: true, ...(into === undefined ? {} : { into }) }, zeros),
     orthogonalizeRows: (work, rows, columns) =>
       sweepUntilOrthogonal(tournament(rows), (pairs) => {
         let worst = 0;
@@ -16,6 +19,16 @@ export function plainSpace(): MatrixSpace {
         return worst;
       }),
     doubles: (length) => new Float64Array(length),
+    gramDoubles: (y, rows, columns, into) => into.set(gramOf(y, rows, columns)),
+    solvePositive: (s, size, b, columns) => {
+      if (!cholesky(s, size)) return false;
+      for (let j = 0; j < columns; j++) {
+        const column = Float64Array.from({ length: size }, (_, i) => b[i * columns + j] as number);
+        solveRow(s, size, column);
+        for (let i = 0; i < size; i++) b[i * columns + j] = column[i] as number;
+      }
+      return true;
+    },
   };
 }
 

@@ -1,8 +1,9 @@
 // MatrixSpace in the pool's shared memory, on all its threads.
-import { cut, gemm, matrix as gemmView } from "../gemm.ts";
+import { cut, gemm, gemmGram, matrix as gemmView } from "../gemm.ts";
 import type { ComputePool } from "../pool.ts";
-import type { Matrix, MatrixSpace, ProductOptions } from "./matrix.ts";
+import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions } from "./matrix.ts";
 import { sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
+import { gram64, solvePositive } from "./positive-solve.ts";
 
 export interface PoolSpace extends MatrixSpace {
   /** Gives all memory back; matrices and scratch are gone. */
@@ -31,12 +32,19 @@ export function poolSpace(pool: ComputePool): PoolSpace {
       for (const { data } of matrices) release(data);
     },
     product: (a, b, options = {}) => multiply(pool, a, b, options, zeros),
+    gram: (a, into = zeros(a.rows, a.rows)) => {
+      gemmGram(pool, { rows: a.rows, depth: a.columns, a: a.data.byteOffset, c: into.data.byteOffset });
+      mirrorLower(into);
+      return into;
+    },
     doubles: (length) => {
       const address = place(length * 8);
       const data = new Float64Array(pool.memory.buffer, address, length);
       blocks.set(data, address);
       return data;
     },
+    gramDoubles: (y, rows, columns, into) => gram64(pool, y, rows, columns, into),
+    solvePositive: (s, size, b, columns) => solvePositive(pool, s, size, b, columns),
     orthogonalizeRows: (work, rows, columns) => orthogonalize(pool, addressOf(work), rows, columns),
     close: () => {
       for (const data of [...blocks.keys()]) release(data);

@@ -1,18 +1,10 @@
 // Singular value decomposition. Small sides: one-sided Jacobi in float64, all values to nearly full accuracy. Large sides, where
 // only the leading triplets are wanted: randomised subspace iteration (Halko, Martinsson and Tropp, 2011) first.
 import { randomKey, uniforms } from "../rng.ts";
-import { firstRows, type Matrix, type MatrixSpace, transposeOf } from "./matrix.ts";
+import { firstRows, type Matrix, type MatrixSpace, type Svd, transposeOf } from "./matrix.ts";
 import { orthonormalRows } from "./orthonormal-rows.ts";
 
-/** A = sum over i of u_i s_i v_i^T. */
-export interface Svd {
-  /** Left vectors as rows, `values.length` of them. */
-  readonly left: Matrix;
-  /** Descending. */
-  readonly values: Float64Array;
-  /** Right vectors as rows. */
-  readonly right: Matrix;
-}
+export type { Svd };
 
 /** Values below this share of the largest are rounding of the float32 input. */
 const NOISE = 1e-7;
