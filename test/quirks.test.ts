@@ -75,6 +75,24 @@ describe("quirks of mergekit", () => {
     assert.deepEqual(values("model.layers.0.mlp.up.weight"), [2.5]);
   });
 
+  it("Q8: norm and head take the first value of a gradient, and the plan says so", async () => {
+    const shop = new Workshop();
+    for (const [name, value] of [
+      ["a", 4],
+      ["b", 8],
+    ] as const)
+      shop.add(name, [layer(0, value), layer(1, value), norm(value)], { config: {} });
+    const text = "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: [0.25, 1]}\n";
+    const { plan, values } = await shop.merge(text);
+    assert.deepEqual([values("model.layers.1.mlp.up.weight"), values("model.norm.weight")], [[8], [5]]);
+    assert.deepEqual(
+      plan.findings.map(({ code, severity, found }) => [code, severity, found]),
+      [["gradient-outside-layers", "info", "t 0.25 for model.norm.weight"]],
+    );
+    for (const calm of ["[1, 0, 1]", "0.5", "[{filter: mlp, value: [0, 1]}, {value: 0.5}]"])
+      assert.deepEqual((await shop.merge(text.replace("[0.25, 1]", calm))).plan.findings, [], calm);
+  });
+
   it("Q12: the donor without a base is the first model of the recipe", async () => {
     for (const order of [
       ["a", "b", "c"],

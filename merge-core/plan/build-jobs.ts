@@ -8,7 +8,7 @@ import { legalValues, type ParameterProblem, resolveParameters } from "../recipe
 import type { Treatment } from "../recipe/treatment.ts";
 import type { FoundStatistics } from "./find-statistics.ts";
 import type { MatchedTensor } from "./match-inputs.ts";
-import { type FoundPart, primaryOf } from "./parts.ts";
+import { type FoundPart, type OutputTensor, type Part, primaryOf } from "./parts.ts";
 import type { CopyJob, InputRef, MergeJob, TensorRef } from "./plan.ts";
 import { treatmentFor } from "./treat-tensors.ts";
 
@@ -47,7 +47,12 @@ function buildJob(recipe: Recipe, tensor: MatchedTensor, statistics: FoundStatis
   if (!isFloat(dtype)) throw new TypeError(`tensor ${output.name} is not floating point`);
   const [input] = inputs;
   const untouched =
-    method.id === "passthrough" && !parameters.noise && (input?.parameters.scale ?? null) === null && input?.dtype === dtype && input.lora === undefined && input.rows === undefined;
+    method.id === "passthrough" &&
+    !parameters.noise &&
+    (input?.parameters.scale ?? null) === null &&
+    input?.dtype === dtype &&
+    input.lora === undefined &&
+    input.rows === undefined;
   if (untouched) return { kind: "copy", ...place, dtype, source: reference(primary.entry, shape) };
   return { kind: "merge", ...place, dtype, method: method.id, inputs, parameters };
 }
@@ -82,13 +87,18 @@ function resolve(
 ): Readonly<Record<string, number | null>> {
   const { method } = treatment;
   const specs = method.parameters.filter(({ scope }) => scope === (part === undefined ? "global" : "model"));
-  const first: ParameterSettings[] = treatment.parameters === undefined ? [] : [treatment.parameters];
-  const above = [output.slice.parameters, output.module.parameters, recipe.parameters];
-  const levels = output.kept === true ? [] : [...first, ...(part === undefined ? [] : [part.source.parameters]), ...above];
+  const levels = parameterLevels(recipe, treatment, output, part);
   const optional = part?.source.isBase === true && method.base !== "none";
   const { values, problems } = resolveParameters(specs, levels, part?.name ?? output.name, output.position, optional);
   for (const problem of problems) report(`${problem.spec.name} ${part?.modelIndex}`, parameterDiagnostic(recipe, treatment, output.name, part, problem));
   return values;
+}
+
+/** Where values for a tensor (and one of its inputs) are looked for, by falling precedence. */
+export function parameterLevels(recipe: Recipe, treatment: Treatment, output: OutputTensor, part: Part | undefined): readonly ParameterSettings[] {
+  if (output.kept === true) return [];
+  const first = treatment.parameters === undefined ? [] : [treatment.parameters];
+  return [...first, ...(part === undefined ? [] : [part.source.parameters]), output.slice.parameters, output.module.parameters, recipe.parameters];
 }
 
 function parameterDiagnostic(recipe: Recipe, treatment: Treatment, tensor: string, part: FoundPart | undefined, { spec, value }: ParameterProblem): Diagnostic {

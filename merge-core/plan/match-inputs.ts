@@ -46,7 +46,9 @@ export function matchInputs(
   for (const output of foreign.length > 0 ? [] : tensors) {
     if (isRedundantHead(output)) continue;
     const parts = output.parts.map((part) => findPart(part, output.parts));
-    untied ||= parts.some((part, i) => part !== output.parts[i]);
+    const tied = parts.filter((part, i) => part !== output.parts[i]);
+    untied ||= tied.length > 0;
+    complaints.tied(output, tied);
     const match = matchOne(output, parts, vocabulary, complaints);
     if (match !== undefined) matched.push(match);
   }
@@ -190,6 +192,19 @@ class Complaints {
       found: `tensors named like ${example(part)}`,
       expected: `names like ${example(primary)}`,
       remedy: "merge models of one architecture",
+    });
+  }
+
+  /** Models whose head is their embedding, merged with some that have a head of their own. */
+  tied({ name, parts }: OutputTensor, tied: readonly Part[]): void {
+    const own = parts.filter(({ entry }) => entry !== undefined).map(({ source }) => source.model.text);
+    if (tied.length === 0) return;
+    const models = tied.map(({ source }) => source.model.text).join(", ");
+    this.add("heads-tied", tied[0], name, {
+      severity: "warning",
+      message: `some models use their embedding as head, others have a head: the output has a head of its own`,
+      found: `${name} in ${own.join(", ")}, the embedding in ${models}`,
+      notes: ["embedding and head of the output differ, and its config says so; that takes more memory than a tied head"],
     });
   }
 

@@ -9,6 +9,7 @@ import { estimate, foldedBytes, statisticRounds } from "./estimate.ts";
 import { findStatistics } from "./find-statistics.ts";
 import { type InputModels, openModels, statisticsOf } from "./input-models.ts";
 import { matchInputs } from "./match-inputs.ts";
+import { noteGradients } from "./note-gradients.ts";
 import { noteMatrices } from "./note-matrices.ts";
 import type { OpenModel } from "./open-model.ts";
 import { placeJobs } from "./output-shards.ts";
@@ -65,6 +66,7 @@ export async function planMerge(
   if (failed()) return { diagnostics };
   const { checkpoint } = models.donor;
   noteDTypes(jobs, recipe, report);
+  noteGradients(recipe, matched, report);
   noteStatistics(jobs, recipe, report);
   noteMatrices(jobs, recipe, report);
   if (checkpoint.config === undefined) report(noConfig(recipe, models));

@@ -8,8 +8,13 @@ import { fits } from "./tensor-pattern.ts";
  * @returns undefined if no condition fits; the parameter then counts as unset at this level
  */
 export function evaluateParameter(setting: ParameterSetting, tensorName: string, position: number): number | undefined {
-  const fitting = setting.conditions.find((condition) => fits(condition, tensorName));
-  return fitting === undefined ? undefined : valueAt(fitting.values, position);
+  const values = valuesFor(setting, tensorName);
+  return values === undefined ? undefined : valueAt(values, position);
+}
+
+/** The values that the parameter runs through over the layers. */
+export function valuesFor(setting: ParameterSetting, tensorName: string): readonly number[] | undefined {
+  return setting.conditions.find((condition) => fits(condition, tensorName))?.values;
 }
 
 /** Linear interpolation in a list of values spread evenly over [0, 1]. */

@@ -277,6 +277,10 @@ describe("heads and embeddings", () => {
       ["lm_head.weight", "model.embed_tokens.weight", "model.embed_tokens.weight"],
     );
     assert.deepEqual(plan.config, [{ path: ["tie_word_embeddings"], value: false }]);
+    assert.deepEqual(
+      plan.findings.map(({ code, severity, found }) => [code, severity, found]),
+      [["heads-tied", "warning", "lm_head.weight in a, the embedding in b, base"]],
+    );
   });
 
   it("a head that all models tie is left out, though some store it", async () => {
