@@ -11,6 +11,7 @@ import { methods } from "./methods.ts";
 import { moe } from "./moe.ts";
 import { pareto } from "./pareto.ts";
 import { plan } from "./plan.ts";
+import { search, soup } from "./search.ts";
 import { fisher, gram } from "./statistics.ts";
 import { train } from "./train.ts";
 import { verify } from "./verify.ts";
@@ -30,5 +31,7 @@ export const commands: readonly Command[] = [
   evaluateCommand,
   fisher,
   gram,
+  search,
+  soup,
   doctor,
 ];

@@ -33,7 +33,7 @@ describe("files of statistics", () => {
       assert.deepEqual(file.tensors.get(name)?.shape, model.decoder.weights.get(name)?.shape);
       assert.deepEqual(new Float32Array(bytes.slice().buffer), Float32Array.from(expected.get(name) ?? []));
     }
-    const { metadata } = file.shards[0] ?? { metadata: {} };
+    const metadata: Readonly<Record<string, string>> = file.shards[0]?.metadata ?? {};
     const { "weightsmith.model": hash, "weightsmith.data": dataHash, "weightsmith.version": version, ...rest } = metadata;
     assert.match(`${hash} ${dataHash} ${version}`, /^[0-9a-f]{64} [0-9a-f]{64} \d/);
     assert.deepEqual(rest, {
