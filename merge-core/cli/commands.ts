@@ -5,6 +5,7 @@ import { compare } from "./compare.ts";
 import { demo } from "./demo.ts";
 import { doctor } from "./doctor.ts";
 import { evaluateCommand } from "./eval.ts";
+import { evolve } from "./evolve.ts";
 import { inspect } from "./inspect.ts";
 import { merge } from "./merge.ts";
 import { methods } from "./methods.ts";
@@ -26,6 +27,7 @@ export const commands: readonly Command[] = [
   compare,
   train,
   pareto,
+  evolve,
   adapter,
   moe,
   evaluateCommand,
