@@ -4,11 +4,12 @@ import { inputError } from "../diagnostics.ts";
 import { isFloat } from "../formats/dtypes.ts";
 import { baseNames, missingError, replaceTensors, shapeError } from "./base-tensors.ts";
 import type { LayerShape, Shapes } from "./family.ts";
-import { type AdapterFile, type ModuleEntries, moduleSettings, readAdapter } from "./read-adapter.ts";
+import { type AdapterFile, type ModuleEntries, moduleSettings, readAdapter, sharedEntries } from "./read-adapter.ts";
 
 /** @throws WeightsmithError `adapter-*`, and whatever opening the adapter throws */
 export async function adaptByFamily(base: Checkpoint, folder: string, options: { readonly signal?: AbortSignal }): Promise<Checkpoint> {
   const adapter = await readAdapter(folder, options);
+  checkFoldable(adapter);
   const tensors = new Map(base.tensors);
   const names = baseNames(base);
   const missing = replaceTensors(tensors, names, adapter.replacements, adapter.file);
@@ -28,6 +29,18 @@ export async function adaptByFamily(base: Checkpoint, folder: string, options: {
   return { ...base, tensors, shards: [...base.shards, ...adapter.shards] };
 }
 
+/** @throws WeightsmithError `adapter-not-foldable` */
+export function checkFoldable({ family, configFile }: Pick<AdapterFile, "family" | "configFile">): void {
+  if (family.foldable === "exact") return;
+  const perTask = family.foldable === "per-task";
+  throw inputError("adapter-not-foldable", `no weights do what an adapter of type ${family.type} does`, {
+    file: configFile,
+    found: perTask ? "a change for each task" : "a change that depends on the input",
+    expected: "a family that folds (weightsmith adapter families)",
+    ...(family.math?.chosen === undefined ? {} : { remedy: "write one choice of it as a LoRA: weightsmith adapter expand ADAPTER OUT --choice ..." }),
+  });
+}
+
 /** Vectors [out, 1] scale outputs, those [1, in] inputs: only the former reach the bias. */
 const changesBias = ({ family }: AdapterFile, entries: ModuleEntries): boolean =>
   family.biasFactor !== undefined && Object.values(entries).some(({ shape }) => shape[1] === 1);
@@ -39,7 +52,7 @@ function patchOf(adapter: AdapterFile, module: string, entries: ModuleEntries, w
     throw shapeError(weight, `${weight.dtype} [${weight.shape.join(", ")}]`, "a floating-point matrix", adapter.file);
   const layer = transposed ? { inFeatures: rows, outFeatures: columns } : { inFeatures: columns, outFeatures: rows };
   const settings = moduleSettings(adapter, module);
-  const tensors = { ...adapter.shared, ...entries };
+  const tensors = { ...sharedEntries(adapter, module), ...entries };
   checkShapes(adapter, module, layer, tensors);
   return { family: adapter.family.type, settings, tensors, transposed };
 }
@@ -49,7 +62,7 @@ export function checkShapes(adapter: AdapterFile, module: string, layer: LayerSh
   const { family, file } = adapter;
   const held: Shapes = Object.fromEntries(Object.entries(entries).map(([name, { shape }]) => [name, shape]));
   const expected = family.shapes(layer, moduleSettings(adapter, module), held);
-  for (const name of [...Object.keys(expected), ...family.shared.map((tensor) => tensor.name)]) {
+  for (const name of [...Object.keys(expected), ...family.shared.filter((tensor) => tensor.optional !== true).map((tensor) => tensor.name)]) {
     const entry = entries[name];
     if (entry === undefined)
       throw inputError("adapter-incomplete", `${module} lacks its ${name}`, {

@@ -14,7 +14,7 @@ export interface AdapterSummary {
   readonly family: string;
   readonly paper: string;
   readonly formula: string;
-  readonly foldable: "exact";
+  readonly foldable: "exact" | "per-task" | "no";
   /** Settings of the whole adapter that bear on the weights. */
   readonly settings: Settings;
   /** Modules by rank, for families that have one. */
@@ -53,7 +53,7 @@ export async function describeAdapter(folder: string, base?: Checkpoint, options
     family: family.title,
     paper: family.paper.url,
     formula: family.formula,
-    foldable: "exact",
+    foldable: family.foldable,
     settings: Object.fromEntries(family.settings.flatMap(({ name }) => (isScalar(config[name]) ? [[name, config[name]]] : []))) as Settings,
     ranks: tally([...modules].flatMap(([module]) => note(() => rankOf(adapter, module)) ?? [])),
     scales: scalesOf(adapter, note),

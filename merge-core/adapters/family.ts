@@ -1,39 +1,23 @@
 // The one interface behind which every adapter family stands: what its files hold, what of its settings bears on the
 // weights, how many parameters it trains, and what it makes of a weight matrix. Matrices are seen as [out, in] here;
 // layers that are stored the other way round (Conv1D, embeddings) are turned at the edges.
+import type { FamilyMath } from "./family-math.ts";
+import type { FamilyTraining } from "./family-training.ts";
+import type { FamilySetting, LayerShape, LowRank, ModuleTensor, RowChange, Settings, Shapes } from "./family-types.ts";
 
-/** A key of adapter_config.json that bears on the weights. */
-export interface FamilySetting {
-  readonly name: string;
-  /** PEFT's. Its type is the setting's type; null stands for "any". */
-  readonly default: SettingValue;
-  readonly doc: string;
-  /** The key that gives single modules other values. */
-  readonly pattern?: "rank_pattern" | "alpha_pattern";
-}
-
-export type SettingValue = number | boolean | string | null;
-/** The settings of one module, patterns resolved. */
-export type Settings = Readonly<Record<string, SettingValue>>;
+export type { FamilySetting, LayerShape, LowRank, ModuleTensor, RowChange, Settings, SettingValue, Shapes } from "./family-types.ts";
 
 /** A tensor that a module has in the adapter's file, by the last part of its name. */
 export interface FamilyTensor {
   readonly name: string;
   /** Counted among the parameters. */
   readonly trained: boolean;
-}
-
-export interface LayerShape {
-  readonly inFeatures: number;
-  readonly outFeatures: number;
-}
-
-export type Shapes = Readonly<Record<string, readonly number[]>>;
-
-/** One tensor in memory, row-major; whole numbers are exact. */
-export interface ModuleTensor {
-  readonly shape: readonly number[];
-  readonly values: ArrayLike<number>;
+  /** Whole numbers that choose elements of other tensors. */
+  readonly index?: boolean;
+  /** What follows the name in PEFT's files. */
+  readonly suffix?: ".weight";
+  /** Whether a file may lack it: only the settings tell. */
+  readonly optional?: boolean;
 }
 
 /** What an adapter holds for one layer, the tensors it shares with others included. */
@@ -42,17 +26,6 @@ export interface AdapterModule {
   readonly settings: Settings;
   readonly tensors: Readonly<Record<string, ModuleTensor>>;
 }
-
-/** scale B A, with A [r, in] and B [out, r]. */
-export interface LowRank extends LayerShape {
-  readonly r: number;
-  readonly a: Float64Array;
-  readonly b: Float64Array;
-  readonly scale: number;
-}
-
-/** Turns row `o` of W [out, in] into that of the adapted weight, in place. Rows are independent, so no matrix need be whole. */
-export type RowChange = (row: Float64Array, o: number) => void;
 
 export interface AdapterFamily {
   /** PEFT's `peft_type`. */
@@ -67,6 +40,10 @@ export interface AdapterFamily {
   readonly shared: readonly FamilyTensor[];
   /** Whether the change depends on the weight it is made to. */
   readonly needsBase: boolean;
+  /** Whether weights can take its effect: always, for one task or preference at a time, or not, as it depends on the input. */
+  readonly foldable: "exact" | "per-task" | "no";
+  /** Whether the shared tensors are those of all modules, or each kind of module (`q_proj`, ...) has its own. */
+  readonly sharedBy?: "model" | "kind";
   /** The module's last part of a name whose tensors take the place of the base's. */
   readonly replaces?: string;
   /**
@@ -74,17 +51,30 @@ export interface AdapterFamily {
    * @param held shapes of what the file holds, shared tensors included
    */
   shapes(layer: LayerShape, settings: Settings, held: Shapes): Shapes;
-  /** What the module does to the rows of its weight. */
-  open(module: AdapterModule): RowChange;
+  /** What the module does to the rows of its weight. @param weight W [out, in], for families that see more than a row at once */
+  open(module: AdapterModule, weight?: () => ArrayLike<number>): RowChange;
   /** The change as a product of two factors, where it is one of low rank whatever the weight is. */
   factors?(module: AdapterModule): LowRank;
   /** What the layer's bias [out] is multiplied by, if it is. */
   biasFactor?(module: AdapterModule): ArrayLike<number> | undefined;
+  /** Frozen tensors that follow from the base's weight [out, in] and are in no file. */
+  derive?(weight: ArrayLike<number>, layer: LayerShape, settings: Settings): Readonly<Record<string, ModuleTensor>>;
+  /** The same as differentiable expressions. */
+  readonly math?: FamilyMath;
+  /** How training starts; without it the family is only read. */
+  readonly training?: FamilyTraining;
 }
 
 export const trained = (...names: readonly string[]): FamilyTensor[] => names.map((name) => ({ name, trained: true }));
 export const frozen = (...names: readonly string[]): FamilyTensor[] => names.map((name) => ({ name, trained: false }));
+export const indices = (...names: readonly string[]): FamilyTensor[] => names.map((name) => ({ name, trained: false, index: true }));
+export const optional = (tensors: readonly FamilyTensor[]): FamilyTensor[] => tensors.map((tensor) => ({ ...tensor, optional: true }));
+/** What families that PEFT does not have call themselves in its place for it. */
+export const nativeType = (id: string): string => `x-weightsmith-${id}`;
+/** The same tensors with the suffix that some of PEFT's names have. */
+export const suffixed = (tensors: readonly FamilyTensor[]): FamilyTensor[] => tensors.map((tensor) => ({ ...tensor, suffix: ".weight" }));
 
+export const ALPHA: FamilySetting = { name: "lora_alpha", default: 8, doc: "scale times r", pattern: "alpha_pattern" };
 export const RANK: FamilySetting = { name: "r", default: 8, doc: "rank", pattern: "rank_pattern" };
 
 /** A numeric setting of a module. */
@@ -129,7 +119,7 @@ export function lowRankOf(module: AdapterModule, nameA: string, nameB: string, s
 /** W' - W [out, in] of a module, for a whole matrix at once; W is zero where the family does not need it. */
 export function deltaOf(family: AdapterFamily, module: AdapterModule, weight?: ArrayLike<number>): Float64Array {
   const { inFeatures, outFeatures } = module.layer;
-  const change = family.open(module);
+  const change = family.open(module, weight === undefined ? undefined : () => weight);
   const delta = new Float64Array(outFeatures * inFeatures);
   for (let o = 0; o < outFeatures; o++) {
     const row = Float64Array.from({ length: inFeatures }, (_, i) => weight?.[o * inFeatures + i] ?? 0);

@@ -8,7 +8,7 @@ import { type Combination, combinedRank, worksOnFactors } from "./combine.ts";
 import type { LayerShape, Settings } from "./family.ts";
 import { layerOf } from "./layer-of.ts";
 import { checkRank } from "./peft-config.ts";
-import { type AdapterFile, type ModuleEntries, moduleSettings } from "./read-adapter.ts";
+import { type AdapterFile, type ModuleEntries, moduleSettings, sharedEntries } from "./read-adapter.ts";
 
 /** One adapter's part in a module. */
 export interface ModuleSource {
@@ -88,7 +88,7 @@ function planModule(
 ): CombinedModule {
   const held = adapters.flatMap((adapter, index) => {
     const entries = adapter.modules.get(path);
-    return entries === undefined ? [] : [{ adapter, index, entries: { ...adapter.shared, ...entries } }];
+    return entries === undefined ? [] : [{ adapter, index, entries: { ...sharedEntries(adapter, path), ...entries } }];
   });
   const layers = held.map(({ adapter, entries }) => ({ adapter, layer: ownLayer(adapter, path, entries) ?? baseLayer(path, adapter, base) }));
   const layer = layers.find((found) => found.layer !== undefined)?.layer;

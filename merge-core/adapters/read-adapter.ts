@@ -68,17 +68,27 @@ function sortTensors(family: AdapterFamily, entries: Iterable<TensorEntry>, file
   const modules = new Map<string, Record<string, TensorEntry>>();
   const shared: Record<string, TensorEntry> = {};
   const replacements = new Map<string, TensorEntry>();
-  const inModule = new RegExp(`^(.+)\\.(${family.tensors.map(({ name }) => name).join("|")})(?:\\.default)?(?:\\.weight)?$`);
+  const inModule = new RegExp(`^(.+)\\.(${family.tensors.map(({ name }) => name.replace(".", "\\.")).join("|")})(?:\\.default)?(?:\\.weight)?$`);
   for (const entry of entries) {
     const path = entry.name.startsWith(PREFIX) ? entry.name.slice(PREFIX.length) : undefined;
     const root = entry.name.startsWith(SHARED_PREFIX) ? entry.name.slice(SHARED_PREFIX.length) : undefined;
     const [, module, tensor] = (family.tensors.length > 0 && inModule.exec(path ?? "")) || [];
     if (module !== undefined && tensor !== undefined) modules.set(module, { ...modules.get(module), [tensor]: entry });
-    else if (root !== undefined && family.shared.some(({ name }) => name === root)) shared[root] = entry;
+    else if (root !== undefined && family.shared.some(({ name }) => name === sharedName(family, root))) shared[root] = entry;
     else if (path === undefined || isForeign(path)) throw unexpectedError(family, entry, file);
     else replacements.set(replacedName(family, path), entry);
   }
   return { modules, shared, replacements };
+}
+
+/** Names of tensors that modules of one kind share end in the kind: `mos_A.q_proj`. */
+const sharedName = ({ sharedBy }: AdapterFamily, root: string): string => (sharedBy === "kind" ? root.replace(/\.[^.]+$/, "") : root);
+
+/** What a module shares with others, by the names that its family has for it. */
+export function sharedEntries({ family, shared }: Pick<AdapterFile, "family" | "shared">, module: string): ModuleEntries {
+  const kind = module.split(".").at(-1);
+  const own = Object.entries(shared).filter(([root]) => family.sharedBy !== "kind" || root.endsWith(`.${kind}`));
+  return Object.fromEntries(own.map(([root, entry]) => [sharedName(family, root), entry]));
 }
 
 const KNOWN_NAMES = families.flatMap(({ tensors, shared }) => [...tensors, ...shared].map(({ name }) => name));

@@ -23,7 +23,7 @@ export async function foldFamily(tensor: Omit<TensorSpan, "byteLength">, patch: 
 async function foldWeight(values: ArrayLike<number>, out: Float32Array, shape: readonly number[], patch: FamilyPatch, pool: ComputePool, signal?: AbortSignal) {
   const [rows = 0, columns = 0] = shape;
   const layer = patch.transposed ? { inFeatures: rows, outFeatures: columns } : { inFeatures: columns, outFeatures: rows };
-  const change: RowChange = familyOf(patch).open(openModule(patch, layer, pool));
+  const change: RowChange = familyOf(patch).open(openModule(patch, layer, pool), () => byOutputs(values, layer, patch.transposed));
   const row = new Float64Array(layer.inFeatures);
   const [first, step] = patch.transposed ? [1, columns] : [columns, 1];
   const rowsPerTurn = Math.max(1, Math.floor(ELEMENTS_PER_TURN / Math.max(1, layer.inFeatures)));
@@ -35,6 +35,12 @@ async function foldWeight(values: ArrayLike<number>, out: Float32Array, shape: r
     throwIfCancelled(signal);
     await new Promise((resume) => setImmediate(resume));
   }
+}
+
+/** W [out, in] of the tensor as it is stored. */
+function byOutputs(values: ArrayLike<number>, { inFeatures, outFeatures }: LayerShape, transposed: boolean): Float64Array {
+  if (!transposed) return Float64Array.from(values);
+  return Float64Array.from({ length: values.length }, (_, at) => values[(at % inFeatures) * outFeatures + Math.floor(at / inFeatures)] as number);
 }
 
 function foldBias(values: ArrayLike<number>, out: Float32Array, module: AdapterModule, patch: FamilyPatch): void {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { factorization } from "../../merge-core/adapters/families/lokr.ts";
 import { type AdapterFamily, type AdapterModule, deltaOf, type Settings, trainedParameters } from "../../merge-core/adapters/family.ts";
-import { families, findFamily } from "../../merge-core/adapters/registry.ts";
+import { findFamily } from "../../merge-core/adapters/registry.ts";
 import { testRandom } from "../helpers/tiny-decoder.ts";
 
 const LAYER = { inFeatures: 12, outFeatures: 8 };
@@ -55,7 +55,7 @@ const NEUTRAL: Record<string, [Settings, (name: string, at: number) => number | 
 };
 
 describe("Adapter families", () => {
-  for (const { type } of families) {
+  for (const type of Object.keys(NEUTRAL)) {
     it(`leave the weight alone where training starts: ${type}`, () => {
       const [settings, fill] = NEUTRAL[type] ?? [{}, () => undefined];
       assertNear(deltaOf(familyOf(type), moduleOf(type, settings, fill), WEIGHT), new Float64Array(96));

@@ -16,6 +16,7 @@ export const adalora: AdapterFamily = {
   tensors: trained("lora_A", "lora_B", "lora_E"),
   shared: [],
   needsBase: false,
+  foldable: "exact",
   // What is left of the rank is told by the tensors alone.
   shapes: ({ inFeatures, outFeatures }, _, { lora_E: [k = 0] = [] }) => ({ lora_A: [k, inFeatures], lora_B: [outFeatures, k], lora_E: [k, 1] }),
   open: (module) => addLowRank(factors(module)),

@@ -1,5 +1,7 @@
 // C3A (Chen et al., 2024): the change is made of circulant blocks.
 import { type AdapterFamily, numberOf, trained, valuesOf } from "../family.ts";
+import { part } from "../family-math.ts";
+import { zeros } from "../family-training.ts";
 
 export const c3a: AdapterFamily = {
   type: "C3A",
@@ -10,6 +12,7 @@ export const c3a: AdapterFamily = {
   tensors: trained("c3a_kernel"),
   shared: [],
   needsBase: false,
+  foldable: "exact",
   shapes({ inFeatures, outFeatures }, settings) {
     const b = numberOf(settings, "block_size");
     return { c3a_kernel: [outFeatures / b, inFeatures / b, b] };
@@ -25,5 +28,24 @@ export const c3a: AdapterFamily = {
         row[i] = (row[i] as number) + (kernel[(first + Math.floor(i / b)) * b + turn] as number) / row.length;
       }
     };
+  },
+  math: {
+    weight(m, p, weight) {
+      const { inFeatures, outFeatures } = p.layer;
+      const b = numberOf(p.settings, "block_size");
+      const across = inFeatures / b;
+      const places = Int32Array.from({ length: inFeatures * outFeatures }, (_, at) => {
+        const [o, i] = [Math.floor(at / inFeatures), at % inFeatures];
+        return (Math.floor(o / b) * across + Math.floor(i / b)) * b + ((((i - o) % b) + b) % b);
+      });
+      const kernel = m.reshape(part(p, "c3a_kernel"), [outFeatures * across, 1]);
+      return m.add(weight, m.scale(m.reshape(m.rows(kernel, places), [outFeatures, inFeatures]), 1 / inFeatures));
+    },
+  },
+  training: {
+    start({ layer: { inFeatures, outFeatures }, settings }) {
+      const b = numberOf(settings, "block_size");
+      return { c3a_kernel: zeros(outFeatures / b, inFeatures / b, b) };
+    },
   },
 };

@@ -1,5 +1,7 @@
 // HiRA (Huang et al., 2025): the weight is multiplied, element by element, by one plus a low-rank product.
 import { type AdapterFamily, numberOf, tensorOf, trained, valuesOf } from "../family.ts";
+import { part } from "../family-math.ts";
+import { kaiming, zeros } from "../family-training.ts";
 
 export const hira: AdapterFamily = {
   type: "HIRA",
@@ -14,6 +16,7 @@ export const hira: AdapterFamily = {
   tensors: trained("hira_A", "hira_B"),
   shared: [],
   needsBase: true,
+  foldable: "exact",
   shapes: ({ inFeatures, outFeatures }, settings) => ({ hira_A: [numberOf(settings, "r"), inFeatures], hira_B: [outFeatures, numberOf(settings, "r")] }),
   open(module) {
     const [a, b] = [valuesOf(module, "hira_A"), valuesOf(module, "hira_B")];
@@ -25,5 +28,14 @@ export const hira: AdapterFamily = {
         row[i] = (row[i] as number) * factor;
       }
     };
+  },
+  math: {
+    weight: (m, p, weight) => m.add(weight, m.mul(weight, m.matMul(part(p, "hira_B"), part(p, "hira_A")))),
+  },
+  training: {
+    start(site) {
+      const r = numberOf(site.settings, "r");
+      return { hira_A: kaiming(site, "hira_A", r, site.layer.inFeatures), hira_B: zeros(site.layer.outFeatures, r) };
+    },
   },
 };

@@ -1,5 +1,9 @@
 // HRA (Yuan et al., 2024): inputs are mirrored at r trained hyperplanes, one after another.
+
+import { normalised } from "../algebra/algebra.ts";
 import { type AdapterFamily, type AdapterModule, numberOf, RANK, tensorOf, trained } from "../family.ts";
+import { part } from "../family-math.ts";
+import { tensor } from "../family-training.ts";
 
 export const hra: AdapterFamily = {
   type: "HRA",
@@ -14,6 +18,7 @@ export const hra: AdapterFamily = {
   tensors: trained("hra_u"),
   shared: [],
   needsBase: true,
+  foldable: "exact",
   shapes: ({ inFeatures }, settings) => ({ hra_u: [inFeatures, numberOf(settings, "r")] }),
   open(module) {
     const mirrors = directions(module);
@@ -23,6 +28,36 @@ export const hra: AdapterFamily = {
         for (let i = 0; i < row.length; i++) row[i] = (row[i] as number) - reach * (u[i] as number);
       }
     };
+  },
+  math: {
+    weight(m, p, weight) {
+      const r = m.shapeOf(part(p, "hra_u"))[1] ?? 0;
+      const columns = m.transpose(part(p, "hra_u"), [1, 0]);
+      const found: (typeof weight)[] = [];
+      let turned = weight;
+      for (let k = 0; k < r; k++) {
+        let u = m.rows(columns, [k]);
+        if (p.settings.apply_GS === true) for (const earlier of found) u = m.sub(u, m.matMul(m.matMul(u, earlier, { transposeB: true }), earlier));
+        u = normalised(m, u, 1);
+        found.push(u);
+        turned = m.sub(turned, m.scale(m.matMul(m.matMul(turned, u, { transposeB: true }), u), 2));
+      }
+      return turned;
+    },
+  },
+  training: {
+    // Equal mirrors next to each other undo each other. Made orthogonal, the second would be of length zero: they start apart.
+    start(site) {
+      const [r, n] = [numberOf(site.settings, "r"), site.layer.inFeatures];
+      const pairs = site.random.uniform("hra_u", n * r, Math.sqrt(3 / n));
+      return {
+        hra_u: tensor(
+          Float32Array.from(pairs, (u, at) => (site.settings.apply_GS === true ? u : (pairs[at - ((at % r) % 2)] as number))),
+          n,
+          r,
+        ),
+      };
+    },
   },
 };
 

@@ -10,7 +10,9 @@ export const lnTuning: AdapterFamily = {
   tensors: [],
   shared: [],
   needsBase: false,
+  foldable: "exact",
   replaces: "ln_tuning_layers",
   shapes: () => ({}),
   open: () => () => {},
+  training: { start: () => ({}) },
 };

@@ -1,5 +1,7 @@
 // LoHa, the Hadamard product of two low-rank products (FedPara, Hyeon-Woo et al., 2021; LyCORIS, Yeh et al., 2023).
 import { type AdapterFamily, type AdapterModule, addLowRank, type LowRank, numberOf, RANK, tensorOf, trained, valuesOf } from "../family.ts";
+import { part } from "../family-math.ts";
+import { kaiming, zeros } from "../family-training.ts";
 
 export const loha: AdapterFamily = {
   type: "LOHA",
@@ -10,12 +12,30 @@ export const loha: AdapterFamily = {
   tensors: trained("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),
   shared: [],
   needsBase: false,
+  foldable: "exact",
   shapes({ inFeatures, outFeatures }, settings) {
     const r = numberOf(settings, "r");
     return { hada_w1_a: [outFeatures, r], hada_w1_b: [r, inFeatures], hada_w2_a: [outFeatures, r], hada_w2_b: [r, inFeatures] };
   },
   open: (module) => addLowRank(factors(module)),
   factors,
+  math: {
+    weight(m, p, weight) {
+      const product = (k: number) => m.matMul(part(p, `hada_w${k}_a`), part(p, `hada_w${k}_b`));
+      return m.add(weight, m.scale(m.mul(product(1), product(2)), numberOf(p.settings, "alpha") / numberOf(p.settings, "r")));
+    },
+  },
+  training: {
+    start(site) {
+      const [r, { inFeatures, outFeatures }] = [numberOf(site.settings, "r"), site.layer];
+      return {
+        hada_w1_a: kaiming(site, "hada_w1_a", outFeatures, r),
+        hada_w1_b: kaiming(site, "hada_w1_b", r, inFeatures),
+        hada_w2_a: kaiming(site, "hada_w2_a", outFeatures, r),
+        hada_w2_b: zeros(r, inFeatures),
+      };
+    },
+  },
 };
 
 /** Of rank r^2: (sum_i p_i q_i) * (sum_j s_j t_j) = sum_ij (p_i * s_j)(q_i * t_j). */

@@ -1,5 +1,9 @@
 // LoKr, a Kronecker product of which either side may be a low-rank product (KronA, Edalati et al., 2022; LyCORIS, Yeh et al., 2023).
+
+import { kronecker } from "../algebra/algebra.ts";
 import { type AdapterFamily, type AdapterModule, numberOf, RANK, tensorOf, trained } from "../family.ts";
+import { part } from "../family-math.ts";
+import { kaiming, zeros } from "../family-training.ts";
 
 export const lokr: AdapterFamily = {
   type: "LOKR",
@@ -15,6 +19,7 @@ export const lokr: AdapterFamily = {
   tensors: trained("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b"),
   shared: [],
   needsBase: false,
+  foldable: "exact",
   shapes({ inFeatures, outFeatures }, settings) {
     const factor = numberOf(settings, "decompose_factor");
     const [c, d] = factorization(inFeatures, factor);
@@ -36,6 +41,22 @@ export const lokr: AdapterFamily = {
         row[i] = (row[i] as number) + scale * left * (w2.data[bottom * w2.columns + (i % w2.columns)] as number);
       }
     };
+  },
+  math: {
+    weight(m, p, weight) {
+      const side = (name: string) => p.tensors[name] ?? m.matMul(part(p, `${name}_a`), part(p, `${name}_b`));
+      const scale = numberOf(p.settings, "alpha") / numberOf(p.settings, "r");
+      return m.add(weight, m.scale(kronecker(m, side("lokr_w1"), side("lokr_w2")), scale));
+    },
+  },
+  training: {
+    start: (site) =>
+      Object.fromEntries(
+        Object.entries(lokr.shapes(site.layer, site.settings, {})).map(([name, [rows = 0, columns = 0]]) => [
+          name,
+          name === "lokr_w1" || name === "lokr_w1_a" ? zeros(rows, columns) : kaiming(site, name, rows, columns),
+        ]),
+      ),
   },
 };
 

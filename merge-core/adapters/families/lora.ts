@@ -1,6 +1,21 @@
 // LoRA (Hu et al., 2021): W' = W + s B A, s = alpha / r; rank-stabilised (Kalajdzievski, 2023): s = alpha / sqrt(r);
 // with a magnitude (DoRA, Liu et al., 2024) each output's weights are then brought to that norm.
-import { type AdapterFamily, type AdapterModule, addLowRank, type LowRank, lowRankOf, numberOf, RANK, type Settings, trained, valuesOf } from "../family.ts";
+import type { Algebra } from "../algebra/algebra.ts";
+import {
+  type AdapterFamily,
+  type AdapterModule,
+  addLowRank,
+  type LowRank,
+  lowRankOf,
+  numberOf,
+  RANK,
+  type Settings,
+  suffixed,
+  trained,
+  valuesOf,
+} from "../family.ts";
+import { type Factors, firstRows, type Part, part } from "../family-math.ts";
+import { startLora, storedLora } from "./lora-start.ts";
 
 export const lora: AdapterFamily = {
   type: "LORA",
@@ -13,9 +28,10 @@ export const lora: AdapterFamily = {
     { name: "use_rslora", default: false, doc: "divide alpha by sqrt(r) instead of r (2312.03732)" },
     { name: "use_dora", default: false, doc: "train magnitudes too (2402.09353)" },
   ],
-  tensors: trained("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"),
+  tensors: [...suffixed(trained("lora_A", "lora_B")), ...trained("lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")],
   shared: [],
   needsBase: false,
+  foldable: "exact",
   shapes({ inFeatures, outFeatures }, settings, held) {
     const r = numberOf(settings, "r");
     const infix = "lora_embedding_A" in held || "lora_embedding_B" in held ? "embedding_" : "";
@@ -33,7 +49,56 @@ export const lora: AdapterFamily = {
     };
   },
   factors: loraFactors,
+  math: {
+    isLowRank: ({ use_dora }) => use_dora !== true,
+    lowRank: (m, p, { draw }) => elastic(m, p, factorsOf(m, p), draw),
+    weight(m, p, weight) {
+      const { a, b, scale } = factorsOf(m, p);
+      const sum = m.add(weight, m.scale(m.matMul(b, a), scale));
+      // As in the paper's section 4.3 and in PEFT, no gradient flows through the norm.
+      const norms = m.detach(m.sqrt(m.sum(m.mul(sum, sum), 1)));
+      return m.mul(sum, m.div(m.reshape(part(p, "lora_magnitude_vector"), [p.layer.outFeatures, 1]), norms));
+    },
+  },
+  training: {
+    settings: [
+      { name: "init_lora_weights", default: "default", doc: "default, gaussian, pissa (2404.02948) or olora (2406.01775)" },
+      { name: "lora_plus_ratio", default: 1, doc: "learning rate of B as a multiple of A's (2402.12354, which suggests 16)" },
+      { name: "elastic_ranks", default: "", doc: "ranks that steps draw from, such as 8,6,4; a step trains the first rows of A and columns of B" },
+    ],
+    start: (site) => startLora(site, loraScaleOf(site.settings)),
+    stored: storedLora,
+    rates: (settings) => ({ lora_B: numberOf(settings, "lora_plus_ratio") }),
+    fileConfig: () => ({ bias: "none", fan_in_fan_out: false, init_lora_weights: true }),
+  },
 };
+
+/** Of the change since training began: PiSSA and OLoRA start with factors that the base loses what they hold of. */
+function factorsOf<T>(m: Algebra<T>, p: Part<T>): Factors<T> {
+  const [a, b, scale] = [part(p, "lora_A"), part(p, "lora_B"), loraScaleOf(p.settings)];
+  const [a0, b0] = [p.tensors.lora_A0, p.tensors.lora_B0];
+  return a0 === undefined || b0 === undefined ? { a, b, scale } : { a: m.concat([a, a0], 0), b: m.concat([b, m.scale(b0, -1)], 1), scale };
+}
+
+/** In training with elastic ranks (Shears, 2404.10934; LoNAS): the leading part of a rank that is drawn for the module; the scale stays. */
+function elastic<T>(
+  m: Algebra<T>,
+  { settings, module }: Part<T>,
+  factors: Factors<T>,
+  draw?: (stream: string, count: number) => ArrayLike<number>,
+): Factors<T> {
+  const ranks = elasticRanks(settings);
+  if (draw === undefined || ranks.length === 0) return factors;
+  const rank = ranks[Math.floor((draw(`rank/${module}`, 1)[0] as number) * ranks.length)] as number;
+  const columns = (x: T) => m.transpose(x, [1, 0]);
+  return { ...factors, a: firstRows(m, factors.a, rank), b: columns(firstRows(m, columns(factors.b), rank)) };
+}
+
+export const elasticRanks = ({ elastic_ranks: ranks }: Settings): number[] =>
+  String(ranks ?? "")
+    .split(/[\s,]+/)
+    .filter((text) => text !== "")
+    .map(Number);
 
 function loraFactors(module: AdapterModule): LowRank {
   const infix = "lora_embedding_A" in module.tensors ? "embedding_" : "";

@@ -1,4 +1,6 @@
 // MiSS (Kang and Yin, 2024), first called Bone: one small block repeated over the weight.
+
+import type { Algebra } from "../algebra/algebra.ts";
 import {
   type AdapterFamily,
   type AdapterModule,
@@ -10,6 +12,8 @@ import {
   tensorOf,
   trained,
 } from "../family.ts";
+import { type Part, part } from "../family-math.ts";
+import { tensor as tensorOfValues } from "../family-training.ts";
 
 const PAPER = {
   title: "MiSS: Revisiting the Trade-off in LoRA with an Efficient Shard-Sharing Structure",
@@ -37,7 +41,19 @@ function blockFamily(type: string, title: string, tensor: string, more: AdapterF
     tensors: trained(tensor),
     shared: [],
     needsBase: true,
+    foldable: "exact",
     shapes: (layer, settings) => ({ [tensor]: blockShape(layer, settings) }),
+    math: {
+      isLowRank: ({ init_weights: variant }) => variant !== "bat",
+      lowRank: (m, p) => blockFactors(m, p, tensor),
+      weight: (m, p, weight) => affineWeight(m, part(p, tensor), weight),
+    },
+    training: {
+      start({ layer, settings }) {
+        const shape = blockShape(layer, settings);
+        return { [tensor]: tensorOfValues(new Float32Array(shape.reduce((size, n) => size * n, 1)), ...shape) };
+      },
+    },
     open: (module) => (module.settings.init_weights === "bat" ? affine(module, tensor) : repeated(module, tensor)),
   };
   return { ...family, factors: (module) => factors(module, tensor) };
@@ -81,4 +97,21 @@ function factors(module: AdapterModule, name: string): LowRank {
   const a = Float64Array.from({ length: r * inFeatures }, (_, at) => ((at % inFeatures) % r === Math.floor(at / inFeatures) ? 1 : 0));
   const b = Float64Array.from({ length: outFeatures * r }, (_, at) => values[(at % r) * width + (Math.floor(at / r) % width)] as number);
   return { ...module.layer, r, a, b, scale: 1 };
+}
+
+function blockFactors<T>(m: Algebra<T>, p: Part<T>, name: string): { a: T; b: T; scale: number } {
+  const block = part(p, name);
+  const [r = 0, width = 0] = m.shapeOf(block);
+  const { inFeatures, outFeatures } = p.layer;
+  const picks = Float32Array.from({ length: r * inFeatures }, (_, at) => ((at % inFeatures) % r === Math.floor(at / inFeatures) ? 1 : 0));
+  const columns = m.transpose(block, [1, 0]);
+  const repeat = Int32Array.from({ length: outFeatures }, (_, o) => o % width);
+  return { a: m.constant(picks, [r, inFeatures]), b: width === outFeatures ? columns : m.rows(columns, repeat), scale: 1 };
+}
+
+/** W_IJ + W_IJ block_I + block_I. */
+function affineWeight<T>(m: Algebra<T>, blocks: T, weight: T): T {
+  const [[n = 0, r = 0], [out = 0, inputs = 0]] = [m.shapeOf(blocks), m.shapeOf(weight)];
+  const turned = m.reshape(m.matMul(m.reshape(weight, [n, (r * inputs) / r, r]), blocks), [n, r, inputs / r, r]);
+  return m.add(weight, m.reshape(m.add(turned, m.reshape(blocks, [n, r, 1, r])), [out, inputs]));
 }

@@ -1,5 +1,9 @@
 // Orthogonal fine-tuning (Qiu et al., 2023): inputs are rotated in blocks, each rotation made from a skew matrix Q.
-import { type AdapterFamily, type AdapterModule, numberOf, tensorOf, trained } from "../family.ts";
+
+import { type Algebra, cayley as cayleyOf, identity as identityOf, rotateBlocks, skew as skewOf } from "../algebra/algebra.ts";
+import { type AdapterFamily, type AdapterModule, numberOf, suffixed, tensorOf, trained } from "../family.ts";
+import { part } from "../family-math.ts";
+import { zeros } from "../family-training.ts";
 
 export const oft: AdapterFamily = {
   type: "OFT",
@@ -13,9 +17,10 @@ export const oft: AdapterFamily = {
     { name: "use_cayley_neumann", default: true, doc: "a series in place of the inverse" },
     { name: "num_cayley_neumann_terms", default: 5, doc: "terms of the series" },
   ],
-  tensors: trained("oft_R"),
+  tensors: suffixed(trained("oft_R")),
   shared: [],
   needsBase: true,
+  foldable: "exact",
   // r and oft_block_size are adjusted to the layer when the adapter is made; the stored size of Q is what holds.
   shapes({ inFeatures }, settings, { oft_R }) {
     const count = oft_R?.[1] ?? 0;
@@ -36,6 +41,25 @@ export const oft: AdapterFamily = {
         row[i] = sum;
       }
     };
+  },
+  math: {
+    weight(m, p, weight) {
+      const entries = part(p, "oft_R");
+      const [blocks = 0, count = 0] = m.shapeOf(entries);
+      const b = blockSide(count);
+      const q = skewOf(m, entries, b);
+      const r = p.settings.use_cayley_neumann === true ? neumannOf(m, q, numberOf(p.settings, "num_cayley_neumann_terms")) : cayleyOf(m, q);
+      const all = p.layer.inFeatures / b;
+      return rotateBlocks(m, weight, blocks === all ? r : m.rows(r, new Int32Array(all)));
+    },
+  },
+  training: {
+    settings: [{ name: "oft_block_size", default: 32, doc: "side of a block; divides the inputs of every layer" }],
+    start({ layer, settings }) {
+      const b = numberOf(settings, "oft_block_size");
+      return { oft_R: zeros(settings.block_share === true ? 1 : layer.inFeatures / b, (b * (b - 1)) / 2) };
+    },
+    fileConfig: ({ oft_block_size }) => ({ r: 0, oft_block_size }),
   },
 };
 
@@ -109,4 +133,18 @@ function multiply(x: Float64Array, y: Float64Array, b: number): Float64Array {
     for (let k = 0; k < b; k++)
       for (let j = 0; j < b; j++) product[i * b + j] = (product[i * b + j] as number) + (x[i * b + k] as number) * (y[k * b + j] as number);
   return product;
+}
+
+/** The series in any algebra. */
+function neumannOf<T>(m: Algebra<T>, q: T, terms: number): T {
+  const b = m.shapeOf(q).at(-1) ?? 0;
+  let sum = m.add(m.scale(q, terms > 1 ? 2 : 0), identityOf(m, b));
+  if (terms <= 2) return sum;
+  let power = m.matMul(q, q);
+  sum = m.add(sum, m.scale(power, 2));
+  for (let k = 3; k < terms - 1; k++) {
+    power = m.matMul(power, q);
+    sum = m.add(sum, m.scale(power, 2));
+  }
+  return m.add(sum, m.matMul(power, q));
 }

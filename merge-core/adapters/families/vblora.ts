@@ -1,5 +1,9 @@
 // VB-LoRA (Li et al., 2024): the factors are put together from mixtures of a few vectors of one bank for the whole model.
+
+import type { Algebra } from "../algebra/algebra.ts";
 import { type AdapterFamily, type AdapterModule, addLowRank, type LowRank, numberOf, type Shapes, tensorOf, trained } from "../family.ts";
+import { type Part, part } from "../family-math.ts";
+import { tensor } from "../family-training.ts";
 
 export const vblora: AdapterFamily = {
   type: "VBLORA",
@@ -16,6 +20,7 @@ export const vblora: AdapterFamily = {
   tensors: trained(...["A", "B"].flatMap((side) => ["", "_topk_indices", "_topk_weights"].map((end) => `vblora_logits_${side}${end}`))),
   shared: trained("vblora_vector_bank"),
   needsBase: false,
+  foldable: "exact",
   shapes({ inFeatures, outFeatures }, settings): Shapes {
     const [r, h, b, k] = ["r", "num_vectors", "vector_length", "topk"].map((name) => numberOf(settings, name)) as [number, number, number, number];
     const places = { A: [r, inFeatures / b], B: [outFeatures / b, r] };
@@ -30,6 +35,35 @@ export const vblora: AdapterFamily = {
   },
   open: (module) => addLowRank(factors(module)),
   factors,
+  math: {
+    lowRank(m, p) {
+      const [r, b] = [numberOf(p.settings, "r"), numberOf(p.settings, "vector_length")];
+      const { inFeatures, outFeatures } = p.layer;
+      const parts = m.reshape(mixed(m, p, "vblora_logits_B"), [outFeatures / b, r, b]);
+      return { a: m.reshape(mixed(m, p, "vblora_logits_A"), [r, inFeatures]), b: m.reshape(m.transpose(parts, [0, 2, 1]), [outFeatures, r]), scale: 1 };
+    },
+  },
+  training: {
+    start({ layer, settings, random }) {
+      const [r, h, b] = ["r", "num_vectors", "vector_length"].map((name) => numberOf(settings, name)) as [number, number, number];
+      const logits = (name: string, ...places: readonly number[]) =>
+        tensor(
+          random.normal(
+            name,
+            places.reduce((x, y) => x * y, h),
+            0.1,
+          ),
+          ...places,
+          h,
+        );
+      return { vblora_logits_A: logits("vblora_logits_A", r, layer.inFeatures / b), vblora_logits_B: logits("vblora_logits_B", layer.outFeatures / b, r) };
+    },
+    startShared(sites) {
+      const [h, b] = ["num_vectors", "vector_length"].map((name) => numberOf(sites[0]?.settings ?? {}, name)) as [number, number];
+      return { vblora_vector_bank: tensor(sites[0]?.random.uniform("vblora_vector_bank", h * b, 0.02) ?? [], h, b) };
+    },
+    rates: () => ({ vblora_logits_A: 10, vblora_logits_B: 10 }),
+  },
 };
 
 function factors(module: AdapterModule): LowRank {
@@ -82,3 +116,18 @@ function softmaxOfLargest(logits: readonly number[], count: number): Mixture {
   const total = kept.reduce((sum, { weight }) => sum + weight, 0);
   return kept.map(({ vector, weight }) => ({ vector, weight: weight / total }));
 }
+
+/** Mixtures of the largest logits' vectors; gradients reach those alone. */
+function mixed<T>(m: Algebra<T>, p: Part<T>, name: string): T {
+  const logits = part(p, name);
+  const h = m.shapeOf(logits).at(-1) ?? 0;
+  const places = m.valuesOf(logits).length / h;
+  const mask = new Float64Array(places * h).fill(EXCLUDED);
+  for (const [place, row] of rowsOf(m.valuesOf(logits), h).entries())
+    for (const { vector } of softmaxOfLargest(row, numberOf(p.settings, "topk"))) mask[place * h + vector] = 0;
+  const weights = m.softmax(m.add(m.reshape(logits, [places, h]), m.constant(mask, [places, h])));
+  return m.matMul(weights, part(p, "vblora_vector_bank"));
+}
+
+/** Added to a logit to leave its vector out. */
+const EXCLUDED = -1e30;

@@ -10,27 +10,44 @@ export const families: Command = {
   summary: "list adapter families",
   usage: "",
   help: `
-Lists every adapter family that can be read: PEFT's name for it, what it makes of a weight W, the settings that bear on
-it, whether adapters of it merge without the base model, and the paper. All of them can be folded into their base.
+Lists every adapter family: its type, whether it can be trained here and folded into weights (per-task: for one task or
+preference at a time; no: it depends on the input), whether adapters of it merge without the base model, what it makes of
+a weight W, the settings that bear on it, and the paper. Types that begin with x-weightsmith are not PEFT's.
 
   weightsmith adapter families
   weightsmith adapter families --json`,
   options: [],
   async run(args, { output }) {
     positionals(args, []);
-    output.result(registry.map(describe), formatTable(["type", "family", "settings", "merges by", "formula"], registry.map(row)));
+    output.result(registry.map(describe), formatTable(["type", "family", "trains", "folds", "merges by", "settings", "formula"], registry.map(row)));
   },
 };
 
 /** The description as data: everything but the computation itself. */
-function describe({ type, title, paper, formula, settings, tensors, shared, needsBase, factors }: AdapterFamily) {
-  return { type, title, paper, formula, settings, tensors, shared, foldable: "exact", needsBase, lowRank: factors !== undefined };
+function describe({ type, title, paper, formula, settings, tensors, shared, needsBase, foldable, factors, training }: AdapterFamily) {
+  const trains = training !== undefined;
+  return {
+    type,
+    title,
+    paper,
+    formula,
+    settings,
+    trainingSettings: training?.settings ?? [],
+    tensors,
+    shared,
+    trains,
+    foldable,
+    needsBase,
+    lowRank: factors !== undefined,
+  };
 }
 
-const row = ({ type, title, settings, factors, formula }: AdapterFamily): string[] => [
+const row = ({ type, title, settings, factors, foldable, formula, training }: AdapterFamily): string[] => [
   type,
   title,
+  training === undefined ? "no" : "yes",
+  foldable,
+  factors !== undefined ? "factors" : foldable === "exact" ? "folding" : "expanding",
   settings.map(({ name }) => name).join(", "),
-  factors === undefined ? "folding" : "factors",
   formula,
 ];
