@@ -1,4 +1,5 @@
 // weightsmith demo: merge and measure the sample models, write a report.
+import { type Ordering, orderings } from "../evaluate/demo-orderings.ts";
 import { resultsTable } from "../evaluate/demo-results.ts";
 import type { Command } from "./command.ts";
 import { flag, OVERWRITE, positionals, THREADS, text, threads } from "./options.ts";
@@ -7,15 +8,22 @@ import { formatDuration, formatTable } from "./output.ts";
 export const demo: Command = {
   name: "demo",
   summary: "merge and measure the sample models, write a report",
-  usage: "[--out FOLDER]",
+  usage: "[--all] [--out FOLDER]",
   help: `
-Merges the four sample experts by five methods, lets base, experts and merges answer the held-out test questions of every
+Merges the four sample experts by five methods, or with --all by every method that needs nothing but their weights, lets base, experts and merges answer the held-out test questions of every
 task, prints the table and writes results.json and report.html, with charts, to a folder. Nothing is trained and nothing
-is fetched. An earlier demo in that folder is replaced.
+is fetched. Merges that draw at random are made with several seeds: the table has their mean and its spread. Where results are not
+what the literature leads one to expect, it is told. An earlier demo in that folder is replaced.
 
   weightsmith demo
+  weightsmith demo --all
   weightsmith demo --out ./first-look --json`,
-  options: [{ name: "out", type: "string", value: "FOLDER", doc: "folder to write (default: weightsmith-demo)" }, THREADS, OVERWRITE],
+  options: [
+    { name: "out", type: "string", value: "FOLDER", doc: "folder to write (default: weightsmith-demo)" },
+    { name: "all", type: "flag", doc: "every method that merges experts by their weights alone" },
+    THREADS,
+    OVERWRITE,
+  ],
   async run(args, { output, signal }) {
     positionals(args, []);
     // Loaded here: only commands that run models pay for the autodiff library.
@@ -23,6 +31,7 @@ is fetched. An earlier demo in that folder is replaced.
     const { results, reportFile, resultsFile, seconds } = await runDemo({
       out: text(args, "out") ?? "weightsmith-demo",
       overwrite: flag(args, "overwrite"),
+      all: flag(args, "all"),
       threads: threads(args),
       signal,
       onProgress: ({ done, total, detail }) => output.progress({ stage: "demo", done, total, unit: "items", detail }),
@@ -34,6 +43,19 @@ is fetched. An earlier demo in that folder is replaced.
       header.map((_, i) => i).filter((i) => i >= 2),
     );
     const legend = "Exact match in percent on held-out test questions; “of experts” is the mean of each task's score divided by its expert's.";
-    output.result({ ...results, reportFile, resultsFile, seconds }, `${table}\n\n${legend}\nreport: ${reportFile} (${formatDuration(seconds)})`);
+    const expected = orderings(results.models);
+    output.result(
+      { ...results, orderings: expected, reportFile, resultsFile, seconds },
+      `${table}\n\n${legend}\n${formatOrderings(expected)}\nreport: ${reportFile} (${formatDuration(seconds)})`,
+    );
   },
 };
+
+function formatOrderings(all: readonly Ordering[]): string {
+  const failed = all.filter(({ holds }) => !holds);
+  const lines = failed.map(({ expectation, found }) => `  ${expectation}: not here (${found})`);
+  return [
+    `${all.length - failed.length} of ${all.length} orderings that the literature leads one to expect hold${failed.length === 0 ? "." : "; these do not:"}`,
+    ...lines,
+  ].join("\n");
+}

@@ -11,6 +11,9 @@ export interface MeasuredModel {
   readonly exactMatch: Readonly<Record<string, number>>;
   /** Over the tasks. */
   readonly mean: number;
+  /** Of a merge that draws at random: how many seeds the numbers are means of, and the standard deviation of `mean` over them. */
+  readonly seeds?: number;
+  readonly spread?: number;
 }
 
 /** One merge of two experts, measured on their tasks. */
@@ -41,13 +44,26 @@ export function relativeToExperts(model: MeasuredModel, models: readonly Measure
   return mean(experts.map(({ task = "", exactMatch }) => (model.exactMatch[task] ?? Number.NaN) / (exactMatch[task] ?? Number.NaN)));
 }
 
+/** One row for several measurements of a merge that differ in the seed. */
+export function overSeeds(runs: readonly Pick<MeasuredModel, "exactMatch" | "mean">[]): Pick<MeasuredModel, "exactMatch" | "mean" | "seeds" | "spread"> {
+  const [first] = runs;
+  if (first === undefined) throw new RangeError("no measurements");
+  if (runs.length === 1) return first;
+  const exactMatch = Object.fromEntries(Object.keys(first.exactMatch).map((task) => [task, mean(runs.map((run) => run.exactMatch[task] ?? Number.NaN))]));
+  const means = runs.map((run) => run.mean);
+  const centre = mean(means);
+  const spread = Math.sqrt(means.reduce((sum, x) => sum + (x - centre) ** 2, 0) / (runs.length - 1));
+  return { exactMatch, mean: mean(Object.values(exactMatch)), seeds: runs.length, spread };
+}
+
 const percent = (fraction: number) => (100 * fraction).toFixed(1);
 
-/** Header and rows of the table: exact match in percent per task, their mean, and the mean relative to the experts. */
+/** Header and rows of the table: exact match in percent per task, their mean, the mean relative to the experts, and where merges were made by several seeds the spread of the mean. */
 export function resultsTable({ tasks, models }: Pick<DemoResults, "tasks" | "models">): { header: string[]; rows: string[][] } {
+  const spreads = models.some(({ spread }) => spread !== undefined);
   const rows = models.map((model) => {
     const numbers = [...tasks.map((task) => model.exactMatch[task] ?? Number.NaN), model.mean, relativeToExperts(model, models)];
-    return [model.name, model.kind, ...numbers.map(percent)];
+    return [model.name, model.kind, ...numbers.map(percent), ...(spreads ? [model.spread === undefined ? "" : percent(model.spread)] : [])];
   });
-  return { header: ["model", "kind", ...tasks, "mean", "of experts"], rows };
+  return { header: ["model", "kind", ...tasks, "mean", "of experts", ...(spreads ? ["± seeds"] : [])], rows };
 }

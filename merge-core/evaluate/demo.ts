@@ -9,13 +9,11 @@ import { loadModel } from "../nn/model.ts";
 import { readPageScript } from "../report-page.ts";
 import { VERSION } from "../version.ts";
 import { fillDemoFolder, REPORT_FILE, RESULTS_FILE } from "./demo-folder.ts";
+import { type DemoMerge, demoMerges } from "./demo-merges.ts";
 import { reportHtml } from "./demo-report.ts";
-import { type DemoResults, type MeasuredModel, mean, type WeightPoint } from "./demo-results.ts";
+import { type DemoResults, type MeasuredModel, mean, overSeeds, type WeightPoint } from "./demo-results.ts";
 import { measureTasks, readTaskData, type TaskData } from "./measure-tasks.ts";
 import { mergeByRecipe, type RecipeText } from "./recipe-merge.ts";
-
-/** Recipes of the zoo that merge all four experts, in the order of the table. */
-export const DEMO_RECIPES = ["linear", "task-arithmetic", "ties", "dare-linear", "dare-ties"] as const;
 
 /** Experts whose trade-off is drawn, and the weights of the second. */
 const TRADE_OFF = { method: "linear", tasks: ["reverse", "shift"], steps: 10 } as const;
@@ -35,6 +33,8 @@ export interface DemoOptions {
   readonly overwrite?: boolean;
   /** Folder of the sample models. Default: those that ship with the package. */
   readonly zoo?: string;
+  /** Merge by every method that takes the experts' weights alone, instead of a few. */
+  readonly all?: boolean;
   readonly threads?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: DemoProgress) => void;
@@ -88,24 +88,41 @@ async function measureAll(options: DemoOptions, folder: string): Promise<DemoRes
   const { base, tasks: entries } = await readZoo(join(zoo, "zoo.json"));
   const tasks = entries.map(({ name }) => name);
   const data = await readTaskData(join(zoo, "data"), tasks, "test");
-  const report = progressReporter(1 + tasks.length + DEMO_RECIPES.length + TRADE_OFF.steps + 1, options.onProgress);
+  const merges = await demoMerges(
+    zoo,
+    entries.map(({ expert }) => expert),
+    options.all === true,
+  );
+  const runs = merges.reduce((sum, { seeds }) => sum + seeds, 0);
+  const report = progressReporter(1 + tasks.length + runs + TRADE_OFF.steps + 1, options.onProgress);
   const { threads, signal } = options;
   const run: DemoRun = { zoo, folder, data, report, options: { ...(threads === undefined ? {} : { threads }), ...(signal === undefined ? {} : { signal }) } };
   const models = [
     await measureModel(run, { name: "base", kind: "base" }, join(zoo, base)),
     ...(await inTurn(entries, ({ name, expert }) => measureModel(run, { name, kind: "expert", task: name }, join(zoo, expert)))),
   ];
-  const recipes: Record<string, string> = {};
-  for (const name of DEMO_RECIPES) {
-    const file = join(zoo, "recipes", `${name}.yml`);
-    const text = await readFile(file, "utf8");
-    recipes[name] = text;
-    const merged = join(folder, "merges", name);
-    const method = await merge(run, { text, file }, merged);
-    models.push(await measureModel(run, { name, kind: "merge", method }, merged));
-  }
+  models.push(...(await inTurn(merges, (recipe) => measureMerge(run, recipe))));
+  const recipes = Object.fromEntries(merges.map(({ name, text }) => [name, text]));
   const examples = Object.fromEntries([...data].map(([task, list]) => [task, list.length]));
   return { format: "weightsmith-demo", weightsmith: VERSION, tasks, examples, models, tradeOff: await measureTradeOff(run), recipes };
+}
+
+/** Merges and measures with every seed; the merge of seed 0 stays. */
+async function measureMerge(run: DemoRun, { name, seeds, ...recipe }: DemoMerge): Promise<MeasuredModel> {
+  const merged = join(run.folder, "merges", name);
+  const method = await merge(run, recipe, merged);
+  const first = await measureModel(run, { name, kind: "merge", method }, merged);
+  const others = await inTurn(
+    Array.from({ length: seeds - 1 }, (_, i) => i + 1),
+    async (seed) => {
+      const again = join(run.folder, "seeds", `${name} ${seed}`);
+      await merge(run, recipe, again, seed);
+      const measured = await measureModel(run, first, again);
+      await rm(join(run.folder, "seeds"), { recursive: true });
+      return measured;
+    },
+  );
+  return { ...first, ...overSeeds([first, ...others]) };
 }
 
 async function readZoo(file: string): Promise<ZooDescription> {
@@ -138,9 +155,9 @@ async function measureTradeOff(run: DemoRun): Promise<DemoResults["tradeOff"]> {
   return { method, tasks: [first, second], points };
 }
 
-function merge(run: DemoRun, recipe: RecipeText, out: string): Promise<string> {
+function merge(run: DemoRun, recipe: RecipeText, out: string, seed = 0): Promise<string> {
   run.report(`merging ${basename(out)}`);
-  return mergeByRecipe(recipe, out, run.options);
+  return mergeByRecipe(recipe, out, { ...run.options, seed });
 }
 
 async function measureModel(run: DemoRun, model: Omit<MeasuredModel, "exactMatch" | "mean">, folder: string): Promise<MeasuredModel> {

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { DEMO_RECIPES, type DemoProgress, runDemo } from "../../merge-core/evaluate/demo.ts";
+import { type DemoProgress, runDemo } from "../../merge-core/evaluate/demo.ts";
+import { DEMO_RECIPES } from "../../merge-core/evaluate/demo-merges.ts";
 import type { DemoResults } from "../../merge-core/evaluate/demo-results.ts";
 import { evaluateCheckpoint } from "../../merge-core/evaluate/evaluate.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
@@ -37,7 +38,13 @@ describe("demo", () => {
       assert.equal(mean, Object.values(exactMatch).reduce((sum, value) => sum + value, 0) / 4);
     }
     assert.equal(new Set(written.models.flatMap(({ method }) => method ?? [])).size, 5);
-    assert.deepEqual([progress.at(-1)?.done, progress.at(-1)?.total], [21, 21]);
+    assert.deepEqual([progress.at(-1)?.done, progress.at(-1)?.total], [25, 25]);
+    const random = written.models.filter(({ seeds }) => seeds !== undefined);
+    assert.deepEqual(
+      random.map(({ name, seeds }) => `${name} ${seeds}`),
+      ["dare-linear 3", "dare-ties 3"],
+    );
+    assert.deepEqual(readdirSync(out).sort(), ["merges", "report.html", "results.json"]);
     assert.ok(readFileSync(join(out, "report.html"), "utf8").includes('"weightsmith-demo"'));
 
     // The ends of the curve are the experts, and a merge on disk gives the number in the table.
