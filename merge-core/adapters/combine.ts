@@ -5,12 +5,15 @@ import { firstRows, type Matrix, type MatrixSpace } from "../compute/linalg/matr
 import type { LoadRows } from "../compute/linalg/rows.ts";
 import { svd } from "../compute/linalg/svd.ts";
 import { randomKey, uniforms } from "../compute/rng.ts";
+import { copa } from "./copa.ts";
 import type { LowRank } from "./family.ts";
 import { type Factors, type Reduced, reduceRank, relativeDistance, stack } from "./low-rank.ts";
 
 const BY_FACTORS = ["linear", "ties", "dare_linear", "dare_ties", "magnitude_prune"] as const;
 const ON_PRODUCTS = ["ties_svd", "dare_linear_svd", "dare_ties_svd", "magnitude_prune_svd"] as const;
-export const COMBINATIONS = ["exact", "cat", "svd", ...BY_FACTORS, ...ON_PRODUCTS] as const;
+/** Not PEFT's: checkpoints of one run, and CoPA-Merging as its paper and as its code have it. */
+const OF_PAPERS = ["average", "copa", "copa_released"] as const;
+export const COMBINATIONS = ["exact", "cat", "svd", ...BY_FACTORS, ...ON_PRODUCTS, ...OF_PAPERS] as const;
 export type Combination = (typeof COMBINATIONS)[number];
 type Operator = (typeof BY_FACTORS)[number];
 
@@ -26,7 +29,7 @@ export interface CombineOptions {
   readonly method: Combination;
   /** Rank of the result, for methods that choose it. */
   readonly rank: number;
-  /** Share of elements that ties, dare and magnitude_prune keep. */
+  /** Share of elements that ties, dare, magnitude_prune and copa keep. */
   readonly density: number;
   /** ties: sign of the sum, or of the number of signs. */
   readonly majority: "total" | "frequency";
@@ -37,14 +40,14 @@ export interface CombineOptions {
   readonly rows?: LoadRows;
 }
 
-export const worksOnFactors = (method: Combination): boolean => (BY_FACTORS as readonly string[]).includes(method);
+export const worksOnFactors = (method: Combination): boolean => ([...BY_FACTORS, ...OF_PAPERS] as readonly string[]).includes(method);
 
 /** Rank of a module's result. @param ranks of the adapters that have the module @param wanted as the user asked */
 export function combinedRank(method: Combination, ranks: readonly number[], wanted: number | undefined, sides: readonly [number, number]): number {
   const sum = ranks.reduce((total, r) => total + r, 0);
   const largest = Math.max(...ranks);
+  if (method === "cat" || method === "copa") return sum;
   if (worksOnFactors(method)) return largest;
-  if (method === "cat") return sum;
   return Math.min(wanted ?? (method === "exact" ? sum : largest), method === "exact" ? sum : Number.POSITIVE_INFINITY, ...sides);
 }
 
@@ -53,8 +56,26 @@ export function combine(terms: readonly Term[], options: CombineOptions): Reduce
   const { method, rank } = options;
   const sum = stack(terms);
   if (method === "exact" || method === "cat" || method === "svd") return rank === sum.r ? { ...sum, relativeError: 0 } : reduceRank(sum, rank, options.rows);
+  if (method === "average") return withDistance(averageFactors(terms), sum);
+  if (method === "copa" || method === "copa_released") return withDistance(copa(terms, options.density, method === "copa" ? "paper" : "released"), sum);
   const result = worksOnFactors(method) ? byFactors(terms, method as Operator, options) : onProducts(terms, method.replace(/_svd$/, "") as Operator, options);
-  return { ...result, relativeError: relativeDistance(result, sum) };
+  return withDistance(result, sum);
+}
+
+const withDistance = (result: Factors, sum: Factors): Reduced => ({ ...result, relativeError: relativeDistance(result, sum) });
+
+/** The weighted means of the factors themselves: right for checkpoints of one run, whose factors share a basis. */
+function averageFactors(terms: readonly Term[]): Factors {
+  const [first] = terms;
+  if (first === undefined) throw new TypeError("nothing to combine");
+  const { r, inFeatures, outFeatures } = first.factors;
+  const a = new Float64Array(r * inFeatures);
+  const bt = new Float64Array(r * outFeatures);
+  for (const { factors, weight } of terms) {
+    for (let i = 0; i < a.length; i++) a[i]! += weight * (factors.a[i] as number);
+    for (let q = 0; q < r; q++) for (let o = 0; o < outFeatures; o++) bt[q * outFeatures + o]! += weight * factors.scale * (factors.b[o * r + q] as number);
+  }
+  return { r, inFeatures, outFeatures, a, bt };
 }
 
 /** Each side on its own; half of each weight goes to either, the sign to A. */

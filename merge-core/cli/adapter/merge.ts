@@ -2,6 +2,7 @@
 import { COMBINATIONS, type Combination } from "../../adapters/combine.ts";
 import { inputError } from "../../diagnostics.ts";
 import type { FloatDType } from "../../formats/dtypes.ts";
+import { metricWeights } from "../../methods/mwa.ts";
 import { modelOpener } from "../../plan/open-model.ts";
 import { modelReference } from "../../recipe/model-reference.ts";
 import { type CombineResult, combineAdapters } from "../../run/combine-adapters.ts";
@@ -26,15 +27,23 @@ The others give the numbers of PEFT's add_weighted_adapter: cat and svd are sums
 dare_ties and magnitude_prune work on the factors one by one, which mixes one adapter's A with another's B; the same
 names with _svd work on the changes themselves. For each the distance from the exact sum is told.
 
+average takes the means of the factors, which is right for checkpoints of one training run; with --losses or --steps those
+of lower loss or of later steps weigh more (mwa). copa prunes factors and scales ranks against each other (CoPA-Merging), as
+the paper has it; copa_released as its released code, which mixes factors of different adapters.
+
   weightsmith adapter merge ./math ./code -o ./both
   weightsmith adapter merge ./math ./code --weights 0.7,0.3 --rank 16 -o ./both
-  weightsmith adapter merge ./math ./code --method ties --density 0.5 -o ./both`,
+  weightsmith adapter merge ./math ./code --method ties --density 0.5 -o ./both
+  weightsmith adapter merge ./run/step-500 ./run/step-1000 --method average --losses 0.92,0.87 -o ./mean`,
   options: [
     { name: "out", short: "o", type: "string", value: "OUT", doc: "the folder to make" },
-    { name: "weights", type: "string", value: "W,W,...", doc: "one for each adapter (default: 1 each)" },
+    { name: "weights", type: "string", value: "W,W,...", doc: "one for each adapter (default: 1 each, 2 for copa, the mean for average)" },
     { name: "method", type: "string", value: "NAME", choices: COMBINATIONS, doc: `${COMBINATIONS.join(", ")} (default: exact)` },
     { name: "rank", type: "integer", value: "R", doc: "rank of the result, for exact and the svd methods" },
-    { name: "density", type: "string", value: "SHARE", doc: "share of elements that ties, dare and magnitude_prune keep (default: 1)" },
+    { name: "density", type: "string", value: "SHARE", doc: "share of elements that ties, dare, magnitude_prune and copa keep (default: 1, 0.2 for copa)" },
+    { name: "losses", type: "string", value: "L,L,...", doc: "training loss of each checkpoint, for average" },
+    { name: "steps", type: "string", value: "S,S,...", doc: "step of each checkpoint, for average" },
+    { name: "penalty", type: "string", value: "P", doc: "how much losses or steps count: 0 weighs all alike (default: 1)" },
     { name: "majority", type: "string", value: "RULE", choices: ["total", "frequency"], doc: "how ties elects signs: by sums or by counts (default: total)" },
     { name: "base", type: "string", value: "MODEL", doc: "the base model, for families that do not tell the sides of their layers" },
     { name: "dtype", type: "string", value: "DTYPE", choices: Object.keys(DTYPES), doc: "of the result (default: float32)" },
@@ -48,13 +57,15 @@ names with _svd work on the changes themselves. For each the distance from the e
     const { output, signal } = context;
     const adapters = args.positionals;
     if (adapters.length === 0) throw inputError("usage", "no adapters to merge", { expected: "ADAPTER ADAPTER... -o OUT", remedy: "see --help" });
+    const method = (text(args, "method") ?? "exact") as Combination;
+    const isCopa = method === "copa" || method === "copa_released";
     const result = await combineAdapters({
       adapters,
-      weights: weightsOf(args),
-      method: (text(args, "method") ?? "exact") as Combination,
+      weights: method === "average" ? averageWeights(args) : weightsOf(args, isCopa ? 2 : 1),
+      method,
       out: outOf(args),
       rank: rankOf(args),
-      density: shareOf(args, "density", 1),
+      density: shareOf(args, "density", isCopa ? 0.2 : 1),
       majority: text(args, "majority") === "frequency" ? "frequency" : "total",
       seed: number(args, "seed") ?? 0,
       base: await openBase(args, context),
@@ -76,15 +87,39 @@ export function outOf(args: Arguments): string {
   throw inputError("usage", "option --out is missing", { expected: "-o OUT" });
 }
 
-function weightsOf(args: Arguments): number[] {
-  const given = text(args, "weights");
-  if (given === undefined) return args.positionals.map(() => 1);
-  const weights = given.split(",").map((word) => (word.trim() === "" ? Number.NaN : Number(word)));
-  if (weights.every(Number.isFinite)) return weights;
-  throw inputError("usage", "option --weights is not a list of numbers", {
-    found: given,
-    expected: "such as 0.7,0.3; --weights=-1,1 where the first is negative",
-  });
+function weightsOf(args: Arguments, fallback: number): number[] {
+  return numbersOf(args, "weights", "such as 0.7,0.3; --weights=-1,1 where the first is negative") ?? args.positionals.map(() => fallback);
+}
+
+function numbersOf(args: Arguments, name: string, expected: string): number[] | undefined {
+  const given = text(args, name);
+  if (given === undefined) return undefined;
+  const numbers = given.split(",").map((word) => (word.trim() === "" ? Number.NaN : Number(word)));
+  if (numbers.every(Number.isFinite)) return numbers;
+  throw inputError("usage", `option --${name} is not a list of numbers`, { found: given, expected });
+}
+
+/** Weights that sum to 1: given ones, by a metric of each checkpoint, or all alike. */
+function averageWeights(args: Arguments): number[] {
+  const options = ["weights", "losses", "steps"].filter((name) => text(args, name) !== undefined);
+  if (options.length > 1) throw inputError("usage", "weights come from one source", { found: options.map((name) => `--${name}`).join(" and ") });
+  const metrics = numbersOf(args, "losses", "such as 0.92,0.87") ?? numbersOf(args, "steps", "such as 500,1000");
+  const penalty = Number(text(args, "penalty") ?? 1);
+  if (!(penalty >= 0 && penalty < Number.POSITIVE_INFINITY))
+    throw inputError("usage", "option --penalty is not a number of at least 0", { found: text(args, "penalty") ?? "" });
+  if (metrics?.some((x) => x <= 0)) throw inputError("usage", "losses and steps must be above 0", { found: metrics.join(", ") });
+  const sign = text(args, "losses") === undefined ? 1 : -1;
+  if (metrics !== undefined)
+    return metricWeights(
+      metrics.map((x) => sign * Math.log(x)),
+      metrics,
+      penalty,
+      false,
+    );
+  const weights = weightsOf(args, 1);
+  const sum = weights.reduce((a, b) => a + b, 0);
+  if (sum === 0) throw inputError("usage", "the weights of an average sum to zero", { found: weights.join(", ") });
+  return weights.map((weight) => weight / sum);
 }
 
 export function rankOf(args: Arguments): number | undefined {
