@@ -40,11 +40,12 @@ const node = {
   banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },
 };
 
-/** Programs and the library; the worker keeps its plain name because it is started by URL. */
+/** Programs and the library; those that are started by URL keep their plain names. */
 const programs = {
   weightsmith: "merge-core/cli/main.ts",
   index: "merge-core/index.ts",
   "compute-worker": "merge-core/compute/worker.ts",
+  "blas-probe": "merge-core/compute/providers/blas-probe.ts",
 };
 
 /** CommonJS that runs inside the editor: its own module loader knows no other, and in this package only a .cjs file is that. */

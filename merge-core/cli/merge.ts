@@ -3,6 +3,7 @@ import { formatDiagnostic } from "../diagnostics.ts";
 import { type MergeResult, type RunOptions, runMerge } from "../run/execute.ts";
 import { runStages } from "../run/stages.ts";
 import type { Command, CommandContext } from "./command.ts";
+import { chooseDevice, DEVICE } from "./device.ts";
 import { loadPlan, loadStages, PLAN_OPTIONS, planAll, planOptions } from "./load-plan.ts";
 import { type Arguments, flag, OVERWRITE, positionals, THREADS, text, threads } from "./options.ts";
 import { formatBytes, formatDuration } from "./output.ts";
@@ -14,7 +15,8 @@ export const merge: Command = {
   help: `
 Runs a recipe (mergekit's YAML) and writes the model folder OUT. Work goes to OUT.partial and OUT appears when it is
 complete: stop it at any time, and the same command takes it up again and gives the same bytes. The result depends on
-the recipe, the models and the seed alone, never on threads, memory or machine.
+the recipe, the models and the seed alone, never on threads, memory or machine, unless --device lets this machine's own
+linear algebra compute whole matrices, which weightsmith.json then says.
 
 A file may hold several recipes between --- lines, each but one with a name, which others use in place of a model: the
 one without a name makes OUT, what it needs is merged first and deleted in the end, or kept in --stages.
@@ -25,6 +27,7 @@ one without a name makes OUT, what it needs is merged first and deleted in the e
     ...PLAN_OPTIONS,
     THREADS,
     OVERWRITE,
+    DEVICE,
     { name: "stages", type: "string", value: "FOLDER", doc: "keep the results of a file's named recipes here, and use them again while nothing changes" },
   ],
   async run(args, context) {
@@ -52,7 +55,7 @@ async function mergeFile(file: string, args: Arguments, context: CommandContext,
   const loaded = await loadStages(file, args, context);
   if (loaded === undefined) {
     const { plan } = await loadPlan(file, args, context);
-    const result = await runMerge(plan, options);
+    const result = await runMerge(plan, { ...options, blas: await chooseDevice(args, [plan], context) });
     output.diagnostics(result.warnings.filter((warning) => !plan.findings.includes(warning)));
     return result;
   }
@@ -61,7 +64,12 @@ async function mergeFile(file: string, args: Arguments, context: CommandContext,
   const plans = await planAll(loaded.staged, stagesFolder ?? `${options.out}.stages`, context);
   const told = new Set(plans.flatMap(({ plan }) => plan.findings.map(formatDiagnostic)));
   const onStage = (name: string, reused: boolean) => output.note(reused ? `${name}: kept from an earlier run` : `${name}:`);
-  const result = await runStages(loaded.staged, loaded.text, { ...options, stagesFolder, onStage });
+  const blas = await chooseDevice(
+    args,
+    plans.map(({ plan }) => plan),
+    context,
+  );
+  const result = await runStages(loaded.staged, loaded.text, { ...options, blas, stagesFolder, onStage });
   output.diagnostics(result.warnings.filter((warning) => !told.has(formatDiagnostic(warning))));
   return result;
 }

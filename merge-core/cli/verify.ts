@@ -2,18 +2,23 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type Blas, loadBlas } from "../compute/providers/blas.ts";
 import { type Diagnostic, inputError, WeightsmithError } from "../diagnostics.ts";
 import { type MoeRequest, makeGates, prepareMoe } from "../moe/make-moe.ts";
 import { MOE_METHOD } from "../moe/plan-moe.ts";
 import { modelOpener } from "../plan/open-model.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { hasStages, parseStages } from "../recipe/stages.ts";
+import { CPU_ENGINE } from "../run/manifest.ts";
 import { defaultMemoryBytes } from "../run/memory.ts";
 import type { MergeProgress } from "../run/progress.ts";
+import type { StoredManifest } from "../run/read-manifest.ts";
 import { compareRebuilt, type RebuildOptions } from "../run/rebuild.ts";
 import { RECIPE_FILE, recipeFileOf } from "../run/side-files.ts";
 import { planAfterStages, type StagedRecipe } from "../run/stages.ts";
 import { type Verification, verifyOutput } from "../run/verify.ts";
+import { makeNewRows, parseTransplant, prepareTransplant } from "../transplant/make-transplant.ts";
+import { TOKENS_METHOD } from "../transplant/plan-transplant.ts";
 import { VERSION } from "../version.ts";
 import type { Command, CommandContext } from "./command.ts";
 import { DOWNLOAD, openerOptions, planText } from "./load-plan.ts";
@@ -78,12 +83,14 @@ async function rebuild(
   if (recipe === undefined) throw inputError("output-recipe-differs", "there is no recipe to merge again", { file });
   const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
   const onProgress = (p: MergeProgress) => output.progress({ stage: "rebuild", done: p.bytesDone, total: p.bytesTotal, unit: "bytes", detail: p.tensor });
-  const options = { memoryBytes, threads: threads(args), signal, onProgress };
+  const blas = await engineOf(manifest, threads(args), file);
+  const options = { memoryBytes, threads: threads(args), signal, onProgress, blas };
   const open = modelOpener(join(text(args, "models") ?? out, RECIPE_FILE), openerOptions(args, context));
   const planOptions = { seed: manifest.seed, memoryBytes };
-  if (manifest.method === MOE_METHOD) {
-    const tensors = await rebuildMoe({ text: recipe, file, open, ...planOptions, ...options }, (plan) => compareRebuilt(plan, out, manifest, options));
-    return { tensors: tensors.count, diagnostics: [...tensors.differences, ...otherVersion(file, manifest.weightsmith)] };
+  if (manifest.method === MOE_METHOD || manifest.method === TOKENS_METHOD) {
+    const request = { text: recipe, file, open, ...planOptions, ...options };
+    const again = await rebuildComputed(manifest.method, request, (plan) => compareRebuilt(plan, out, manifest, options));
+    return { tensors: again.tensors, diagnostics: [...again.diagnostics, ...otherVersion(file, manifest.weightsmith)] };
   }
   const plan = hasStages(recipe)
     ? await planStaged(recipe, file, { open, options: planOptions }, text(args, "stages"), options)
@@ -92,20 +99,47 @@ async function rebuild(
   return { tensors: plan.jobs.length, diagnostics: [...differences, ...otherVersion(file, manifest.weightsmith)] };
 }
 
-/** The gates are computed again too, into a folder that goes away. */
-async function rebuildMoe(
+/** The library that computed the folder's matrices, if one did. @throws WeightsmithError `engine-differs` if this machine has not the same */
+async function engineOf({ engine }: StoredManifest, count: number, file: string): Promise<Blas | undefined> {
+  if (engine === CPU_ENGINE) return undefined;
+  const blas = await loadBlas(count).catch(() => undefined);
+  if (blas?.name === engine) return blas;
+  const remedy = "only that library gives the same last digits; verify without --rebuild checks the files against their sums";
+  throw inputError("engine-differs", "the matrices were computed by a library that is not here", {
+    file,
+    found: blas?.name ?? "none",
+    expected: engine,
+    remedy,
+  });
+}
+
+/** Mixtures and transplants: what they compute before they write is computed again too, into a folder that goes away. */
+async function rebuildComputed(
+  method: string,
   request: Omit<MoeRequest, "gates">,
   compare: (plan: MergePlan) => Promise<readonly Diagnostic[]>,
-): Promise<{ count: number; differences: readonly Diagnostic[] }> {
+): Promise<{ tensors: number; diagnostics: readonly Diagnostic[] }> {
   const folder = await mkdtemp(join(tmpdir(), "weightsmith-"));
   try {
-    const whole = { ...request, gates: join(folder, "gates.safetensors"), allowSame: true };
-    const prepared = await prepareMoe(whole);
-    await makeGates(whole, prepared);
-    return { count: prepared.plan.jobs.length, differences: await compare(prepared.plan) };
+    const plan = method === MOE_METHOD ? await computeMoe(request, folder) : await computeTransplant(request, folder);
+    return { tensors: plan.jobs.length, diagnostics: await compare(plan) };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+async function computeMoe(request: Omit<MoeRequest, "gates">, folder: string): Promise<MergePlan> {
+  const whole = { ...request, gates: join(folder, "gates.safetensors"), allowSame: true };
+  const prepared = await prepareMoe(whole);
+  await makeGates(whole, prepared);
+  return prepared.plan;
+}
+
+async function computeTransplant(request: Omit<MoeRequest, "gates">, folder: string): Promise<MergePlan> {
+  const whole = { ...request, ...parseTransplant(request.text, request.file), scratch: join(folder, "rows.safetensors") };
+  const prepared = await prepareTransplant(whole);
+  await makeNewRows(whole, prepared);
+  return prepared.plan;
 }
 
 /** Of a file of several recipes only the output can do without a disk: what it is made from is merged into `folder`. */

@@ -19,6 +19,7 @@ import {
   takeParts,
   wakeWorker,
 } from "./parts.ts";
+import type { Blas } from "./providers/blas.ts";
 import { runTiles, STOP, type TileJob, type TileResult } from "./tiles.ts";
 
 export interface PoolOptions {
@@ -28,6 +29,8 @@ export interface PoolOptions {
   readonly maxMemoryBytes?: number;
   /** The worker program, for hosts that move it away from the bundle. */
   readonly workerUrl?: URL;
+  /** Does matrix products and decompositions in place of the kernels. Results then depend on the library. */
+  readonly blas?: Blas | undefined;
 }
 
 /** Between steps of inline work the event loop gets a turn this often. */
@@ -51,6 +54,7 @@ export class ComputePool {
   readonly threads: number;
   readonly arena: Arena;
   readonly files = new FileTable();
+  readonly blas: Blas | undefined;
   readonly #context: ComputeContext;
   readonly #boardBuffer = createBoardBuffer();
   readonly #board = boardOf(this.#boardBuffer);
@@ -60,7 +64,8 @@ export class ComputePool {
   #nextId = 0;
   #closed = false;
 
-  constructor({ threads, maxMemoryBytes = MAX_PAGES * PAGE_BYTES, workerUrl }: PoolOptions) {
+  constructor({ threads, maxMemoryBytes = MAX_PAGES * PAGE_BYTES, workerUrl, blas }: PoolOptions) {
+    this.blas = blas;
     this.threads = Math.max(1, Math.min(threads ?? availableParallelism(), MAX_WORKERS));
     const maximum = Math.min(MAX_PAGES, Math.max(1, Math.ceil(maxMemoryBytes / PAGE_BYTES)));
     // The module asks for the full maximum; a lower budget is the arena's to keep.

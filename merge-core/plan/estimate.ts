@@ -36,6 +36,10 @@ export function wholeMatrixBytes(jobs: readonly TensorJob[]): number {
   }, 0);
 }
 
+/** Whether any tensor is merged by a method on whole matrices. */
+export const hasMatrices = ({ jobs }: { readonly jobs: readonly TensorJob[] }): boolean =>
+  jobs.some((job) => job.kind === "merge" && findMethod(job.method)?.kind === "matrix");
+
 /** Adapted inputs are in memory as float32 while they are merged. */
 export function foldedBytes(job: TensorJob): number {
   const adapted = job.kind === "copy" ? [] : job.inputs.filter(({ lora }) => lora !== undefined);

@@ -4,8 +4,9 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { errorCode } from "../bytes/file-source.ts";
 import { createPool } from "../compute/pool.ts";
+import type { Blas } from "../compute/providers/blas.ts";
 import { type Diagnostic, throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
-import { wholeMatrixBytes } from "../plan/estimate.ts";
+import { hasMatrices, wholeMatrixBytes } from "../plan/estimate.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { VERSION } from "../version.ts";
 import { Journal, type JournalEntry, type RunIdentity, readJournal, wholeLinesBytes } from "./journal.ts";
@@ -32,6 +33,8 @@ export interface RunOptions {
   readonly onProgress?: (progress: MergeProgress) => void;
   /** Put sha256 sums of the output files into the manifest (default). They are taken while later shards are computed. */
   readonly hashOutputs?: boolean;
+  /** Computes whole matrices in place of the built-in engine; the manifest names it. */
+  readonly blas?: Blas | undefined;
   /** How often finished tensors are forced to disk and noted for a resume. */
   readonly syncIntervalMs?: number;
 }
@@ -60,7 +63,7 @@ export async function runMerge(plan: MergePlan, options: RunOptions): Promise<Me
   const request: OutputRequest = { out, overwrite, inputs: plan.models.flatMap((model) => model.files.map(({ file }) => file)) };
   await checkOutput(request);
   await checkDiskSpace(out, plan.diskBytes);
-  const identity: RunIdentity = { planHash: plan.planHash, weightsmith: VERSION, inputs: await fingerprintInputs(plan) };
+  const identity: RunIdentity = { planHash: plan.planHash, weightsmith: VERSION, inputs: await fingerprintInputs(plan), ...matrixEngine(plan, options.blas) };
   const resumed = { finished: new Map<string, JournalEntry>(), bytes: 0 };
   const work = await openWorkFolder(request, (journal) => takeOver(journal, identity, request, resumed));
   try {
@@ -82,6 +85,10 @@ export async function runMerge(plan: MergePlan, options: RunOptions): Promise<Me
     await work.release();
   }
 }
+
+/** The engine that changes bytes, if one does. */
+const matrixEngine = (plan: MergePlan, blas: Blas | undefined): Pick<RunIdentity, "engine"> =>
+  blas !== undefined && hasMatrices(plan) ? { engine: blas.name } : {};
 
 /** Errors of the file system, a full disk above all, become diagnostics; others stay what they are. */
 function asWriteError(error: unknown, out: string): unknown {
@@ -138,7 +145,7 @@ async function fillFolder(
   throwIfCancelled(options.signal);
   const warnings = [...plan.findings.filter((finding) => finding.severity === "warning"), ...plan.jobs.flatMap((job) => noted.get(job.name) ?? [])];
   await writeSideFiles(plan, work.path, options.out);
-  await writeFile(join(work.path, MANIFEST_FILE), `${JSON.stringify(await buildManifest(plan, work.path, files, warnings), null, 2)}\n`);
+  await writeFile(join(work.path, MANIFEST_FILE), `${JSON.stringify(await buildManifest(plan, work.path, files, warnings, identity.engine), null, 2)}\n`);
   return { files, warnings };
 }
 
@@ -165,7 +172,11 @@ async function runJobs(
   const resumedBytes = plan.jobs.reduce((sum, job) => sum + (noted.has(job.name) ? job.byteLength : 0), 0);
   const totalBytes = plan.jobs.reduce((sum, job) => sum + job.byteLength, 0);
   const meter = new ProgressMeter(totalBytes, resumedBytes, options.onProgress);
-  const pool = createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes: memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES });
+  const pool = createPool({
+    blas: options.blas,
+    ...(threads === undefined ? {} : { threads }),
+    maxMemoryBytes: memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES,
+  });
   try {
     const shared = { pool, seed: plan.seed, memoryBytes, signal };
     const statistics = await takeStatistics(plan.jobs, { ...shared, onBytes: () => meter.add(0, "statistics of all tensors") });

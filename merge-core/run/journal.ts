@@ -13,6 +13,8 @@ export interface RunIdentity {
   readonly weightsmith: string;
   /** Fingerprint of sizes and modification times of all input files. */
   readonly inputs: string;
+  /** What computes whole matrices: another engine gives other last digits. Absent for the built-in one. */
+  readonly engine?: string;
 }
 
 /** One finished tensor, and what was noticed about it. */
@@ -24,7 +26,7 @@ export interface JournalEntry {
 /**
  * Reads a journal's finished entries, by tensor. A last line without its newline was cut off and counts as not written;
  * undefined if not even the first line is whole, that is, if nothing was finished.
- * @throws WeightsmithError `resume-other-plan`, `resume-other-version`, `resume-inputs-changed`, `journal-damaged`
+ * @throws WeightsmithError `resume-other-plan`, `resume-other-version`, `resume-other-engine`, `resume-inputs-changed`, `journal-damaged`
  */
 export function readJournal(text: string, identity: RunIdentity, out: string): Map<string, JournalEntry> | undefined {
   const [first, ...lines] = text.split("\n").slice(0, -1);
@@ -46,6 +48,14 @@ export function readJournal(text: string, identity: RunIdentity, out: string): M
       found,
       expected: `version ${identity.weightsmith}`,
       remedy,
+    });
+  }
+  if (begun.engine !== identity.engine) {
+    throw inputError("resume-other-engine", "the unfinished run was computed by another engine", {
+      file: `${out}.partial`,
+      found: String(begun.engine ?? "cpu"),
+      expected: identity.engine ?? "cpu",
+      remedy: `run with the same --device, or ${remedy.slice("run ".length)}`,
     });
   }
   if (begun.inputs !== identity.inputs)

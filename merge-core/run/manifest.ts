@@ -21,6 +21,8 @@ export interface Manifest {
   readonly planHash: string;
   readonly method: string;
   readonly seed: number;
+  /** What computed whole matrices: `cpu`, which gives the same bytes everywhere, or the library that did. */
+  readonly engine: string;
   readonly recipe: { readonly file: string; readonly sha256: string };
   readonly inputs: readonly { readonly model: string; readonly files: readonly (FileRecord & { readonly headerSha256: string })[] }[];
   /** `sha256` is of the whole file; absent if the run was told not to hash. */
@@ -30,8 +32,16 @@ export interface Manifest {
   readonly warnings: readonly Diagnostic[];
 }
 
+export const CPU_ENGINE = "cpu";
+
 /** Assembles the manifest of the finished files in `folder`; reads the headers of the inputs again to hash them. */
-export async function buildManifest(plan: MergePlan, folder: string, outputs: Manifest["outputs"], warnings: readonly Diagnostic[]): Promise<Manifest> {
+export async function buildManifest(
+  plan: MergePlan,
+  folder: string,
+  outputs: Manifest["outputs"],
+  warnings: readonly Diagnostic[],
+  engine = CPU_ENGINE,
+): Promise<Manifest> {
   const inputs: Manifest["inputs"][number][] = [];
   for (const { reference, folder, files } of plan.models) {
     const records = [];
@@ -42,7 +52,7 @@ export async function buildManifest(plan: MergePlan, folder: string, outputs: Ma
   const sideFiles = [];
   for (const file of sideFileNames(plan)) sideFiles.push(await fileRecord(folder, file));
   const origin = { file: basename(recipe.file), sha256: recipe.sha256 };
-  return { format: 1, weightsmith: VERSION, planHash, method, seed, recipe: origin, inputs, outputs, sideFiles, warnings };
+  return { format: 1, weightsmith: VERSION, planHash, method, seed, engine, recipe: origin, inputs, outputs, sideFiles, warnings };
 }
 
 async function fileRecord(folder: string, file: string): Promise<Manifest["sideFiles"][number]> {

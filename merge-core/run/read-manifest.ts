@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { openError } from "../bytes/file-source.ts";
 import { inputError } from "../diagnostics.ts";
 import { isRecord, parseJsonBytes } from "../formats/json.ts";
-import type { FileRecord } from "./manifest.ts";
+import { CPU_ENGINE, type FileRecord } from "./manifest.ts";
 import { MANIFEST_FILE } from "./work-folder.ts";
 
 /** The part of a manifest that a check needs. */
@@ -13,6 +13,8 @@ export interface StoredManifest {
   readonly planHash: string;
   readonly method: string;
   readonly seed: number;
+  /** `cpu` in manifests of before there was a choice. */
+  readonly engine: string;
   readonly recipeSha256: string;
   readonly inputs: readonly { readonly model: string; readonly files: readonly (FileRecord & { readonly headerSha256: string })[] }[];
   /** Tensor files, then the files beside them. */
@@ -37,6 +39,7 @@ export async function readManifest(out: string): Promise<StoredManifest> {
     planHash: reader.text(top.planHash, "planHash"),
     method: reader.text(top.method, "method"),
     seed: reader.count(top.seed, "seed"),
+    engine: top.engine === undefined ? CPU_ENGINE : reader.text(top.engine, "engine"),
     recipeSha256: reader.text(recipe.sha256, "recipe.sha256"),
     inputs: reader.list(top.inputs, "inputs").map((input) => {
       const { model, files } = reader.record(input, "an input");

@@ -6,6 +6,7 @@ import type { ByteSource } from "../bytes/source.ts";
 import type { TensorEntry } from "../checkpoints/checkpoint.ts";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
 import { createPool } from "../compute/pool.ts";
+import type { Blas } from "../compute/providers/blas.ts";
 import { type Diagnostic, throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES } from "../formats/dtypes.ts";
 import { wholeMatrixBytes } from "../plan/estimate.ts";
@@ -23,6 +24,8 @@ export interface RebuildOptions {
   readonly memoryBytes?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: MergeProgress) => void;
+  /** What computed whole matrices, if it was not the built-in engine. */
+  readonly blas?: Blas | undefined;
 }
 
 /** Compared at a time, of copied tensors and of what the folder holds. */
@@ -110,7 +113,11 @@ async function firstDifference(plan: MergePlan, stored: ReadonlyMap<string, Tens
     0,
     options.onProgress,
   );
-  const pool = createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes: memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES });
+  const pool = createPool({
+    blas: options.blas,
+    ...(threads === undefined ? {} : { threads }),
+    maxMemoryBytes: memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES,
+  });
   try {
     const shared = { pool, seed: plan.seed, memoryBytes, signal };
     const statistics = await takeStatistics(plan.jobs, { ...shared, onBytes: () => {} });

@@ -50,6 +50,8 @@ export interface MatrixSpace {
    * overwritten. @returns false, with B spoilt, if S is not positive definite
    */
   solvePositive(s: Float64Array, size: number, b: Float64Array, columns: number): boolean;
+  /** All triplets in float64 by the machine's own library, where there is one; undefined if it fails. */
+  readonly decompose?: (a: Matrix) => Svd | undefined;
 }
 
 export function copyOf(space: MatrixSpace, { rows, columns, data }: Matrix): Matrix {

@@ -1,6 +1,7 @@
 // MatrixSpace in the pool's shared memory, on all its threads.
 import { cut, gemm, gemmGram, matrix as gemmView } from "../gemm.ts";
 import type { ComputePool } from "../pool.ts";
+import type { Blas } from "../providers/blas.ts";
 import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions } from "./matrix.ts";
 import { sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
 import { gram64, solvePositive } from "./positive-solve.ts";
@@ -33,7 +34,8 @@ export function poolSpace(pool: ComputePool): PoolSpace {
     },
     product: (a, b, options = {}) => multiply(pool, a, b, options, zeros),
     gram: (a, into = zeros(a.rows, a.rows)) => {
-      gemmGram(pool, { rows: a.rows, depth: a.columns, a: a.data.byteOffset, c: into.data.byteOffset });
+      if (pool.blas !== undefined) pool.blas.ssyrk(a.rows, a.columns, a.data, into.data);
+      else gemmGram(pool, { rows: a.rows, depth: a.columns, a: a.data.byteOffset, c: into.data.byteOffset });
       mirrorLower(into);
       return into;
     },
@@ -43,8 +45,9 @@ export function poolSpace(pool: ComputePool): PoolSpace {
       blocks.set(data, address);
       return data;
     },
-    gramDoubles: (y, rows, columns, into) => gram64(pool, y, rows, columns, into),
-    solvePositive: (s, size, b, columns) => solvePositive(pool, s, size, b, columns),
+    gramDoubles: (y, rows, columns, into) => (pool.blas === undefined ? gram64(pool, y, rows, columns, into) : pool.blas.dsyrk(rows, columns, y, into)),
+    solvePositive: (s, size, b, columns) => pool.blas?.lapack?.dposv(size, columns, s, b) ?? solvePositive(pool, s, size, b, columns),
+    ...decomposeBy(pool.blas, zeros),
     orthogonalizeRows: (work, rows, columns) => orthogonalize(pool, addressOf(work), rows, columns),
     close: () => {
       for (const data of [...blocks.keys()]) release(data);
@@ -58,6 +61,10 @@ function multiply(pool: ComputePool, a: Matrix, b: Matrix, options: ProductOptio
   const [inner, columns] = transposeB ? [b.columns, b.rows] : [b.rows, b.columns];
   if (depth !== inner) throw new RangeError(`cannot multiply ${rows} x ${depth} by ${inner} x ${columns}`);
   const into = options.into ?? zeros(rows, columns);
+  if (pool.blas !== undefined && rows * columns * depth > 0) {
+    pool.blas.sgemm({ rows, columns, depth, a: a.data, transposeA, b: b.data, transposeB, c: into.data, accumulate });
+    return into;
+  }
   gemm(pool, {
     ...{ rows, columns, depth, accumulate },
     a: gemmView(a.data.byteOffset, a.rows, a.columns, transposeA),
@@ -65,6 +72,23 @@ function multiply(pool: ComputePool, a: Matrix, b: Matrix, options: ProductOptio
     c: gemmView(into.data.byteOffset, rows, columns),
   });
   return into;
+}
+
+/** Whole decompositions by LAPACK, where there is one. */
+function decomposeBy(blas: Blas | undefined, zeros: MatrixSpace["zeros"]): Pick<MatrixSpace, "decompose"> {
+  const lapack = blas?.lapack;
+  if (lapack === undefined) return {};
+  return {
+    decompose: ({ rows, columns, data }) => {
+      const found = lapack.dgesdd(rows, columns, Float64Array.from(data));
+      if (found === undefined) return undefined;
+      const { u, values, vt } = found;
+      const [left, right] = [zeros(values.length, rows), zeros(values.length, columns)];
+      right.data.set(vt);
+      for (let i = 0; i < rows; i++) for (let k = 0; k < values.length; k++) left.data[k * rows + i] = u[i * values.length + k] as number;
+      return { left, values, right };
+    },
+  };
 }
 
 /** Below this many elements a round is over before another thread would wake. */

@@ -20,6 +20,8 @@ export function svd(space: MatrixSpace, a: Matrix, count = Math.min(a.rows, a.co
 }
 
 function exactSvd(space: MatrixSpace, a: Matrix, count: number): Svd {
+  const whole = space.decompose?.(a);
+  if (whole !== undefined) return leading(whole, Math.min(count, aboveNoise(whole.values)));
   if (a.rows > a.columns) {
     const transposed = transposeOf(space, a);
     const result = swapped(exactSvd(space, transposed, count));
@@ -39,6 +41,9 @@ function exactSvd(space: MatrixSpace, a: Matrix, count: number): Svd {
   space.free({ data: work });
   return { left: otherSide(space, a, right, values), values, right };
 }
+
+/** How many values are more than rounding. */
+const aboveNoise = (values: Float64Array): number => values.filter((value) => value > NOISE * (values[0] as number)).length;
 
 /** u_i = A v_i / s_i. */
 function otherSide(space: MatrixSpace, a: Matrix, right: Matrix, values: Float64Array): Matrix {

@@ -8,13 +8,13 @@ function check(values) {
   const right = [7, 10, 15, 22];
   if (right.some((v, i) => Math.abs(v - values[i]) > 1e-4)) throw new Error("wrong product: " + Array.from(values).slice(0, 4).join(", "));
 }
-async function report(version, device, multiply) {
+async function report(version, device, multiply, memoryBytes) {
   await multiply();
   const start = performance.now();
   let runs = 0;
   do { await multiply(); runs++; } while (performance.now() - start < 300);
   const figure = (2 * N ** 3 * runs) / (performance.now() - start) / 1e6;
-  console.log(JSON.stringify({ version, device, figure, unit: "GFLOP/s" }));
+  console.log(JSON.stringify({ version, device, figure, unit: "GFLOP/s", memoryBytes }));
 }`;
 
 /** Node 23 removed two functions that the last release of tfjs-node still calls. */
@@ -74,31 +74,25 @@ async function square(n, values) {
   };
 }
 check(await (await square(2, new Float32Array([1, 2, 3, 4])))());
-await report("webgpu", [adapter.info?.vendor, adapter.info?.device, adapter.info?.description].filter(Boolean).join(" "), await square(N, new Float32Array(N * N).fill(0.5)));
+await report("webgpu", [adapter.info?.vendor, adapter.info?.device, adapter.info?.description].filter(Boolean).join(" "), await square(N, new Float32Array(N * N).fill(0.5)), adapter.limits.maxBufferSize);
 process.exit(0);`;
 
-const blasScript = `${MEASURE}
-const { default: koffi } = await import("koffi");
-const names = { linux: ["libopenblas.so.0", "libopenblas.so", "libmkl_rt.so.2"], darwin: ["/System/Library/Frameworks/Accelerate.framework/Accelerate"], win32: ["libopenblas.dll", "mkl_rt.2.dll"] };
-let library, name;
-for (name of names[process.platform] ?? []) { try { library = koffi.load(name); break; } catch {} }
-if (library === undefined) throw new Error("absent: no BLAS library found");
-const gemm = library.func("void cblas_sgemm(int, int, int, int, int, int, float, const float *, int, const float *, int, float, _Out_ float *, int)");
-const product = (n, a, c) => gemm(101, 111, 111, n, n, n, 1, a, n, a, n, 0, c, n);
-const small = new Float32Array(4);
-product(2, new Float32Array([1, 2, 3, 4]), small);
-check(small);
-const large = new Float32Array(N * N).fill(0.5), out = new Float32Array(N * N);
-await report("koffi " + (koffi.version ?? ""), name, () => product(N, large, out));`;
+/** Run as the merge would run it; the program lies beside the bundle. */
+export const blasEngine = (threads: number): EngineSpec => ({
+  id: "blas",
+  title: "BLAS and LAPACK through koffi",
+  use: "large matrix products and decompositions, with --device blas or auto",
+  install: BLAS_INSTALL[process.platform] ?? "npm install koffi",
+  script: `process.argv.push(${JSON.stringify(String(threads))}); await import(${JSON.stringify(new URL("./blas-probe.js", import.meta.url).href)});`,
+});
 
-export const OPTIONAL_ENGINES: readonly EngineSpec[] = [
-  {
-    id: "blas",
-    title: "BLAS through koffi",
-    use: "large matrix products",
-    install: process.platform === "linux" ? "npm install koffi && apt-get install libopenblas0" : "npm install koffi",
-    script: blasScript,
-  },
+const BLAS_INSTALL: Readonly<Record<string, string>> = {
+  linux: "npm install koffi && apt-get install libopenblas0",
+  win32: "npm install koffi && conda install -c conda-forge openblas",
+};
+
+export const optionalEngines = (threads: number): readonly EngineSpec[] => [
+  blasEngine(threads),
   {
     id: "tfjs-node-gpu",
     title: "@tensorflow/tfjs-node-gpu (CUDA)",

@@ -12,7 +12,7 @@ export interface EngineSpec {
   readonly install: string;
   /**
    * An ES module run by Node. It must perform an operation, check its numbers and print one JSON line
-   * `{version, device, figure, unit}`; whatever it throws is the reason that the engine is not usable.
+   * `{version, device, figure, unit, memoryBytes}`, the last where it is known; whatever it throws is the reason that the engine is not usable.
    */
   readonly script: string;
 }
@@ -27,6 +27,8 @@ export interface EngineReport {
   /** A measured rate, in `unit`. */
   readonly figure?: number;
   readonly unit?: string;
+  /** What it can use: the machine's memory, or on a GPU the largest buffer. */
+  readonly memoryBytes?: number;
   /** Why it is not usable. */
   readonly reason?: string;
   readonly install?: string;
@@ -51,8 +53,10 @@ export async function probeEngine(spec: EngineSpec, options: ProbeOptions): Prom
   if (report !== undefined) return { id, title, use, status: "works", ...report };
   const reason = outcome.failure ?? lastError(outcome.err);
   const absent = /ERR_MODULE_NOT_FOUND|MODULE_NOT_FOUND|Cannot find package/.test(outcome.err) || reason.startsWith("absent:");
-  return { id, title, use, status: absent ? "absent" : "broken", reason: absent ? "not installed" : reason, install };
+  return { id, title, use, status: absent ? "absent" : "broken", reason: absent ? missing(reason) : reason, install };
 }
+
+const missing = (reason: string): string => (reason.startsWith("absent:") ? reason.slice("absent:".length).trim() : "not installed");
 
 interface Outcome {
   readonly out: string;
@@ -95,11 +99,12 @@ function runScript(script: string, { from, timeLimitMs = TIME_LIMIT_MS, signal }
   });
 }
 
-function parseReport(out: string): Pick<EngineReport, "version" | "device" | "figure" | "unit"> | undefined {
+function parseReport(out: string): Pick<EngineReport, "version" | "device" | "figure" | "unit" | "memoryBytes"> | undefined {
   const line = out.trim().split("\n").at(-1) ?? "";
   try {
-    const { version, device, figure, unit } = JSON.parse(line);
-    return { version: String(version), device: String(device), figure: Number(figure), unit: String(unit) };
+    const { version, device, figure, unit, memoryBytes } = JSON.parse(line);
+    const memory = typeof memoryBytes === "number" ? { memoryBytes } : {};
+    return { version: String(version), device: String(device), figure: Number(figure), unit: String(unit), ...memory };
   } catch {
     return undefined;
   }

@@ -3,10 +3,11 @@ import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { OPTIONAL_ENGINES } from "../../../merge-core/compute/providers/engines.ts";
+import { BLAS_VARIABLE } from "../../../merge-core/compute/providers/blas.ts";
+import { blasEngine, optionalEngines } from "../../../merge-core/compute/providers/engines.ts";
 import { type EngineReport, probeEngine } from "../../../merge-core/compute/providers/probe.ts";
 
-const TFJS = OPTIONAL_ENGINES.find((engine) => engine.id === "tfjs-node-gpu");
+const TFJS = optionalEngines(1).find((engine) => engine.id === "tfjs-node-gpu");
 
 /** A package with tfjs's interface whose product is what `matMul` says. */
 const fakeTfjs = (matMul: string) => `
@@ -84,11 +85,26 @@ describe("probeEngine", () => {
     assert.equal(report.status, "works");
   });
 
-  it("gives a parseable script for every engine, all of which are absent from an empty folder", async () => {
-    const reports = await Promise.all(OPTIONAL_ENGINES.map((engine) => probeEngine(engine, { from: folder })));
+  it("gives a parseable script for every engine that is a package, all of which are absent from an empty folder", async () => {
+    const packages = optionalEngines(1).filter(({ id }) => id !== "blas");
+    const reports = await Promise.all(packages.map((engine) => probeEngine(engine, { from: folder })));
     assert.deepEqual(
       reports.map((r) => r.status),
-      OPTIONAL_ENGINES.map(() => "absent"),
+      packages.map(() => "absent"),
     );
+  });
+
+  it("says which BLAS library is missing", async () => {
+    const before = process.env[BLAS_VARIABLE];
+    process.env[BLAS_VARIABLE] = join(folder, "libnone.so");
+    try {
+      const report = await probeEngine(blasEngine(1), { from: folder });
+      assert.equal(report.status, "absent");
+      // Without koffi, which is optional, nothing is looked for.
+      assert.match(report.reason ?? "", /libnone\.so|not installed/);
+    } finally {
+      if (before === undefined) delete process.env[BLAS_VARIABLE];
+      else process.env[BLAS_VARIABLE] = before;
+    }
   });
 });

@@ -1,0 +1,173 @@
+// The machine's own linear algebra (OpenBLAS, MKL, Accelerate) through koffi, where both are there. Operands stay where they are, in
+// the shared WASM memory too. Results differ from the built-in engine's in the last digits, and between machines: never used unasked.
+import { availableParallelism } from "node:os";
+
+/** Matrices are stored row by row. */
+export interface Blas {
+  /** What the library says of itself. */
+  readonly name: string;
+  /** C (+)= op(A) op(B). */
+  sgemm(product: BlasProduct): void;
+  /** The lower triangle of A A^T, A [rows, depth]; what lies above it stays. */
+  ssyrk(rows: number, depth: number, a: Float32Array, c: Float32Array): void;
+  /** The same in float64. */
+  dsyrk(rows: number, depth: number, a: Float64Array, c: Float64Array): void;
+  /** What needs LAPACK, where the library has it. */
+  readonly lapack?: {
+    /** B [size, columns] <- S^-1 B; the lower triangle of S is overwritten. @returns false if S is not positive definite */
+    dposv(size: number, columns: number, s: Float64Array, b: Float64Array): boolean;
+    /** A [rows, columns] = U diag(s) V^T, with U [rows, k] and V^T [k, columns]; A is overwritten. @returns undefined if it did not converge */
+    dgesdd(rows: number, columns: number, a: Float64Array): { u: Float64Array; values: Float64Array; vt: Float64Array } | undefined;
+  };
+}
+
+export interface BlasProduct {
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+  readonly a: Float32Array;
+  readonly transposeA: boolean;
+  readonly b: Float32Array;
+  readonly transposeB: boolean;
+  readonly c: Float32Array;
+  readonly accumulate: boolean;
+}
+
+/** The file named by this variable comes first. */
+export const BLAS_VARIABLE = "WEIGHTSMITH_BLAS";
+/** By platform, where libraries are looked for; a bare name is left to the system's loader. */
+const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
+  linux: ["libopenblas.so.0", "libopenblas.so", "libmkl_rt.so.2", "libmkl_rt.so.1", "libmkl_rt.so"],
+  darwin: [
+    "/opt/homebrew/opt/openblas/lib/libopenblas.dylib",
+    "/usr/local/opt/openblas/lib/libopenblas.dylib",
+    "/System/Library/Frameworks/Accelerate.framework/Accelerate",
+  ],
+  win32: ["libopenblas.dll", "mkl_rt.2.dll", "mkl_rt.dll"],
+};
+/** Names as most builds have them, with 64-bit integers, and as the wheels of scipy and numpy have them. */
+const SPELLINGS = [
+  { before: "", after: "", integer: "int" },
+  { before: "", after: "64_", integer: "int64" },
+  { before: "scipy_", after: "", integer: "int" },
+  { before: "scipy_", after: "64_", integer: "int64" },
+] as const;
+type Spelling = (typeof SPELLINGS)[number];
+
+type Native = (...args: readonly unknown[]) => unknown;
+/** What is used of koffi. */
+interface Library {
+  func(definition: string): Native;
+}
+
+const ROW_MAJOR = 101;
+const [PLAIN, TRANSPOSED] = [111, 112];
+const LOWER = 122;
+const LEFT = 141;
+const NON_UNIT = 131;
+
+/** Opens the first library that there is. @throws Error beginning with `absent:` if there is none, or what koffi throws */
+export async function loadBlas(threads = availableParallelism()): Promise<Blas> {
+  const koffi = await import("koffi");
+  const asked = process.env[BLAS_VARIABLE];
+  const files = asked === undefined || asked === "" ? (LIBRARIES[process.platform] ?? []) : [asked];
+  for (const file of files) {
+    const library = attempt(() => koffi.load(file) as Library);
+    const spelling = library && SPELLINGS.find((names) => attempt(() => library.func(`void ${names.before}cblas_sgemm${names.after}()`)) !== undefined);
+    if (library !== undefined && spelling !== undefined) return bind(library, spelling, file, threads);
+  }
+  throw new Error(`absent: no BLAS library found; looked for ${files.join(", ")}`);
+}
+
+function attempt<T>(action: () => T): T | undefined {
+  try {
+    return action();
+  } catch {
+    return undefined;
+  }
+}
+
+function bind(library: Library, { before, after, integer: I }: Spelling, file: string, threads: number): Blas {
+  const cblas = (name: string, args: string): Native => library.func(`void ${before}cblas_${name}${after}(${args})`);
+  limitThreads(library, before, after, threads);
+  const gemm = cblas("sgemm", `int, int, int, ${I}, ${I}, ${I}, float, const float *, ${I}, const float *, ${I}, float, float *, ${I}`);
+  const ssyrk = cblas("ssyrk", `int, int, int, ${I}, ${I}, float, const float *, ${I}, float, float *, ${I}`);
+  const dsyrk = cblas("dsyrk", `int, int, int, ${I}, ${I}, double, const double *, ${I}, double, double *, ${I}`);
+  const lapack = attempt(() => bindLapack(library, { before, after, integer: I } as Spelling, cblas));
+  return {
+    name: nameOf(library, before, after, file),
+    sgemm: ({ rows, columns, depth, a, transposeA, b, transposeB, c, accumulate }) => {
+      const [stepA, stepB] = [transposeA ? rows : depth, transposeB ? depth : columns];
+      const [opA, opB] = [transposeA ? TRANSPOSED : PLAIN, transposeB ? TRANSPOSED : PLAIN];
+      gemm(ROW_MAJOR, opA, opB, rows, columns, depth, 1, a, Math.max(1, stepA), b, Math.max(1, stepB), accumulate ? 1 : 0, c, columns);
+    },
+    ssyrk: (rows, depth, a, c) => void ssyrk(ROW_MAJOR, LOWER, PLAIN, rows, depth, 1, a, depth, 0, c, rows),
+    dsyrk: (rows, depth, a, c) => void dsyrk(ROW_MAJOR, LOWER, PLAIN, rows, depth, 1, a, depth, 0, c, rows),
+    ...(lapack === undefined ? {} : { lapack }),
+  };
+}
+
+/** LAPACK counts by columns: it sees the transposes of our matrices. */
+function bindLapack(library: Library, { before, after, integer: I }: Spelling, cblas: (name: string, args: string) => Native): NonNullable<Blas["lapack"]> {
+  const fortran = (name: string, args: string): Native => library.func(`void ${before}${name}_${after}(${args})`);
+  const trsm = cblas("dtrsm", `int, int, int, int, int, ${I}, ${I}, double, const double *, ${I}, double *, ${I}`);
+  const potrf = fortran("dpotrf", "const char *, const void *, double *, const void *, void *");
+  const gesdd = fortran(
+    "dgesdd",
+    "const char *, const void *, const void *, double *, const void *, double *, double *, const void *, double *, const void *, double *, const void *, void *, void *",
+  );
+  const integers = (...values: number[]) => (I === "int" ? Int32Array.from(values) : BigInt64Array.from(values, BigInt));
+  return {
+    dposv: (size, columns, s, b) => {
+      const info = integers(0);
+      // The upper triangle of the transpose is our lower one.
+      potrf("U", integers(size), s, integers(size), info);
+      if (Number(info[0]) !== 0) return false;
+      for (const side of [PLAIN, TRANSPOSED]) trsm(ROW_MAJOR, LEFT, LOWER, side, NON_UNIT, size, columns, 1, s, size, b, columns);
+      return true;
+    },
+    dgesdd: (rows, columns, a) => {
+      const k = Math.min(rows, columns);
+      // A^T = V diag(s) U^T: what LAPACK calls U is V by columns, hence V^T by rows; its V^T by columns is U by rows.
+      const [vt, values, u] = [new Float64Array(k * columns), new Float64Array(k), new Float64Array(rows * k)];
+      const [info, iwork] = [integers(0), integers(...new Array<number>(8 * k).fill(0))];
+      const run = (work: Float64Array, size: number): void =>
+        void gesdd(
+          "S",
+          integers(columns),
+          integers(rows),
+          a,
+          integers(columns),
+          values,
+          vt,
+          integers(columns),
+          u,
+          integers(k),
+          work,
+          integers(size),
+          iwork,
+          info,
+        );
+      const query = new Float64Array(1);
+      run(query, -1);
+      const size = Math.ceil(query[0] as number);
+      run(new Float64Array(size), size);
+      return Number(info[0]) === 0 ? { u, values, vt } : undefined;
+    },
+  };
+}
+
+function limitThreads(library: Library, before: string, after: string, threads: number): void {
+  const set =
+    attempt(() => library.func(`void ${before}openblas_set_num_threads${after}(int)`)) ?? attempt(() => library.func("void MKL_Set_Num_Threads(int)"));
+  set?.(threads);
+}
+
+/** Library, version and the processor that it was made for, without the build's options. */
+function nameOf(library: Library, before: string, after: string, file: string): string {
+  const config = attempt(() => String(library.func(`const char *${before}openblas_get_config${after}()`)()));
+  if (config === undefined) return /mkl/i.test(file) ? "MKL" : /Accelerate/.test(file) ? "Accelerate" : file;
+  const [library_, version] = config.split(" ");
+  const core = attempt(() => String(library.func(`const char *${before}openblas_get_corename${after}()`)()));
+  return [library_, version, core].filter(Boolean).join(" ");
+}
