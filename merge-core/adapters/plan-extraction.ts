@@ -40,8 +40,6 @@ export interface ExtractionPlan {
   readonly fanInFanOut: boolean;
 }
 
-/** Architectures whose linear layers are stored [in, out]. */
-
 /** @throws WeightsmithError `extract-*` */
 export function planExtraction(base: Checkpoint, model: Checkpoint): ExtractionPlan {
   const pairs = pairTensors(base, model);

@@ -21,6 +21,7 @@ import { mos } from "./families/mos.ts";
 import { mosa } from "./families/mosa.ts";
 import { neuroada } from "./families/neuroada.ts";
 import { oft } from "./families/oft.ts";
+import { oneBit } from "./families/one-bit.ts";
 import { palora } from "./families/palora.ts";
 import { poly } from "./families/poly.ts";
 import { psoft } from "./families/psoft.ts";
@@ -38,7 +39,7 @@ export const families: readonly AdapterFamily[] = [
   ...[sharelora, aslora, mos, vblora, vera],
   ...[loha, lokr, moka, loretta, miss, bone, c3a, svft],
   ...[oft, hra, ether, etherPlus, psoft, hira],
-  ...[shira, neuroada, fish, taps],
+  ...[shira, neuroada, fish, taps, oneBit],
   ...[ia3, lnTuning, twoStage],
   ...[poly, palora, molora, mov, mixtureOfLoras, mosa, hyperformer],
 ];

@@ -15,7 +15,8 @@ export interface AdapterOutput extends OutputRequest {
   readonly signal: AbortSignal | undefined;
 }
 
-export type AdapterTensor = TensorSpec & { readonly dtype: FloatDType };
+/** Numbers, or bytes as they are. */
+export type AdapterTensor = TensorSpec & { readonly dtype: FloatDType | "U8" };
 /** Stores a tensor behind those before it. */
 export type WriteTensor = (tensor: AdapterTensor, values: ArrayLike<number>) => Promise<void>;
 
@@ -62,7 +63,7 @@ async function writeTensors(folder: string, { signal }: AdapterOutput, fill: (wr
     const description = await fill(async (tensor, values) => {
       throwIfCancelled(signal);
       if (values.length !== elementCount(tensor.shape)) throw new RangeError(`tensor ${tensor.name} has ${values.length} values, which do not fill its shape`);
-      const bytes = narrowFromFloat32(tensor.dtype, new Float32Array(values));
+      const bytes = tensor.dtype === "U8" ? Uint8Array.from(values) : narrowFromFloat32(tensor.dtype, new Float32Array(values));
       await data.write(bytes, 0, bytes.byteLength, bytesWritten);
       bytesWritten += bytes.byteLength;
       tensors.push(tensor);

@@ -1,7 +1,7 @@
 // The adapter commands of the built program.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { families } from "../../merge-core/adapters/registry.ts";
@@ -85,5 +85,46 @@ describe("weightsmith adapter", () => {
     assert.match(adapter("inspect", out, "--base", base).out, /: yes$/m);
     assert.match(adapter("extract", base, model, out).err, /neither a rank nor a share of energy/);
     assert.match(adapter("extract", base, model, out, "--energy", "2").err, /--energy is not a share/);
+  });
+
+  it("packs changes to one bit, and folds them again", () => {
+    const [model, packed, out] = ["model", "packed", "out"].map((name) => join(temporaryFolder(), name)) as [string, string, string];
+    const base = `${ORACLES}/llama-tiny`;
+    assert.equal(adapter("fold", base, `${ORACLES}/peft/lora`, model).status, 0);
+    const { status, err, out: text } = adapter("extract", base, model, packed, "--one-bit", "both");
+    assert.equal(status, 0, err);
+    assert.match(text, /14 matrices packed, 0 tensors whole/);
+    assert.equal(adapter("fold", base, packed, out).status, 0);
+    assert.match(adapter("extract", base, model, out, "--one-bit", "both", "--rank", "2").err, /--one-bit goes without/);
+  });
+
+  it("averages checkpoints of one run by loss or step", () => {
+    const folder = `${ORACLES}/peft/lora`;
+    const average = (...options: string[]) =>
+      adapter("merge", folder, folder, "--method", "average", "-o", join(temporaryFolder(), "mean"), "--json", ...options);
+    for (const [options, weights] of [
+      [
+        ["--losses", "1,3"],
+        [0.75, 0.25],
+      ],
+      [
+        ["--steps", "100,300"],
+        [0.25, 0.75],
+      ],
+      [
+        ["--losses", "1,3", "--penalty", "0"],
+        [0.5, 0.5],
+      ],
+      [[], [0.5, 0.5]],
+    ] as const) {
+      const { status, err, out } = average(...options);
+      assert.equal(status, 0, err);
+      const { out: made, largestError } = JSON.parse(out);
+      assert.ok(largestError < 1e-6);
+      const { weights: used } = JSON.parse(readFileSync(join(made, "weightsmith.json"), "utf8"));
+      for (const [i, weight] of weights.entries()) assert.ok(Math.abs(used[i] - weight) < 1e-12);
+    }
+    assert.match(average("--losses", "1,0").err, /must be above 0/);
+    assert.match(average("--losses", "1,2", "--weights", "1,1").err, /one source/);
   });
 });
