@@ -20,7 +20,7 @@ const ARROWS: Record<string, readonly string[]> = {
   train: [...BELOW_COMPUTE, "compute", "adapters", "nn", "evaluate"],
   evaluate: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn"],
   moe: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train"],
-  adapt: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "evaluate"],
+  adapt: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train", "evaluate"],
   analysis: [...BELOW_COMPUTE, "compute"],
   pareto: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train", "evaluate", "analysis"],
 };

@@ -31,7 +31,12 @@ export interface DecoderConfig {
   /** Generation stops at any of these. */
   readonly eosTokenIds: readonly number[];
   readonly padTokenId: number | undefined;
+  /** Task vectors that the MLPs choose among (WEMoE); absent in ordinary models. */
+  readonly experts?: number;
 }
+
+/** `model_type` of a mixture of task vectors; `base_model_type` then says what it is a mixture of. */
+export const WEIGHT_ENSEMBLE_TYPE = "weightsmith_wemoe";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -71,6 +76,7 @@ export function parseDecoderConfig(json: Json, file = "config.json"): DecoderCon
     bosTokenId: read.ids("bos_token_id")[0],
     eosTokenIds: read.ids("eos_token_id"),
     padTokenId: read.ids("pad_token_id")[0],
+    ...(json.model_type === WEIGHT_ENSEMBLE_TYPE ? { experts: read.count("num_task_vectors") } : {}),
   };
   checkConsistency(config, read);
   return config;
@@ -78,7 +84,8 @@ export function parseDecoderConfig(json: Json, file = "config.json"): DecoderCon
 
 function architectureOf(json: Json, file: string): DecoderConfig["modelType"] {
   const named = Array.isArray(json.architectures) ? json.architectures[0] : undefined;
-  const fromType = Object.values(ARCHITECTURES).find((type) => type === json.model_type);
+  const modelType = json.model_type === WEIGHT_ENSEMBLE_TYPE ? json.base_model_type : json.model_type;
+  const fromType = Object.values(ARCHITECTURES).find((type) => type === modelType);
   const known = typeof named === "string" ? ARCHITECTURES[named] : fromType;
   if (known !== undefined) return known;
   const found = String(named ?? json.model_type ?? "no architecture");

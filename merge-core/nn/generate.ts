@@ -3,7 +3,7 @@ import { setImmediate } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import { inputError, throwIfCancelled } from "../diagnostics.ts";
 import { createCache, decodeAttend, type KvCache, prefillAttend } from "./kv-cache.ts";
-import { type Decoder, headLogits, hiddenStates } from "./llama.ts";
+import { causalAttend, type Decoder, headLogits, hiddenStates } from "./llama.ts";
 import { embed } from "./ops.ts";
 import { ropeTable } from "./rope.ts";
 import { liveValues } from "./storage.ts";
@@ -32,11 +32,9 @@ export async function generate(model: Decoder, prompts: readonly (readonly numbe
   const results: number[][] = prompts.map(() => []);
   for (let start = 0; start < order.length; start += batchSize) {
     const members = order.slice(start, start + batchSize);
-    const generated = await generateBatch(
-      model,
-      members.map((i) => prompts[i] ?? []),
-      options,
-    );
+    const batch = members.map((i) => prompts[i] ?? []);
+    // A decoder bound to whole sequences has no single steps.
+    const generated = await (model.bind === undefined ? generateBatch(model, batch, options) : generateWhole(wholeScores(model), model.config, batch, options));
     for (const [row, index] of members.entries()) results[index] = generated[row] ?? [];
     options.onProgress?.(start + members.length);
   }
@@ -67,6 +65,40 @@ async function generateBatch(model: Decoder, prompts: readonly (readonly number[
       );
   }
   return results;
+}
+
+/** Scores of the next token at some positions of `batch` right-padded sequences, [positions, vocabulary]. */
+export type NextTokenScores = (tokens: Int32Array, batch: number, positions: Int32Array) => tf.Tensor2D;
+
+export const wholeScores =
+  (model: Decoder): NextTokenScores =>
+  (tokens, batch, positions) => {
+    const seq = tokens.length / batch;
+    return headLogits(model, embed(hiddenStates(model, tokens, causalAttend(model.config, ropeTable(model.config, seq), batch, seq)), positions));
+  };
+
+/** As `generate`, for one batch and anything that gives scores: every step computes the whole sequences anew. */
+export async function generateWhole(
+  scores: NextTokenScores,
+  { eosTokenIds, maxPositions }: Decoder["config"],
+  prompts: readonly (readonly number[])[],
+  options: GenerateOptions,
+): Promise<number[][]> {
+  const sequences = prompts.map((prompt) => [...prompt]);
+  let active = [...prompts.keys()];
+  for (let step = 0; active.length > 0 && step < options.maxNewTokens; step++) {
+    await setImmediate();
+    throwIfCancelled(options.signal);
+    const rows = active.map((slot) => sequences[slot] ?? []);
+    const seq = Math.max(...rows.map((row) => row.length));
+    const tokens = new Int32Array(rows.length * seq);
+    for (const [row, own] of rows.entries()) tokens.set(own, row * seq);
+    const last = Int32Array.from(rows, (own, row) => row * seq + own.length - 1);
+    const next = takeArgmax(tf.tidy(() => scores(tokens, rows.length, last)));
+    for (const [row, slot] of active.entries()) if (!eosTokenIds.includes(next[row] ?? 0)) sequences[slot]?.push(next[row] ?? 0);
+    active = active.filter((slot, row) => !eosTokenIds.includes(next[row] ?? 0) && (sequences[slot]?.length ?? 0) < maxPositions);
+  }
+  return sequences.map((sequence, i) => sequence.slice(prompts[i]?.length ?? 0));
 }
 
 /** The token after each prompt. */

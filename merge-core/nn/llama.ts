@@ -2,6 +2,7 @@
 // Activations are 2-D [batch * seq, features]; weights keep their Hugging Face names and [out, in] layout.
 import * as tf from "@tensorflow/tfjs-core";
 import type { DecoderConfig } from "./config.ts";
+import { expertShapes } from "./expert-names.ts";
 import { causalAttention, crossEntropy, embed, rmsNorm, rope, swiGlu } from "./ops.ts";
 import { type RopeTable, ropeTable } from "./rope.ts";
 
@@ -27,10 +28,15 @@ export interface Decoder {
   readonly dropout?: (module: string, x: tf.Tensor2D) => tf.Tensor2D;
   /** Sees the output `y` of every operation with a weight, its input `x` (none for the embedding), and says what goes on in place of `y`. */
   readonly watch?: (weight: string, y: tf.Tensor2D, x: tf.Tensor2D | undefined) => tf.Tensor2D;
+  /** The decoder of one pass, where that hangs on how sequences lie in it. */
+  readonly bind?: (attend: Attend) => Decoder;
 }
 
-/** Mixes positions: takes projected q, k, v of one layer (not yet rotated), returns [rows, heads * headDim]. */
-export type Attend = (layer: number, q: tf.Tensor2D, k: tf.Tensor2D, v: tf.Tensor2D) => tf.Tensor2D;
+/** Mixes positions, `seq` of each sequence where whole sequences are computed: takes projected q, k, v of one layer (not yet rotated), returns [rows, heads * headDim]. */
+export interface Attend {
+  (layer: number, q: tf.Tensor2D, k: tf.Tensor2D, v: tf.Tensor2D): tf.Tensor2D;
+  readonly seq?: number;
+}
 
 export const modulePath = (layer: number, projection: Projection): string =>
   `model.layers.${layer}.${projection.endsWith("_proj") && /^[qkvo]_/.test(projection) ? "self_attn" : "mlp"}.${projection}`;
@@ -50,6 +56,7 @@ export function weightShapes(config: DecoderConfig): Map<string, readonly number
   }
   shapes.set("model.norm.weight", [d]);
   if (!config.tiedHead) shapes.set("lm_head.weight", [vocabSize, d]);
+  for (const [name, shape] of expertShapes(config)) shapes.set(name, shape);
   return shapes;
 
   function projectionShape(c: DecoderConfig, projection: Projection): [out: number, input: number, bias: boolean] {
@@ -61,7 +68,8 @@ export function weightShapes(config: DecoderConfig): Map<string, readonly number
 }
 
 /** The residual stream after the last norm, [rows, hidden]. `tokens` holds one id per row. */
-export function hiddenStates(model: Decoder, tokens: Int32Array, attend: Attend): tf.Tensor2D {
+export function hiddenStates(unbound: Decoder, tokens: Int32Array, attend: Attend): tf.Tensor2D {
+  const model = unbound.bind?.(attend) ?? unbound;
   const { config } = model;
   let x = watched(model, "model.embed_tokens.weight", embed(weight<tf.Tensor2D>(model, "model.embed_tokens.weight"), tokens));
   // One scope per block: what the gradient does not need is freed as soon as the block is done.
@@ -95,7 +103,9 @@ export function headLogits(model: Decoder, hidden: tf.Tensor2D): tf.Tensor2D {
 export function causalAttend(config: DecoderConfig, table: RopeTable, batch: number, seq: number): Attend {
   const { heads, kvHeads, headDim, slidingWindow } = config;
   const layout = { batch, seq, heads, kvHeads, headDim, ...(slidingWindow === undefined ? {} : { window: slidingWindow }) };
-  return (_layer, q, k, v) => causalAttention(rope(q, table, batch, seq), rope(k, table, batch, seq), v, layout);
+  const attend = (_layer: number, q: tf.Tensor2D, k: tf.Tensor2D, v: tf.Tensor2D) =>
+    causalAttention(rope(q, table, batch, seq), rope(k, table, batch, seq), v, layout);
+  return Object.assign(attend, { seq });
 }
 
 /** Next-token scores at every position of `batch` right-padded sequences, [batch * seq, vocab]. */

@@ -5,6 +5,7 @@ import { widenToFloat32 } from "../formats/dtype-codecs.ts";
 import { type DType, elementCount, isFloat } from "../formats/dtypes.ts";
 import type { DecoderConfig } from "./config.ts";
 import { type Decoder, weightShapes } from "./llama.ts";
+import { withExperts } from "./weight-ensemble.ts";
 
 /** One tensor in memory, little-endian as on disk. */
 export interface TensorData {
@@ -33,7 +34,8 @@ export function createDecoder(config: DecoderConfig, tensors: ReadonlyMap<string
   }
   for (const [name, shape] of shapes) checkTensor(name, shape, tensors.get(name), file);
   const weights = new Map([...shapes].map(([name, shape]) => [name, toTensor(tensors.get(name), shape)]));
-  return { config, weights };
+  const decoder = { config, weights };
+  return config.experts === undefined ? decoder : withExperts(decoder);
 }
 
 export function disposeDecoder(model: Decoder): void {
