@@ -64,7 +64,7 @@ export async function planAll(staged: StagedRecipe, folder: string, { output }: 
   return plans;
 }
 
-/** Plans the text of a recipe. @throws WeightsmithError with every error found, before what is no error */
+/** Plans the text of a recipe; findings are those of the text too. @throws WeightsmithError with every error found, before what is no error */
 export async function planText(
   text: string,
   file: string,
@@ -76,7 +76,7 @@ export async function planText(
   const planned = await planMerge(recipe, open, options);
   const all = [...diagnostics, ...planned.diagnostics];
   if (planned.plan === undefined) throw new WeightsmithError([...all.filter((d) => d.severity === "error"), ...all.filter((d) => d.severity !== "error")]);
-  return { plan: planned.plan, diagnostics: all };
+  return { plan: { ...planned.plan, findings: all }, diagnostics: all };
 }
 
 /** The text of a recipe file. @throws WeightsmithError `recipe-too-large`, `file-missing` */

@@ -1,13 +1,14 @@
 // A plan as text for people: models, parameters by group of tensors, output files, and what it will cost.
 import { formatDiagnostic } from "../diagnostics.ts";
-import { formatBytes } from "../units.ts";
+import { formatBytes, formatDuration } from "../units.ts";
+import { estimateSeconds, type Machine } from "./estimate-time.ts";
 import type { MergePlan, TensorJob } from "./plan.ts";
 
 /** Groups of tensors listed before the rest is only counted. */
 const MAX_GROUPS = 60;
 
-/** Lines of text, the last without a line break. */
-export function formatPlan(plan: MergePlan): string {
+/** Lines of text, the last without a line break. @param machine what the time is estimated for; without it none is told */
+export function formatPlan(plan: MergePlan, machine?: Machine): string {
   const sections = [
     [`${plan.method} of ${plan.models.length} ${plan.models.length === 1 ? "model" : "models"}, seed ${plan.seed}, plan ${plan.planHash.slice(0, 12)}`],
     plan.models.map(({ reference, folder, files }) => `  ${reference}: ${formatBytes(files.reduce((sum, f) => sum + f.sizeBytes, 0))} in ${folder}`),
@@ -15,9 +16,16 @@ export function formatPlan(plan: MergePlan): string {
     groupLines(plan.jobs),
     ["", "output"],
     outputLines(plan),
+    machine === undefined ? [] : [timeLine(plan, machine)],
     ["", ...plan.findings.map(formatDiagnostic)],
   ];
   return sections.flat().join("\n").trimEnd();
+}
+
+function timeLine(plan: MergePlan, machine: Machine): string {
+  const { threads, diskBytesPerSecond } = machine;
+  const time = formatDuration(estimateSeconds(plan, machine));
+  return `  takes about ${time} where the disk does ${formatBytes(diskBytesPerSecond)} in a second, on ${threads} ${threads === 1 ? "thread" : "threads"}`;
 }
 
 function outputLines(plan: MergePlan): string[] {

@@ -51,6 +51,21 @@ describe("weightsmith", () => {
     assert.match(weightsmith("inspect", out).out, /1 tensors, 4 parameters/);
   });
 
+  it("plans: status 0 with all findings, costs and time, status 2 with every error; nothing is written", () => {
+    const file = linear(model([1, 2, 3, 4]), model([3, 2, 1, 0]), "description: mine\n");
+    const { status, out } = weightsmith("plan", file, "--json", "--threads", "2");
+    const plan = JSON.parse(out);
+    assert.equal(status, 0);
+    assert.deepEqual(plan.findings.map(({ code }: { code: string }) => code).sort(), ["tensors-alone", "unknown-key"]);
+    assert.deepEqual([plan.jobs[0].inputs[1].parameters, plan.bytesToRead], [{ weight: 1 }, 32]);
+    assert.ok(plan.peakMemoryBytes > 0 && plan.diskBytes > 0 && plan.estimatedSeconds > 0);
+    assert.equal(plan.estimatedFor.threads, 2);
+    assert.match(weightsmith("plan", file).out, /takes about 1 s where the disk does .* in a second, on \d+ threads?/);
+    const bad = weightsmith("plan", linear(model([1, 2, 3, 4]), "/no/such/model", "dtype: half\n"), "--json");
+    assert.equal(bad.status, 2);
+    assert.deepEqual(readdirSync(join(file, "..")), ["recipe.yml"]);
+  });
+
   it("prints nothing on stdout under --json but one document, errors included", () => {
     const { status, out, err } = weightsmith("inspect", "/no/such/model", "--json");
     assert.equal(status, 2);
