@@ -14,6 +14,7 @@ import { pareto } from "./pareto.ts";
 import { plan } from "./plan.ts";
 import { search, soup } from "./search.ts";
 import { fisher, gram } from "./statistics.ts";
+import { tokens } from "./tokens.ts";
 import { train } from "./train.ts";
 import { verify } from "./verify.ts";
 
@@ -30,6 +31,7 @@ export const commands: readonly Command[] = [
   evolve,
   adapter,
   moe,
+  tokens,
   evaluateCommand,
   fisher,
   gram,

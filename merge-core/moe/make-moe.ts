@@ -2,13 +2,14 @@
 import { rm } from "node:fs/promises";
 import type { Checkpoint } from "../checkpoints/checkpoint.ts";
 import { type Diagnostic, inputError } from "../diagnostics.ts";
+import { narrowFromFloat32 } from "../formats/dtype-codecs.ts";
 import { initBackend } from "../nn/backend.ts";
 import type { OpenModel } from "../plan/open-model.ts";
 import type { ModelReference } from "../recipe/recipe.ts";
 import { type MergeResult, type RunOptions, runMerge } from "../run/execute.ts";
+import { hasScratch, writeScratch } from "../run/scratch-tensors.ts";
 import { checkOutput } from "../run/work-folder.ts";
 import { type MoeConfig, parseMoeConfig } from "./config.ts";
-import { hasGates, writeGates } from "./gate-file.ts";
 import { computeGates, noteDegenerate } from "./gates.ts";
 import { type MoePlan, planMoe } from "./plan-moe.ts";
 
@@ -63,10 +64,13 @@ export async function prepareMoe(request: MoeRequest): Promise<PreparedMoe> {
 /** Computes the gates unless their file is there; returns what is wrong with them. */
 export async function makeGates(request: MoeRequest, { config, base, layout, layers, hidden, gates: file }: PreparedMoe): Promise<readonly Diagnostic[]> {
   const { seed, signal, threads, onGates } = request;
-  if (await hasGates(file)) return [];
+  if (await hasScratch(file)) return [];
   await initBackend(threads === undefined ? {} : { threads });
   const gates = await computeGates({ base, config, sharedGate: layout.sharedGate, layers, hidden, seed, signal, ...(onGates && { onLayer: onGates }) });
-  await writeGates(file, gates);
+  await writeScratch(
+    file,
+    gates.flat().map((row) => narrowFromFloat32("F32", row)),
+  );
   return noteDegenerate(gates, config.file);
 }
 

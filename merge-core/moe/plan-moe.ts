@@ -8,12 +8,12 @@ import { DTYPE_BYTES, elementCount, type FloatDType, isFloat } from "../formats/
 import type { UnplacedJob } from "../plan/build-jobs.ts";
 import { estimate } from "../plan/estimate.ts";
 import { placeJobs } from "../plan/output-shards.ts";
-import type { ConfigChange, InputRef, MergePlan, TensorJob, TensorRef } from "../plan/plan.ts";
+import type { ConfigChange, InputRef, MergePlan, TensorRef } from "../plan/plan.ts";
 import { planHash, sha256 } from "../plan/plan-hash.ts";
 import { travellingFiles } from "../plan/side-files.ts";
 import { RECIPE_DTYPES } from "../recipe/parse-recipe.ts";
+import { type ScratchTensors, scratchRef, scratchTensors, withoutPlace } from "../run/scratch-tensors.ts";
 import type { Expert, MoeConfig } from "./config.ts";
-import { type GateFile, gateFile, gateRows } from "./gate-file.ts";
 import { EMBEDDING } from "./hidden-states.ts";
 import { ASSUMED, chooseLayout, type Layout, type Projection } from "./layouts.ts";
 
@@ -36,7 +36,7 @@ export interface MoePlanOptions {
 export interface MoePlan {
   readonly plan: MergePlan;
   readonly layout: Layout;
-  readonly gates: GateFile;
+  readonly gates: ScratchTensors;
   readonly layers: number;
   readonly hidden: number;
 }
@@ -84,20 +84,12 @@ export function planMoe(config: MoeConfig, models: MoeModels, warnings: readonly
   return { plan, layout, gates: context.gates, layers: context.layers, hidden: context.hidden };
 }
 
-/** The job as it counts for the plan's identity: gates are known by what they are made from, not by where they wait. */
-const withoutPlace =
-  ({ file, key }: GateFile) =>
-  (job: TensorJob): TensorJob => {
-    if (job.kind === "copy") return job.source.file === file ? { ...job, source: { ...job.source, file: key } } : job;
-    return { ...job, inputs: job.inputs.map((input) => (input.file === file ? { ...input, file: key } : input)) };
-  };
-
 interface Context {
   readonly config: MoeConfig;
   readonly models: MoeModels;
   readonly layout: Layout;
   readonly dtype: FloatDType | undefined;
-  readonly gates: GateFile;
+  readonly gates: ScratchTensors;
   readonly layers: number;
   readonly hidden: number;
   readonly width: number;
@@ -119,12 +111,18 @@ function planContext(config: MoeConfig, models: MoeModels, layout: Layout, { gat
     models,
     layout,
     dtype: config.dtype ?? RECIPE_DTYPES[name ?? ""],
-    gates: gateFile(file, key, layers, rows, hidden, query),
+    gates: gateTensors(file, key, layers, rows, hidden, query),
     layers,
     hidden,
     width: widthOf(models.experts[0] ?? base),
     sharedWidth: models.shared === undefined ? 0 : widthOf(models.shared),
   };
+}
+
+/** The gates of each layer, and a vector of zeros for biases that the models lack. */
+function gateTensors(file: string, key: string, layers: number, rows: number, hidden: number, zeros: number): ScratchTensors {
+  const gates = Array.from({ length: layers }, (_, layer) => ({ name: `gates.${layer}`, dtype: "F32" as const, shape: [rows, hidden] }));
+  return scratchTensors(file, key, [...gates, { name: "zeros", dtype: "F32", shape: [zeros] }]);
 }
 
 const widthOf = (model: Checkpoint): number => model.tensors.get("model.layers.0.mlp.gate_proj.weight")?.shape[0] ?? 0;
@@ -163,8 +161,8 @@ function expertJobs(entry: TensorEntry, layer: number, projection: Projection, c
       : [expertJob(models.shared, config.shared, name(`${layout.sharedPrefix}.${projection}.weight`), config.experts.length, sharedWidthOf(context))];
   if (projection !== "gate_proj") return [...experts, ...shared];
   const rows = config.experts.length;
-  const router = routerJob(name(layout.router), gateRows(gates, `gates.${layer}`, 0, rows), context);
-  const sharedGate = layout.sharedGate ? [routerJob(name("mlp.shared_expert_gate.weight"), gateRows(gates, `gates.${layer}`, rows, 1), context)] : [];
+  const router = routerJob(name(layout.router), scratchRef(gates, `gates.${layer}`, 0, rows), context);
+  const sharedGate = layout.sharedGate ? [routerJob(name("mlp.shared_expert_gate.weight"), scratchRef(gates, `gates.${layer}`, rows, 1), context)] : [];
   return [router, ...sharedGate, ...experts, ...shared];
 }
 
@@ -185,7 +183,7 @@ function misfit(name: string, { source }: Expert, found: TensorEntry | undefined
 function zeroBias({ name, shape }: TensorEntry, context: Context): UnplacedJob[] {
   const bias = name.replace(/(self_attn\.[qkv]_proj)\.weight$/, "$1.bias");
   if (bias === name || !context.layout.needsBias || context.models.base.tensors.has(bias)) return [];
-  return [routerJob(bias, gateRows(context.gates, "zeros", 0, shape[0] ?? 0), context)];
+  return [routerJob(bias, scratchRef(context.gates, "zeros", 0, shape[0] ?? 0), context)];
 }
 
 const routerJob = (name: string, source: TensorRef, context: Context): UnplacedJob => tensorJob(name, source, context.config.base.text, 0, context);

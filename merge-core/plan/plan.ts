@@ -113,7 +113,7 @@ export interface PlannedModel {
 /** A value to set in the donor's config.json, so that the config is true to the tensors. */
 export interface ConfigChange {
   readonly path: readonly string[];
-  readonly value: string | number | boolean | readonly (string | number)[];
+  readonly value: string | number | boolean | null | readonly (string | number)[];
 }
 
 /** The tokenizer files of the output: those of one model, with tokens added and perhaps another template. */

@@ -11,7 +11,8 @@ import { tokenizerFileNames, writeTokenizer } from "./tokenizer-files.ts";
 export const RECIPE_FILE = "mergekit_config.yml";
 
 /** The name that the recipe has in an output: the one that mergekit's tool for it would give it. */
-export const recipeFileOf = (method: string): string => (method === "moe" ? "mergekit_moe_config.yml" : RECIPE_FILE);
+export const recipeFileOf = (method: string): string =>
+  method === "moe" ? "mergekit_moe_config.yml" : method === "tokens" ? "weightsmith_tokens.json" : RECIPE_FILE;
 
 const INDEX_FILE = "model.safetensors.index.json";
 
