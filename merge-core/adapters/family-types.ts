@@ -6,6 +6,10 @@ export interface FamilySetting {
   /** PEFT's. Its type is the setting's type; null stands for "any". */
   readonly default: SettingValue;
   readonly doc: string;
+  /** A whole number of at least one. */
+  readonly count?: true;
+  /** What training checks that it divides: the inputs of every layer, the outputs, or both. */
+  readonly divides?: "inputs" | "outputs" | "both";
   /** The key that gives single modules other values. */
   readonly pattern?: "rank_pattern" | "alpha_pattern";
 }

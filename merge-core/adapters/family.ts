@@ -75,7 +75,7 @@ export const nativeType = (id: string): string => `x-weightsmith-${id}`;
 export const suffixed = (tensors: readonly FamilyTensor[]): FamilyTensor[] => tensors.map((tensor) => ({ ...tensor, suffix: ".weight" }));
 
 export const ALPHA: FamilySetting = { name: "lora_alpha", default: 8, doc: "scale times r", pattern: "alpha_pattern" };
-export const RANK: FamilySetting = { name: "r", default: 8, doc: "rank", pattern: "rank_pattern" };
+export const RANK: FamilySetting = { name: "r", default: 8, count: true, doc: "rank", pattern: "rank_pattern" };
 
 /** A numeric setting of a module. */
 export function numberOf(settings: Settings, name: string): number {

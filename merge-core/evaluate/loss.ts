@@ -18,14 +18,24 @@ export interface LossOptions {
 
 /** Nats per predicted token, every token of every row weighing the same; NaN if there is none. */
 export async function meanLoss(model: Decoder, rows: readonly TokenRow[], options: LossOptions): Promise<number> {
+  return meanLossBy(() => model, model.config, rows, options);
+}
+
+/** The same with a decoder of its own for each batch: some adapters make one layer for each task. */
+export async function meanLossBy(
+  decoderOf: (batch: readonly TokenRow[]) => Decoder,
+  config: Decoder["config"],
+  rows: readonly TokenRow[],
+  options: LossOptions,
+): Promise<number> {
   const byLength = [...rows].sort((a, b) => a.tokens.length - b.tokens.length);
-  const table = ropeTable(model.config, byLength.at(-1)?.tokens.length ?? 0);
+  const table = ropeTable(config, byLength.at(-1)?.tokens.length ?? 0);
   let total = 0;
   let done = 0;
-  for (const batch of batchByLength(byLength, options.batchSize, model.config.vocabSize)) {
+  for (const batch of batchByLength(byLength, options.batchSize, config.vocabSize)) {
     await setImmediate();
     throwIfCancelled(options.signal);
-    const loss = tf.tidy(() => weightedLoss(model, padRows(batch, 1), table));
+    const loss = tf.tidy(() => weightedLoss(decoderOf(batch), padRows(batch, 1), table));
     total += loss.dataSync()[0] ?? Number.NaN;
     loss.dispose();
     done += batch.length;

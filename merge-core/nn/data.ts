@@ -15,6 +15,8 @@ export const DEFAULT_MAX_LENGTH = 2048;
 export interface TokenRow {
   readonly tokens: readonly number[];
   readonly lossFrom: number;
+  /** Which of several tasks it is of. Default 0. */
+  readonly task?: number;
 }
 
 /**

@@ -8,6 +8,8 @@ import { type RopeTable, ropeTable } from "./rope.ts";
 
 /** The linear layers of a decoder block, where LoRA can attach. */
 export const PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
+/** The last parts of the paths of norms. */
+export const NORMS = ["input_layernorm", "post_attention_layernorm", "norm"] as const;
 export type Projection = (typeof PROJECTIONS)[number];
 
 /** A low-rank update of one projection: y += scale * (x A^T) B^T, A [r, in], B [out, r]. */
@@ -17,6 +19,14 @@ export interface LowRank {
   readonly scale: number;
 }
 
+/** A linear layer that an adapter changes: y [rows, out] of the input [rows, in], which in training may reach the change with dropout. */
+export type AdaptedLayer = (layer: {
+  readonly x: tf.Tensor2D;
+  readonly branch: tf.Tensor2D;
+  readonly weight: tf.Tensor2D;
+  readonly bias: tf.Tensor1D | undefined;
+}) => tf.Tensor2D;
+
 /** A decoder ready to run. Whoever made the tensors disposes them. */
 export interface Decoder {
   readonly config: DecoderConfig;
@@ -24,7 +34,9 @@ export interface Decoder {
   readonly weights: ReadonlyMap<string, tf.Tensor>;
   /** By module path, such as `model.layers.0.self_attn.q_proj`. */
   readonly lora?: ReadonlyMap<string, LowRank>;
-  /** Applied to the input of each low-rank branch; set only while training. */
+  /** By module path: layers of which an adapter makes the whole output. */
+  readonly adapted?: ReadonlyMap<string, AdaptedLayer>;
+  /** Applied to the input of each change that an adapter adds; set only while training. */
   readonly dropout?: (module: string, x: tf.Tensor2D) => tf.Tensor2D;
   /** Sees the output `y` of every operation with a weight, its input `x` (none for the embedding), and says what goes on in place of `y`. */
   readonly watch?: (weight: string, y: tf.Tensor2D, x: tf.Tensor2D | undefined) => tf.Tensor2D;
@@ -136,6 +148,11 @@ export function weightedLoss(model: Decoder, batch: TokenBatch, table: RopeTable
 }
 
 function project(model: Decoder, module: string, x: tf.Tensor2D): tf.Tensor2D {
+  const adapted = model.adapted?.get(module);
+  if (adapted !== undefined) {
+    const own = { weight: weight<tf.Tensor2D>(model, `${module}.weight`), bias: model.weights.get(`${module}.bias`) as tf.Tensor1D | undefined };
+    return adapted({ x, branch: model.dropout?.(module, x) ?? x, ...own });
+  }
   const base = watched(model, `${module}.weight`, tf.matMul(x, weight<tf.Tensor2D>(model, `${module}.weight`), false, true), x);
   const bias = model.weights.get(`${module}.bias`);
   const y: tf.Tensor2D = bias === undefined ? base : tf.add(base, bias);

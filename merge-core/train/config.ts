@@ -1,8 +1,10 @@
 // What a training run is to do, and reading it from YAML. Node only.
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
+import type { FamilySetting, Settings, SettingValue } from "../adapters/family.ts";
+import { families } from "../adapters/registry.ts";
 import { openError } from "../bytes/file-source.ts";
-import { PROJECTIONS, type Projection } from "../nn/llama.ts";
+import { NORMS, PROJECTIONS, type Projection } from "../nn/llama.ts";
 import { YamlMap } from "./yaml-map.ts";
 
 export interface LoraSettings {
@@ -11,6 +13,17 @@ export interface LoraSettings {
   /** Probability that an input of the low-rank branch is zeroed during training. */
   readonly dropout: number;
   readonly targetModules: readonly Projection[];
+}
+
+/** An adapter of any family that can be trained. */
+export interface AdapterSettings {
+  /** Its type in the registry. */
+  readonly family: string;
+  /** Kinds of modules. */
+  readonly targetModules: readonly string[];
+  readonly dropout: number;
+  /** Every setting of the family and of its training. */
+  readonly settings: Settings;
 }
 
 export interface OptimizerSettings {
@@ -34,7 +47,7 @@ export interface TrainConfig {
   /** JSONL files. */
   readonly data: { readonly train: readonly string[]; readonly validation: readonly string[] };
   /** All weights, or low-rank factors beside frozen weights. */
-  readonly method: { readonly kind: "full" } | ({ readonly kind: "lora" } & LoraSettings);
+  readonly method: { readonly kind: "full" } | ({ readonly kind: "lora" } & LoraSettings) | ({ readonly kind: "adapter" } & AdapterSettings);
   readonly optimizer: OptimizerSettings;
   readonly schedule: ScheduleSettings;
   readonly length: { readonly epochs: number } | { readonly steps: number };
@@ -71,7 +84,7 @@ export const TRAIN_DEFAULTS: Omit<TrainConfig, "model" | "data"> = {
   maxLength: 0,
 };
 
-const KEYS = ["model", "init", "data", "method", "lora", "optimizer", "schedule", "epochs", "steps", "batch_size", "gradient_accumulation"];
+const KEYS = ["model", "init", "data", "method", "lora", "adapter", "optimizer", "schedule", "epochs", "steps", "batch_size", "gradient_accumulation"];
 const MORE_KEYS = ["max_grad_norm", "seed", "save_every", "eval_every", "dtype", "max_length"];
 const DTYPES = { float32: "F32", bfloat16: "BF16", float16: "F16" } as const;
 
@@ -119,22 +132,53 @@ function readData(map: YamlMap, place: (path: string) => string): TrainConfig["d
 }
 
 function readMethod(map: YamlMap): TrainConfig["method"] {
-  const kind = map.choice("method", "full", ["full", "lora"]);
-  const lora = map.child("lora")?.allow(["r", "alpha", "dropout", "target_modules"]);
-  if (kind === "full") {
-    if (lora !== undefined) throw map.refuse("lora", "method: lora beside it, or no lora block");
-    return { kind };
-  }
-  if (lora === undefined) throw map.refuse("lora", "a mapping with r, alpha and target_modules");
+  const kind = map.choice("method", "full", ["full", "lora", "adapter"]);
+  for (const block of ["lora", "adapter"]) if (block !== kind && map.has(block)) throw map.refuse(block, `method: ${block} beside it, or no ${block} block`);
+  if (kind === "full") return { kind };
+  const block = map.child(kind);
+  if (block === undefined) throw map.refuse(kind, kind === "lora" ? "a mapping with r, alpha and target_modules" : "a mapping with family and target_modules");
+  return kind === "lora" ? { kind, ...readLora(block) } : { kind, ...readAdapterSettings(block) };
+}
+
+function readLora(lora: YamlMap): LoraSettings {
+  lora.allow(["r", "alpha", "dropout", "target_modules"]);
   const r = lora.count("r", undefined, 1);
-  const expected = `names out of ${PROJECTIONS.join(", ")}`;
-  const targetModules = lora.list("target_modules", expected).map((name) => {
-    const target = PROJECTIONS.find((projection) => projection === name);
-    if (target === undefined) throw lora.refuse("target_modules", expected);
+  const targetModules = readTargets(lora, PROJECTIONS);
+  return { r, alpha: lora.number("alpha", r, { min: 0, minOpen: true }), dropout: readDropout(lora), targetModules };
+}
+
+function readAdapterSettings(block: YamlMap): AdapterSettings {
+  const trainable = families.filter(({ training }) => training !== undefined);
+  const names = trainable.map(({ type }) => type.replace(NATIVE, ""));
+  const name = block.choice("family", undefined, names);
+  const family = trainable[names.indexOf(name)];
+  if (family === undefined) throw block.refuse("family", names.join(", "));
+  const all = [...family.settings, ...(family.training?.settings ?? [])];
+  block.allow(["family", "target_modules", "dropout", ...all.map((setting) => setting.name)]);
+  const norms = family.replaces === undefined ? [] : NORMS;
+  const targetModules = readTargets<string>(block, family.math === undefined ? norms : [...PROJECTIONS, ...norms]);
+  const settings = Object.fromEntries(all.map((setting) => [setting.name, readSetting(block, setting)]));
+  return { family: family.type, targetModules, dropout: readDropout(block), settings };
+}
+
+/** What families of our own have in front of their names in files. */
+const NATIVE = /^x-weightsmith-/;
+
+function readSetting(block: YamlMap, { name, default: fallback }: FamilySetting): SettingValue {
+  if (!block.has(name)) return fallback;
+  if (typeof fallback === "number") return block.number(name, undefined, { min: Number.NEGATIVE_INFINITY });
+  return typeof fallback === "boolean" ? block.flag(name) : block.text(name);
+}
+
+const readDropout = (block: YamlMap): number => block.number("dropout", 0, { min: 0, max: 0.99 });
+
+function readTargets<T extends string>(block: YamlMap, known: readonly T[]): T[] {
+  const expected = `names out of ${known.join(", ")}`;
+  return block.list("target_modules", expected).map((name) => {
+    const target = known.find((one) => one === name);
+    if (target === undefined) throw block.refuse("target_modules", expected);
     return target;
   });
-  const dropout = lora.number("dropout", 0, { min: 0, max: 0.99 });
-  return { kind, r, alpha: lora.number("alpha", r, { min: 0, minOpen: true }), dropout, targetModules };
 }
 
 function readOptimizer(map: YamlMap | undefined): OptimizerSettings {

@@ -14,6 +14,14 @@ export interface StepGradients {
   readonly tokens: number;
 }
 
+/** A decoder for one micro-batch of training. */
+export interface TrainingPass extends Decoder {
+  /** Added to the loss once a step. */
+  penalty?(): tf.Scalar | undefined;
+  /** How much a row's loss counts. Default 1. */
+  rowWeight?(row: TokenRow): number;
+}
+
 /**
  * Gradients of the mean loss over the predicted tokens of all micro-batches together: each token weighs the same, however
  * the rows are divided, so accumulating equals one large batch.
@@ -22,7 +30,7 @@ export interface StepGradients {
 export function stepGradients(
   parameters: ReadonlyMap<string, tf.Tensor>,
   microBatches: readonly (readonly TokenRow[])[],
-  decoderOf: (microBatch: number) => Decoder,
+  decoderOf: (microBatch: number, rows: readonly TokenRow[]) => TrainingPass,
   table: RopeTable,
 ): StepGradients {
   const tokens = microBatches.reduce((sum, rows) => sum + lossTokens(rows), 0);
@@ -31,8 +39,14 @@ export function stepGradients(
   let loss = 0;
   for (const [index, rows] of microBatches.entries()) {
     const batch = padRows(rows, 1 / tokens);
-    const decoder = decoderOf(index);
-    const { value, grads } = tf.valueAndGrads(() => weightedLoss(decoder, batch, table))([...parameters.values()]);
+    const pass = decoderOf(index, rows);
+    if (pass.rowWeight !== undefined) weighRows(batch.weights, batch.seq, rows, pass.rowWeight);
+    const lossOf = () => {
+      const penalty = index === 0 ? pass.penalty?.() : undefined;
+      const sum = weightedLoss(pass, batch, table);
+      return penalty === undefined ? sum : (tf.add(sum, penalty) as tf.Scalar);
+    };
+    const { value, grads } = tf.valueAndGrads(lossOf)([...parameters.values()]);
     loss += value.dataSync()[0] ?? Number.NaN;
     value.dispose();
     const previous = sums;
@@ -40,4 +54,11 @@ export function stepGradients(
     if (previous.length > 0) tf.dispose([previous, grads]);
   }
   return { loss, tokens, gradients: new Map(names.map((name, i) => [name, sums[i] ?? tf.scalar(0)])) };
+}
+
+function weighRows(weights: Float32Array, seq: number, rows: readonly TokenRow[], weightOf: (row: TokenRow) => number): void {
+  for (const [index, row] of rows.entries()) {
+    const factor = weightOf(row);
+    for (let at = index * seq; at < (index + 1) * seq; at++) weights[at] = (weights[at] as number) * factor;
+  }
 }

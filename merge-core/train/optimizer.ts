@@ -37,7 +37,12 @@ export function adamW(
   parameters: Parameters,
   gradients: Parameters,
   state: AdamState,
-  settings: OptimizerSettings & { readonly step: number; readonly gradientScale: number },
+  settings: OptimizerSettings & {
+    readonly step: number;
+    readonly gradientScale: number;
+    /** A parameter's learning rate as a multiple of `lr`. */
+    readonly rateOf?: (name: string) => number;
+  },
 ): void {
   const { lr, betas, eps, step, gradientScale: gradScale } = settings;
   const [beta1, beta2] = betas;
@@ -47,6 +52,7 @@ export function adamW(
     if (!tensors.every((tensor) => tensor !== undefined)) continue;
     const [param = 0, grad = 0, m = 0, v = 0] = tensors.map((tensor) => backend.address(tensor));
     const weightDecay = parameter.rank > 1 ? settings.weightDecay : 0;
-    adamwStep(backend.pool, { param, grad, m, v, size: parameter.size }, { lr, beta1, beta2, eps, weightDecay, step, gradScale });
+    const rate = lr * (settings.rateOf?.(name) ?? 1);
+    adamwStep(backend.pool, { param, grad, m, v, size: parameter.size }, { lr: rate, beta1, beta2, eps, weightDecay, step, gradScale });
   }
 }

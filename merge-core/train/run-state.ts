@@ -13,13 +13,20 @@ import type { AdamState } from "./optimizer.ts";
 interface RunState {
   readonly parameters: ReadonlyMap<string, tf.Tensor>;
   readonly adam: AdamState;
+  /** Numbers that steps change beside the parameters, by name. */
+  readonly memory?: ReadonlyMap<string, Float32Array>;
 }
 
 /** Every array of the state under a name of its own; the arrays are the live ones. */
-function arraysOf({ parameters, adam }: RunState): Map<string, Float32Array> {
+function arraysOf({ parameters, adam, memory = new Map() }: RunState): Map<string, Float32Array> {
   const named = (kind: string, tensors: ReadonlyMap<string, tf.Tensor>) =>
     [...tensors].map(([name, tensor]) => [`${kind}/${name}`, liveValues(tensor)] as const);
-  return new Map([...named("parameter", parameters), ...named("adam.m", adam.m), ...named("adam.v", adam.v)]);
+  return new Map([
+    ...named("parameter", parameters),
+    ...named("adam.m", adam.m),
+    ...named("adam.v", adam.v),
+    ...[...memory].map(([name, values]) => [`memory/${name}`, values] as const),
+  ]);
 }
 
 /** One file, written beside and renamed, so that a kill at any moment leaves the old state or the new one. */

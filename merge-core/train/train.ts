@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import { inputError, throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
-import { meanLoss } from "../evaluate/loss.ts";
+import { meanLossBy } from "../evaluate/loss.ts";
 import { initBackend } from "../nn/backend.ts";
 import { DEFAULT_MAX_LENGTH, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
 import { disposeDecoder } from "../nn/load.ts";
@@ -17,10 +17,11 @@ import { type BatchPlan, planBatches } from "./batches.ts";
 import type { TrainConfig } from "./config.ts";
 import { stepGradients } from "./gradients.ts";
 import { type LogRecord, openLog } from "./log.ts";
+import { makeTrainable } from "./make-trainable.ts";
 import { type AdamState, adamW, createAdamState, disposeAdamState, globalNorm } from "./optimizer.ts";
 import { restoreState, saveState } from "./run-state.ts";
 import { learningRate } from "./schedule.ts";
-import { makeTrainable, type Trainable, withDropout } from "./trainable.ts";
+import type { Trainable } from "./trainable.ts";
 
 export interface TrainProgress extends LogRecord {
   readonly totalSteps: number;
@@ -36,7 +37,7 @@ export interface TrainOptions {
 
 export interface TrainResult {
   readonly out: string;
-  readonly method: "full" | "lora";
+  readonly method: TrainConfig["method"]["kind"];
   readonly steps: number;
   /** Step a killed run was taken up from; 0 for a fresh one. */
   readonly resumedFrom: number;
@@ -72,32 +73,41 @@ export async function train(config: TrainConfig, out: string, options: TrainOpti
     throw inputError("output-exists", "the output exists already", { file: out, remedy: "choose another, or pass --overwrite" });
   await initBackend(options.threads === undefined ? {} : { threads: options.threads });
   const model = config.init === "random" ? await randomModel(config.model, config.seed) : await loadModel(config.model, options);
-  const trainable = makeTrainable(model, config);
+  const { rows, skipped, validation } = await readAllRows(model, config).catch((error: unknown) => {
+    disposeDecoder(model.decoder);
+    throw error;
+  });
+  const trainable = await makeTrainable(model, config, rows, options.signal);
   try {
-    const { rows, skipped } = await readRows(model, config, config.data.train);
-    const validation = await readRows(model, config, config.data.validation);
-    if (rows.length === 0) throw inputError("data-empty", "no example fits", { found: `${skipped} longer than max_length`, remedy: "raise max_length" });
-    const table = ropeTable(model.decoder.config, Math.max(...[...rows, ...validation.rows].map((row) => row.tokens.length)));
+    const table = ropeTable(model.decoder.config, Math.max(...[...rows, ...validation].map((row) => row.tokens.length)));
     const batches = planBatches(config, rows);
-    const run: Run = { config, trainable, adam: createAdamState(trainable.parameters), batches, validation: validation.rows, table };
+    const run: Run = { config, trainable, adam: createAdamState(trainable.parameters), batches, validation, table };
     const outcome = await runInPartialFolder(run, out, options).finally(() => disposeAdamState(run.adam));
     const parameters = [...trainable.parameters.values()].reduce((sum, tensor) => sum + tensor.size, 0);
     const seconds = (performance.now() - started) / 1000;
     return { out, method: config.method.kind, parameters, examples: rows.length, skippedTooLong: skipped, ...outcome, seconds };
   } finally {
-    disposeDecoder(trainable.decoder);
+    trainable.dispose();
   }
 }
 
+async function readAllRows(model: Model, config: TrainConfig): Promise<{ rows: TokenRow[]; skipped: number; validation: TokenRow[] }> {
+  const { rows, skipped } = await readRows(model, config, config.data.train);
+  const { rows: validation } = await readRows(model, config, config.data.validation);
+  if (rows.length === 0) throw inputError("data-empty", "no example fits", { found: `${skipped} longer than max_length`, remedy: "raise max_length" });
+  return { rows, skipped, validation };
+}
+
+/** Each file is a task of its own, which only families that tell tasks apart ask for. */
 async function readRows(model: Model, config: TrainConfig, files: readonly string[]): Promise<{ rows: TokenRow[]; skipped: number }> {
   const { maxPositions, eosTokenIds } = model.decoder.config;
   const rows: TokenRow[] = [];
   let skipped = 0;
-  for (const file of files) {
+  for (const [task, file] of files.entries()) {
     for (const example of await readExamples(file)) {
       const found = tokenize(example, model.codec, eosTokenIds[0], config.maxLength || Math.min(maxPositions, DEFAULT_MAX_LENGTH));
       if (found.length === 0) skipped++;
-      rows.push(...found);
+      rows.push(...found.map((row) => ({ ...row, task })));
     }
   }
   return { rows, skipped };
@@ -129,7 +139,8 @@ const STATE = "run-state.safetensors";
 async function runSteps(run: Run, folder: string, options: TrainOptions): Promise<Outcome> {
   const { config } = run;
   const { totalSteps } = run.batches;
-  const live = { parameters: run.trainable.parameters, adam: run.adam };
+  const { parameters, memory } = run.trainable;
+  const live = { parameters, adam: run.adam, ...(memory === undefined ? {} : { memory }) };
   const fingerprint = fingerprintOf(run);
   const resumedFrom = await restoreState(join(folder, STATE), live, fingerprint);
   const log = await openLog(join(folder, "training-log.jsonl"), resumedFrom);
@@ -151,19 +162,28 @@ async function runStep(run: Run, step: number, { signal }: TrainOptions): Promis
   const { totalSteps } = run.batches;
   const { parameters } = trainable;
   const started = performance.now();
-  const decoderOf = (pass: number) => withDropout(trainable.decoder, config.method, config.seed, `${step}/${pass}`);
+  const progress = (step - 1) / totalSteps;
+  const decoderOf = (pass: number, rows: readonly TokenRow[]) => trainable.pass(rows, { name: `${step}/${pass}`, progress });
   const { loss, gradients, tokens } = stepGradients(parameters, run.batches.ofStep(step), decoderOf, run.table);
   const gradNorm = globalNorm(gradients);
   if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) throw divergedError(step, loss, gradNorm);
   const lr = learningRate({ peak: config.optimizer.lr, totalSteps, ...config.schedule }, step);
   const gradientScale = config.maxGradNorm > 0 ? Math.min(1, config.maxGradNorm / gradNorm) : 1;
-  adamW(parameters, gradients, run.adam, { ...config.optimizer, lr, step, gradientScale });
+  adamW(parameters, gradients, run.adam, { ...config.optimizer, lr, step, gradientScale, rateOf: (name) => trainable.rateOf?.(name, progress) ?? 1 });
+  trainable.afterStep?.(step);
   tf.dispose([...gradients.values()]);
   const tokensPerSecond = Math.round((1000 * tokens) / (performance.now() - started));
   const measure = run.validation.length > 0 && (step === totalSteps || (config.evalEvery > 0 && step % config.evalEvery === 0));
   if (!measure) return { step, loss, lr, gradNorm, tokensPerSecond };
   const lossOptions = { batchSize: config.batchSize, ...(signal === undefined ? {} : { signal }) };
-  return { step, loss, lr, gradNorm, tokensPerSecond, validationLoss: await meanLoss(trainable.decoder, run.validation, lossOptions) };
+  return {
+    step,
+    loss,
+    lr,
+    gradNorm,
+    tokensPerSecond,
+    validationLoss: await meanLossBy((rows) => trainable.pass(rows), trainable.decoder.config, run.validation, lossOptions),
+  };
 }
 
 function divergedError(step: number, loss: number, gradNorm: number): WeightsmithError {

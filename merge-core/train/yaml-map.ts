@@ -90,6 +90,12 @@ export class YamlMap {
     return value;
   }
 
+  flag(key: string): boolean {
+    const value = this.scalar(key);
+    if (typeof value !== "boolean") throw this.refuse(key, "true or false");
+    return value;
+  }
+
   text(key: string): string {
     const value = this.scalar(key);
     if (typeof value !== "string" || value === "") throw this.refuse(key, "text");

@@ -27,7 +27,7 @@ export const aslora = defineFamily({
   training: {
     settings: [
       { name: "merge_from", default: 320, doc: "step after which Bs are merged" },
-      { name: "merge_every", default: 240, doc: "steps between two merges" },
+      { name: "merge_every", default: 240, count: true, doc: "steps between two merges" },
       { name: "merges", default: 8, doc: "merges of each kind at most" },
     ],
     start: ({ index, layer, settings }) => ({

@@ -8,7 +8,7 @@ export const c3a: AdapterFamily = {
   title: "C3A",
   paper: { title: "Parameter-Efficient Fine-Tuning via Circular Convolution", year: 2024, url: "https://arxiv.org/abs/2407.19342" },
   formula: "W + circulant(kernel_MN) / in for each b x b part of W",
-  settings: [{ name: "block_size", default: 256, doc: "side b of a block", pattern: "rank_pattern" }],
+  settings: [{ name: "block_size", default: 256, divides: "both", doc: "side b of a block", pattern: "rank_pattern" }],
   tensors: trained("c3a_kernel"),
   shared: [],
   needsBase: false,

@@ -7,7 +7,7 @@ import { type Part, part } from "../family-math.ts";
 import { type Site, type Start, tensor } from "../family-training.ts";
 
 const PAPER = { title: "ETHER: Efficient Finetuning of Large-Scale Models with Hyperplane Reflections", year: 2024, url: "https://arxiv.org/abs/2405.20271" };
-const BLOCKS: FamilySetting = { name: "n_blocks", default: 1, doc: "blocks of the inputs, each with a direction of its own" };
+const BLOCKS: FamilySetting = { name: "n_blocks", default: 1, divides: "inputs", doc: "blocks of the inputs, each with a direction of its own" };
 
 export const ether = defineFamily({
   type: nativeType("ether"),
@@ -29,7 +29,10 @@ export const etherPlus = defineFamily({
   title: "ETHER+",
   paper: PAPER,
   formula: "H_out W H_in, H = blockdiag(I - u u^T + v v^T), each u and v of length 1; two_sided: false leaves H_out out",
-  settings: [BLOCKS, { name: "two_sided", default: true, doc: "turn outputs too" }],
+  settings: [
+    { ...BLOCKS, divides: "both" },
+    { name: "two_sided", default: true, doc: "turn outputs too" },
+  ],
   tensors: [...trained("ether_u", "ether_v"), ...optional(trained("ether_out_u", "ether_out_v"))],
   shared: [],
   needsBase: true,

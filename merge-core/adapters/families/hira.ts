@@ -12,7 +12,7 @@ export const hira: AdapterFamily = {
     url: "https://openreview.net/forum?id=TwJrTz9cRS",
   },
   formula: "W * (1 + B A)",
-  settings: [{ name: "r", default: 32, doc: "rank", pattern: "rank_pattern" }],
+  settings: [{ name: "r", default: 32, count: true, doc: "rank", pattern: "rank_pattern" }],
   tensors: trained("hira_A", "hira_B"),
   shared: [],
   needsBase: true,

@@ -1,5 +1,6 @@
 // HRA (Yuan et al., 2024): inputs are mirrored at r trained hyperplanes, one after another.
 
+import { inputError } from "../../diagnostics.ts";
 import { normalised } from "../algebra/algebra.ts";
 import { type AdapterFamily, type AdapterModule, numberOf, RANK, tensorOf, trained } from "../family.ts";
 import { part } from "../family-math.ts";
@@ -49,6 +50,7 @@ export const hra: AdapterFamily = {
     // Equal mirrors next to each other undo each other. Made orthogonal, the second would be of length zero: they start apart.
     start(site) {
       const [r, n] = [numberOf(site.settings, "r"), site.layer.inFeatures];
+      if (r % 2 === 1) throw inputError("adapter-setting-invalid", "mirrors come in pairs", { found: `r ${r}`, expected: "an even r" });
       const pairs = site.random.uniform("hra_u", n * r, Math.sqrt(3 / n));
       return {
         hra_u: tensor(

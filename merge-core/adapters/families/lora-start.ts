@@ -27,7 +27,7 @@ function startFactors(site: Site, r: number, scale: number): Start {
   if (kind === "olora") return keepStart(orthonormal(site, r));
   if (!STARTS.includes(String(kind)))
     throw inputError("adapter-setting-invalid", "init_lora_weights is not usable", { found: String(kind), expected: STARTS.join(", ") });
-  const a = kind === "gaussian" ? tensor(site.random.normal("lora_A", r * inFeatures, 1 / r), r, inFeatures) : kaiming(site, "lora_A", r, inFeatures);
+  const a = kind === "gaussian" ? tensor(site.random.normal("lora", r * inFeatures, 1 / r), r, inFeatures) : kaiming(site, "lora", r, inFeatures);
   return { lora_A: a, lora_B: zeros(outFeatures, r) };
 }
 

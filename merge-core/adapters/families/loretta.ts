@@ -15,7 +15,7 @@ export const loretta = defineFamily({
     url: "https://arxiv.org/abs/2402.11417",
   },
   formula: "W + (alpha / r) B A, both factors contracted from tensor trains of rank tensor_rank",
-  settings: [RANK, ALPHA, { name: "tensor_rank", default: 5, doc: "inner sides of the trains' cores" }],
+  settings: [RANK, ALPHA, { name: "tensor_rank", default: 5, count: true, doc: "inner sides of the trains' cores" }],
   tensors: trained("loretta_A", "loretta_B"),
   shared: [],
   needsBase: false,

@@ -22,7 +22,7 @@ const PAPER = {
 };
 
 export const miss = blockFamily("MISS", "MiSS", "miss_block", [
-  { name: "mini_r", default: 1, doc: "outputs after which the block of the variant mini repeats" },
+  { name: "mini_r", default: 1, count: true, doc: "outputs after which the block of the variant mini repeats" },
 ]);
 /** The same under its old name, written by PEFT 0.14 to 0.18. */
 export const bone = blockFamily("BONE", "Bone", "bone_block", []);
@@ -34,7 +34,7 @@ function blockFamily(type: string, title: string, tensor: string, more: AdapterF
     paper: PAPER,
     formula: "W[o, i] + block[i mod r, o]; mini: the block repeats along outputs too; bat: W_IJ + W_IJ block_I + block_I for each r x r part of W",
     settings: [
-      { name: "r", default: 64, doc: "side of the block" },
+      { name: "r", default: 64, count: true, doc: "side of the block" },
       { name: "init_weights", default: null, doc: "bat and mini choose those variants" },
       ...more,
     ],

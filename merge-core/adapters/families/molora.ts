@@ -12,8 +12,8 @@ const PAPER = {
   year: 2023,
   url: "https://arxiv.org/abs/2309.05444",
 };
-const EXPERTS: FamilySetting = { name: "n_experts", default: 10, doc: "experts of each layer" };
-const RANK: FamilySetting = { name: "r", default: 4, doc: "rank of each expert", pattern: "rank_pattern" };
+const EXPERTS: FamilySetting = { name: "n_experts", default: 10, count: true, doc: "experts of each layer" };
+const RANK: FamilySetting = { name: "r", default: 4, count: true, doc: "rank of each expert", pattern: "rank_pattern" };
 const ALPHA: FamilySetting = { name: "lora_alpha", default: 16, doc: "scale times r", pattern: "alpha_pattern" };
 
 export const molora = defineFamily({
@@ -39,7 +39,7 @@ export const mixtureOfLoras = defineFamily({
   title: "mixture of LoRAs",
   paper: { title: "Improving Recursive Transformers with Mixture of LoRAs", year: 2025, url: "https://arxiv.org/abs/2512.12880" },
   formula: "y + (alpha / r) sum p_e B_e A_e x over the top_k largest p = softmax(router x); expert merging: fixed p_e for all inputs",
-  settings: [RANK, ALPHA, { ...EXPERTS, default: 4 }, { name: "top_k", default: 2, doc: "experts of each token" }],
+  settings: [RANK, ALPHA, { ...EXPERTS, default: 4 }, { name: "top_k", default: 2, count: true, doc: "experts of each token" }],
   tensors: [...trained("molora_A", "molora_B", "molora_router"), ...frozen("molora_usage")],
   shared: [],
   needsBase: false,

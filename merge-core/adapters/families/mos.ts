@@ -1,5 +1,6 @@
 // MoS, a mixture of shards (Wang et al., 2024): rows of A and columns of B are put together from chunks of pools that all
 // layers of a kind share; which chunks is drawn once, for A and B apart, and a few are each layer's own.
+import { inputError } from "../../diagnostics.ts";
 import { defineFamily } from "../define-family.ts";
 import { indices, nativeType, numberOf, RANK, type Settings, trained } from "../family.ts";
 import { indexOf, part } from "../family-math.ts";
@@ -13,8 +14,8 @@ export const mos = defineFamily({
   settings: [
     RANK,
     { name: "lora_alpha", default: 16, doc: "scale times r", pattern: "alpha_pattern" },
-    { name: "equivalent_rank", default: 2, doc: "rank of the LoRA that has as many parameters" },
-    { name: "chunks", default: 2, doc: "chunks of one row; divides both sides of every layer" },
+    { name: "equivalent_rank", default: 2, count: true, doc: "rank of the LoRA that has as many parameters" },
+    { name: "chunks", default: 2, divides: "both", doc: "chunks of one row; divides both sides of every layer" },
     { name: "private_rank", default: 1, doc: "rows of each layer that it shares with no other" },
   ],
   tensors: indices("mos_A_chunks", "mos_B_chunks"),
@@ -55,6 +56,12 @@ function sizes(settings: Settings, layers: number) {
 
 function choice({ settings, count, index, random }: Site, side: string) {
   const { r, l, p, shared } = sizes(settings, count);
+  if (p > r || shared < (r - p) * l)
+    throw inputError("adapter-setting-invalid", "the pool of MoS has fewer shared chunks than one layer takes", {
+      found: `${shared} chunks for ${count} layers, of which a layer takes ${(r - p) * l}`,
+      expected: "(equivalent_rank - private_rank) layers of at least r - private_rank",
+      remedy: "raise equivalent_rank, or lower r",
+    });
   const drawn = random.order(`mos_${side}`, shared).slice(0, (r - p) * l);
   const own = Array.from({ length: p * l }, (_, i) => shared + index * p * l + i);
   return tensor(Int32Array.from([...drawn, ...own]), r * l);

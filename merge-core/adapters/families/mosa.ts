@@ -12,7 +12,7 @@ export const mosa = defineFamily({
   paper: { title: "MoSA: Mixture of Sparse Adapters for Visual Efficient Tuning", year: 2023, url: "https://arxiv.org/abs/2312.02923" },
   formula: "y + scale up gelu(down y); variant lora: W + scale up down",
   settings: [
-    { name: "r", default: 64, doc: "width of the bottleneck" },
+    { name: "r", default: 64, count: true, doc: "width of the bottleneck" },
     { name: "scale", default: 0.1, doc: "of the change" },
     { name: "variant", default: "adapter", doc: "adapter or lora" },
   ],
@@ -38,7 +38,7 @@ export const mosa = defineFamily({
   },
   training: {
     settings: [
-      { name: "n_experts", default: 4, doc: "parts that the entries are divided into" },
+      { name: "n_experts", default: 4, count: true, doc: "parts that the entries are divided into" },
       {
         name: "merge",
         default: "joint",

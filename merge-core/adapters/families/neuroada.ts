@@ -9,7 +9,7 @@ export const neuroada = defineFamily({
   title: "NeuroAda",
   paper: { title: "NeuroAda: Activating Each Neuron's Potential for Parameter-Efficient Fine-Tuning", year: 2025, url: "https://arxiv.org/abs/2510.18940" },
   formula: "W[o, column[o, j]] + theta[o, j] for the k largest weights of each output",
-  settings: [{ name: "k", default: 1, doc: "weights of each output" }],
+  settings: [{ name: "k", default: 1, count: true, doc: "weights of each output" }],
   tensors: [...trained("neuroada_theta"), ...indices("neuroada_columns")],
   shared: [],
   needsBase: false,

@@ -15,7 +15,7 @@ export const oft: AdapterFamily = {
     { name: "coft", default: false, doc: "Q is kept within a ball" },
     { name: "eps", default: 6e-5, doc: "radius of that ball" },
     { name: "use_cayley_neumann", default: true, doc: "a series in place of the inverse" },
-    { name: "num_cayley_neumann_terms", default: 5, doc: "terms of the series" },
+    { name: "num_cayley_neumann_terms", default: 5, count: true, doc: "terms of the series" },
   ],
   tensors: suffixed(trained("oft_R")),
   shared: [],
@@ -54,7 +54,7 @@ export const oft: AdapterFamily = {
     },
   },
   training: {
-    settings: [{ name: "oft_block_size", default: 32, doc: "side of a block; divides the inputs of every layer" }],
+    settings: [{ name: "oft_block_size", default: 32, divides: "inputs", doc: "side of a block; divides the inputs of every layer" }],
     start({ layer, settings }) {
       const b = numberOf(settings, "oft_block_size");
       return { oft_R: zeros(settings.block_share === true ? 1 : layer.inFeatures / b, (b * (b - 1)) / 2) };

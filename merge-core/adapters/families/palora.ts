@@ -12,9 +12,9 @@ export const palora = defineFamily({
   paper: { title: "Pareto Low-Rank Adapters: Efficient Multi-Task Learning with Preferences", year: 2024, url: "https://arxiv.org/abs/2407.08056" },
   formula: "W + change + (alpha / r) sum_t preference_t B_t A_t",
   settings: [
-    { name: "r", default: 4, doc: "rank of each task's factors", pattern: "rank_pattern" },
+    { name: "r", default: 4, count: true, doc: "rank of each task's factors", pattern: "rank_pattern" },
     { name: "lora_alpha", default: 1, doc: "scale times r", pattern: "alpha_pattern" },
-    { name: "n_tasks", default: 2, doc: "tasks" },
+    { name: "n_tasks", default: 2, count: true, doc: "tasks" },
     { name: "train_base", default: true, doc: "train a change that all preferences share" },
   ],
   tensors: [...trained("palora_A", "palora_B"), ...optional(trained("palora_change"))],

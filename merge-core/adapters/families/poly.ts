@@ -15,9 +15,9 @@ export const poly = defineFamily({
   formula: "W + (1 / r) (sum_s p_s B_s)(sum_s p_s A_s) for a task, p = sigmoid(its logits) made to sum to one, by n_splits heads",
   settings: [
     RANK,
-    { name: "n_tasks", default: 1, doc: "tasks" },
-    { name: "n_skills", default: 4, doc: "skills that tasks mix" },
-    { name: "n_splits", default: 1, doc: "heads; divides both sides of every layer" },
+    { name: "n_tasks", default: 1, count: true, doc: "tasks" },
+    { name: "n_skills", default: 4, count: true, doc: "skills that tasks mix" },
+    { name: "n_splits", default: 1, divides: "both", doc: "heads; divides both sides of every layer" },
   ],
   tensors: trained("poly_lora_A", "poly_lora_B", "poly_router.module_logits"),
   shared: [],

@@ -12,7 +12,7 @@ export const psoft = defineFamily({
   title: "PSOFT",
   paper: { title: "Efficient Orthogonal Fine-Tuning with Principal Subspace Adaptation", year: 2025, url: "https://arxiv.org/abs/2505.11235" },
   formula: "W + B (R - I) A, B A the r largest singular triplets of W, R = diag(b) (I + Q)(I - Q)^-1 diag(a)",
-  settings: [{ name: "r", default: 32, doc: "dimension of the subspace", pattern: "rank_pattern" }],
+  settings: [{ name: "r", default: 32, count: true, doc: "dimension of the subspace", pattern: "rank_pattern" }],
   tensors: trained("psoft_R", "psoft_vector_a", "psoft_vector_b"),
   shared: [],
   needsBase: true,

@@ -1,8 +1,8 @@
 // ShareLoRA (Song et al., 2024): LoRA whose A, or B, or both, all layers of a kind have in common.
 import { defineFamily } from "../define-family.ts";
-import { ALPHA, nativeType, numberOf, optional, RANK, type Settings, trained } from "../family.ts";
+import { ALPHA, indices, nativeType, numberOf, optional, RANK, type Settings, trained } from "../family.ts";
 import { part } from "../family-math.ts";
-import { kaiming, type Site, type Start, zeros } from "../family-training.ts";
+import { kaiming, type Site, type Start, tensor, zeros } from "../family-training.ts";
 
 export const sharelora = defineFamily({
   type: nativeType("sharelora"),
@@ -14,14 +14,19 @@ export const sharelora = defineFamily({
   },
   formula: "W + (alpha / r) B A; share: a, b or ab tells which is one for all layers of a kind",
   settings: [RANK, ALPHA, { name: "share", default: "a", doc: "a, b or ab" }],
-  tensors: optional(trained("lora_A", "lora_B")),
+  // The place says that a layer is adapted where all else is shared.
+  tensors: [...optional(trained("lora_A", "lora_B")), ...indices("sharelora_place")],
   shared: optional(trained("sharelora_A", "sharelora_B")),
   sharedBy: "kind",
   needsBase: false,
   foldable: "exact",
   shapes({ inFeatures, outFeatures }, settings) {
     const r = numberOf(settings, "r");
-    return { ...(shares(settings, "a") ? {} : { lora_A: [r, inFeatures] }), ...(shares(settings, "b") ? {} : { lora_B: [outFeatures, r] }) };
+    return {
+      sharelora_place: [1],
+      ...(shares(settings, "a") ? {} : { lora_A: [r, inFeatures] }),
+      ...(shares(settings, "b") ? {} : { lora_B: [outFeatures, r] }),
+    };
   },
   math: {
     lowRank: (_, p) => ({
@@ -31,7 +36,7 @@ export const sharelora = defineFamily({
     }),
   },
   training: {
-    start: (site) => startOf(site, "lora_", (side) => !shares(site.settings, side)),
+    start: (site) => ({ ...startOf(site, "lora_", (side) => !shares(site.settings, side)), sharelora_place: tensor([site.index], 1) }),
     startShared: ([site]) => (site === undefined ? {} : startOf(site, "sharelora_", (side) => shares(site.settings, side))),
   },
 });

@@ -8,7 +8,7 @@ export const shira: AdapterFamily = {
   title: "SHiRA",
   paper: { title: "Sparse High Rank Adapters", year: 2024, url: "https://arxiv.org/abs/2406.13175" },
   formula: "W[row_n, column_n] + weight_n for r (in + out) chosen places",
-  settings: [{ name: "r", default: 32, doc: "as many weights as a LoRA of this rank has" }],
+  settings: [{ name: "r", default: 32, count: true, doc: "as many weights as a LoRA of this rank has" }],
   tensors: [...trained("shira_weight"), ...indices("shira_indices")],
   shared: [],
   needsBase: false,

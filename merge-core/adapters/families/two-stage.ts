@@ -13,7 +13,7 @@ export const twoStage = defineFamily({
   title: "two-stage tuning",
   paper: { title: "Revisit Parameter-Efficient Transfer Learning: A Two-Stage Paradigm", year: 2023, url: "https://arxiv.org/abs/2303.07910" },
   formula: "trained norms, and diag(1 + scale at the chosen channels) (W x + b)",
-  settings: [{ name: "channels", default: 8, doc: "outputs of each layer that are trained" }],
+  settings: [{ name: "channels", default: 8, count: true, doc: "outputs of each layer that are trained" }],
   tensors: [...trained("twostage_scale"), ...indices("twostage_places")],
   shared: [],
   needsBase: true,

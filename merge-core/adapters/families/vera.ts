@@ -8,7 +8,7 @@ export const vera: AdapterFamily = {
   title: "VeRA",
   paper: { title: "VeRA: Vector-based Random Matrix Adaptation", year: 2023, url: "https://arxiv.org/abs/2310.11454" },
   formula: "W + diag(lambda_b) B[:out] diag(lambda_d) A[:, :in]",
-  settings: [{ name: "r", default: 256, doc: "rank of the shared matrices" }],
+  settings: [{ name: "r", default: 256, count: true, doc: "rank of the shared matrices" }],
   tensors: trained("vera_lambda_b", "vera_lambda_d"),
   shared: frozen("vera_A", "vera_B"),
   needsBase: false,

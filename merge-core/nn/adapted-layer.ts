@@ -1,0 +1,20 @@
+// Layers of a decoder that are computed by the mathematics of an adapter family.
+import * as tf from "@tensorflow/tfjs-core";
+import type { AdapterFamily } from "../adapters/family.ts";
+import { adaptedOutput, type Part, type Pass } from "../adapters/family-math.ts";
+import type { AdaptedLayer } from "./llama.ts";
+import { tensorAlgebra } from "./tensor-algebra.ts";
+
+/** The layers of modules, by path, for one pass over a batch. */
+export function adaptedLayers({ math, type }: AdapterFamily, parts: ReadonlyMap<string, Part<tf.Tensor>>, pass: Pass): Map<string, AdaptedLayer> {
+  if (math === undefined) throw new TypeError(`${type} cannot be computed with`);
+  return new Map([...parts].map(([module, part]) => [module, (layer) => adaptedOutput<tf.Tensor>(tensorAlgebra, math, part, layer, pass) as tf.Tensor2D]));
+}
+
+/** The mean over modules of what the family adds to the loss; undefined if it adds nothing. */
+export function meanPenalty({ math }: AdapterFamily, parts: ReadonlyMap<string, Part<tf.Tensor>>): tf.Scalar | undefined {
+  const penalty = math?.penalty;
+  if (penalty === undefined || parts.size === 0) return undefined;
+  const each = [...parts.values()].map((part) => tf.reshape(penalty(tensorAlgebra, part), []));
+  return tf.mean(tf.stack(each)) as tf.Scalar;
+}

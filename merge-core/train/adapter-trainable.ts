@@ -1,0 +1,160 @@
+// What training needs to know of an adapter of any family: its parameters, a decoder for each pass, and how it is saved.
+import type * as tf from "@tensorflow/tfjs-core";
+import type { FamilyTensor, ModuleTensor, Settings } from "../adapters/family.ts";
+import type { Pass } from "../adapters/family-math.ts";
+import type { LiveModule, Start } from "../adapters/family-training.ts";
+import { findFamily } from "../adapters/registry.ts";
+import { writeAdapter } from "../adapters/write-adapter.ts";
+import { tasksOfPositions } from "../evaluate/attach-adapter.ts";
+import { adaptedLayers, meanPenalty } from "../nn/adapted-layer.ts";
+import type { TokenRow } from "../nn/data.ts";
+import type { Decoder } from "../nn/llama.ts";
+import { disposeDecoder } from "../nn/load.ts";
+import { uniforms } from "../nn/random.ts";
+import type { AdapterSettings, TrainConfig } from "./config.ts";
+import type { TrainingPass } from "./gradients.ts";
+import { disposeAdapter, type LiveTensors, partsOf, type StartedAdapter, sharedOf, startAdapter } from "./started-adapter.ts";
+import { baseName, dropoutOf, type Trainable, type TrainingStep } from "./trainable.ts";
+
+/** Weight of a step in running means. */
+const MEAN_RATE = 0.01;
+
+export function adapterTrainable(decoder: Decoder, method: AdapterSettings, config: TrainConfig, fisher?: ReadonlyMap<string, ArrayLike<number>>): Trainable {
+  const family = findFamily(method.family);
+  if (family?.training === undefined) throw new TypeError(`${method.family} cannot be trained`);
+  const tasks = config.data.train.length;
+  const settings = "n_tasks" in method.settings ? { ...method.settings, n_tasks: Math.max(tasks, Number(method.settings.n_tasks)) } : method.settings;
+  const adapter = startAdapter(decoder, family, { settings, targets: method.targetModules, seed: config.seed, tasks, fisher });
+  const adapted: Decoder = { ...decoder, weights: new Map([...decoder.weights].map(([name, tensor]) => [name, adapter.replaced.get(name) ?? tensor])) };
+  const parameters = parametersOf(adapter);
+  const rates = (progress: number) => family.training?.rates?.(settings, progress) ?? {};
+  return {
+    decoder: adapted,
+    parameters,
+    memory: memoryOf(adapter),
+    pass: (rows, step) => passOf(adapter, adapted, method, config.seed, rows, step),
+    rateOf: (name, progress) => rates(progress)[tensorName(adapter, name)] ?? 1,
+    afterStep: (step) => family.training?.afterStep?.(liveModules(adapter), step),
+    save: (folder) => saveAdapter(adapter, method, config, folder),
+    dispose() {
+      disposeAdapter(adapter);
+      disposeDecoder(decoder);
+    },
+  };
+}
+
+const nameOf = (place: string, { name, suffix }: FamilyTensor): string => `${place === "" ? "" : `${place}.`}${name}${suffix ?? ""}`;
+
+/** By path, what is trained: modules' own tensors, shared ones, and those in the base's place. */
+function parametersOf({ family, modules, shared, replaced }: StartedAdapter): Map<string, tf.Tensor> {
+  const trained = (place: string, held: LiveTensors, tensors: readonly FamilyTensor[]) =>
+    tensors.flatMap((t): [string, tf.Tensor][] =>
+      t.trained && held[t.name]?.tensor !== undefined ? [[nameOf(place, t), held[t.name]?.tensor as tf.Tensor]] : [],
+    );
+  return new Map([
+    ...[...shared].flatMap(([kind, held]) => trained(kind, held, family.shared)),
+    ...[...modules].flatMap(([module, held]) => trained(module, held, family.tensors)),
+    ...replaced,
+  ]);
+}
+
+/** The family's name of a parameter; the last part of the base's for what is in its place. */
+function tensorName({ family }: StartedAdapter, parameter: string): string {
+  const found = [...family.tensors, ...family.shared].find((t) => parameter.endsWith(`${t.name}${t.suffix ?? ""}`));
+  return found?.name ?? parameter.split(".").at(-1) ?? parameter;
+}
+
+/** What hooks and passes may change beside the parameters. */
+function memoryOf({ family, modules }: StartedAdapter): Map<string, Float32Array> {
+  const isTrained = new Set(family.tensors.filter(({ trained }) => trained).map(({ name }) => name));
+  const rest = [...modules].flatMap(([module, held]) =>
+    Object.entries(held).flatMap(([name, live]) => (isTrained.has(name) ? [] : [[`${module}.${name}`, live] as const])),
+  );
+  return new Map(rest.map(([name, live]) => [name, live.values()]));
+}
+
+function passOf(
+  adapter: StartedAdapter,
+  decoder: Decoder,
+  method: AdapterSettings,
+  seed: number,
+  rows: readonly TokenRow[],
+  step: TrainingStep | undefined,
+): TrainingPass {
+  const { family, settings } = adapter;
+  const parts = partsOf(adapter);
+  const pass: Pass = {
+    tasks: tasksOfPositions(rows),
+    ...(step === undefined
+      ? {}
+      : {
+          progress: step.progress,
+          draw: (stream, count) => uniforms(seed, `draw/${step.name}/${stream}`, count),
+          observe: (...seen) => keepMean(adapter, ...seen),
+        }),
+  };
+  const layers = family.math === undefined ? {} : { adapted: adaptedLayers(family, parts, pass) };
+  if (step === undefined) return { ...decoder, ...layers };
+  const weights = family.training?.taskWeights?.(settings, pass);
+  return {
+    ...decoder,
+    ...layers,
+    ...dropoutOf(method.dropout, seed, step.name),
+    penalty: () => meanPenalty(family, parts),
+    ...(weights === undefined ? {} : { rowWeight: ({ task = 0 }: TokenRow) => weights[task] ?? 0 }),
+  };
+}
+
+function keepMean({ modules }: StartedAdapter, module: string, name: string, seen: ArrayLike<number>): void {
+  const mean = modules.get(module)?.[name]?.values();
+  if (mean !== undefined) for (let i = 0; i < mean.length; i++) mean[i] = (mean[i] as number) + MEAN_RATE * ((seen[i] as number) - (mean[i] as number));
+}
+
+const liveModules = (adapter: StartedAdapter): LiveModule[] =>
+  adapter.sites.map(({ module, kind, settings }) => ({
+    module,
+    kind,
+    settings,
+    tensors: Object.fromEntries(Object.entries({ ...sharedOf(adapter, kind), ...adapter.modules.get(module) }).map(([name, live]) => [name, live.values()])),
+  }));
+
+const startOf = (tensors: LiveTensors = {}): Start =>
+  Object.fromEntries(Object.entries(tensors).map(([name, live]): [string, ModuleTensor] => [name, { shape: live.shape, values: live.values() }]));
+
+/** Every module in the form that files have, and what is left of the shared tensors. */
+async function saveAdapter(adapter: StartedAdapter, method: AdapterSettings, config: TrainConfig, folder: string): Promise<void> {
+  const { family, sites, modules, shared, replaced } = adapter;
+  let settings: Settings = adapter.settings;
+  const stored = new Map<string, Start>();
+  const pools = new Map([...shared].map(([kind, held]) => [kind, startOf(held)]));
+  for (const { module, layer } of sites) {
+    const found = family.training?.stored?.(adapter.settings, { layer, tensors: startOf(modules.get(module)) });
+    settings = found?.settings ?? settings;
+    stored.set(module, found?.tensors ?? startOf(modules.get(module)));
+  }
+  if (family.training?.pack !== undefined)
+    for (const [kind, pool] of pools) {
+      const paths = sites.filter((site) => kind === "" || site.kind === kind).map((site) => site.module);
+      const packed = family.training.pack(
+        paths.map((path) => stored.get(path) ?? {}),
+        pool,
+      );
+      pools.set(kind, packed.shared);
+      for (const [i, path] of paths.entries()) stored.set(path, packed.modules[i] ?? {});
+    }
+  const replacements = new Map(
+    [...replaced].map(([name, tensor]): [string, ModuleTensor] => [name, { shape: tensor.shape, values: tensor.dataSync<"float32">() }]),
+  );
+  const more = { ...family.training?.fileConfig?.(settings, method.targetModules), ...(family.type === "LORA" ? { lora_dropout: method.dropout } : {}) };
+  const written = {
+    family,
+    settings,
+    more,
+    targetModules: method.targetModules,
+    baseModel: baseName(config.model),
+    modules: stored,
+    shared: pools,
+    replacements,
+  };
+  await writeAdapter(written, folder, config.dtype);
+}

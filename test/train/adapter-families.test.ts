@@ -1,0 +1,161 @@
+// Every family trained on a tiny model: the loss falls, the file that is written says all that training made.
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as tf from "@tensorflow/tfjs-core";
+import { families } from "../../merge-core/adapters/registry.ts";
+import { attachAdapter } from "../../merge-core/evaluate/attach-adapter.ts";
+import { meanLossBy } from "../../merge-core/evaluate/loss.ts";
+import { initBackend } from "../../merge-core/nn/backend.ts";
+import { readExamples, type TokenRow, tokenize } from "../../merge-core/nn/data.ts";
+import { disposeDecoder } from "../../merge-core/nn/load.ts";
+import { loadModel } from "../../merge-core/nn/model.ts";
+import { modelOpener } from "../../merge-core/plan/open-model.ts";
+import { planMerge } from "../../merge-core/plan/plan-merge.ts";
+import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
+import { runMerge } from "../../merge-core/run/execute.ts";
+import { TRAIN_DEFAULTS, type TrainConfig } from "../../merge-core/train/config.ts";
+import { defaultSettings } from "../../merge-core/train/make-trainable.ts";
+import { train } from "../../merge-core/train/train.ts";
+import { CASES, type FamilyCase, familyOf } from "../helpers/family-table.ts";
+import { temporaryFolder } from "../helpers/folders.ts";
+import { writeTinyModel } from "../helpers/tiny-decoder.ts";
+
+/** Settings that fit layers of 8 and 12. */
+const FITTED: Readonly<Record<string, Record<string, string | number | boolean>>> = {
+  HyperFormer: { reduction: 4, embedding: 4, hidden: 6, projected: 5 },
+  ASLoRA: { r: 2, merge_from: 3, merge_every: 4, merges: 1 },
+  "PaLoRA with base": { r: 2 },
+  // Two layers give a pool of four shared chunks.
+  MoS: { r: 3, lora_alpha: 6 },
+  ETHER: { n_blocks: 2 },
+  TAPS: { penalty: 0.01 },
+};
+const MORE: readonly FamilyCase[] = [
+  { name: "LayerNorm tuning", type: "LN_TUNING", settings: {}, count: 0 },
+  { name: "elastic LoRA", type: "LORA", settings: { r: 4, elastic_ranks: "4,2" }, count: 0 },
+  { name: "LoRA+", type: "LORA", settings: { r: 2, lora_plus_ratio: 4 }, count: 0 },
+];
+
+function setUp({ name, type, settings, tasks = 1 }: FamilyCase, changes: Partial<TrainConfig> = {}): { folder: string; config: TrainConfig } {
+  const folder = temporaryFolder();
+  const letters = [..."abcdef"];
+  const files = Array.from({ length: tasks }, (_, task) => {
+    const file = join(folder, `train-${task}.jsonl`);
+    // Task 0 says the last letter again, task 1 the first.
+    const lines = letters.flatMap((a) => letters.map((b) => JSON.stringify({ prompt: `${a}${b}`, completion: task === 0 ? b : a })));
+    writeFileSync(file, lines.join("\n"));
+    return file;
+  });
+  const family = familyOf({ type });
+  const linear = family.math === undefined ? [] : name === "HyperFormer" ? ["o_proj", "down_proj"] : ["q_proj", "o_proj", "up_proj"];
+  const targetModules = [...linear, ...(family.replaces === undefined ? [] : ["input_layernorm", "norm"])];
+  const all = { ...defaultSettings(type), ...settings, ...FITTED[name] };
+  const config: TrainConfig = {
+    ...TRAIN_DEFAULTS,
+    model: writeTinyModel(join(folder, "model")),
+    data: { train: files, validation: files },
+    method: { kind: "adapter", family: type, targetModules, dropout: 0, settings: all },
+    length: { steps: 16 },
+    batchSize: 16,
+    dtype: "F32",
+    optimizer: { ...TRAIN_DEFAULTS.optimizer, lr: 0.02, weightDecay: 0 },
+    ...changes,
+  };
+  return { folder, config };
+}
+
+const logOf = (folder: string) =>
+  readFileSync(join(folder, "training-log.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { step: number; loss: number; gradNorm: number });
+
+async function rowsOf(config: TrainConfig): Promise<TokenRow[]> {
+  const model = await loadModel(config.model);
+  disposeDecoder(model.decoder);
+  const rows = await Promise.all(
+    config.data.train.map(async (file, task) =>
+      (await readExamples(file)).flatMap((example) => tokenize(example, model.codec, 2, 64)).map((row) => ({ ...row, task })),
+    ),
+  );
+  return rows.flat();
+}
+
+describe("Training of every adapter family", () => {
+  before(() => initBackend({ threads: 1 }));
+
+  it("covers them all", () => {
+    const tested = new Set([...CASES, ...MORE].map(({ type }) => type));
+    assert.deepEqual(
+      families.filter(({ training, type }) => training !== undefined && !tested.has(type)).map(({ type }) => type),
+      [],
+    );
+  });
+
+  for (const testCase of [...CASES, ...MORE]) {
+    it(`lowers the loss, and its file gives the trained model again: ${testCase.name}`, async () => {
+      const { folder, config } = setUp(testCase);
+      const out = join(folder, "out");
+      const before = tf.memory().numTensors;
+      const result = await train(config, out, { threads: 1 });
+      assert.equal(tf.memory().numTensors, before, "tensors left");
+      const log = logOf(out);
+      const [first, last] = [log.slice(0, 4), log.slice(-4)].map((part) => part.reduce((sum, { loss }) => sum + loss, 0) / 4);
+      assert.ok((last ?? 9) < (first ?? 0), `loss went from ${first} to ${last}`);
+      assert.ok(result.parameters > 0);
+      const loss = await lossOfFile(config, out);
+      assert.ok(Math.abs(loss - (result.validationLoss ?? 0)) < 1e-5, `the file's loss is ${loss}, training's ${result.validationLoss}`);
+      if (familyOf(testCase).foldable === "exact") assert.ok(Math.abs((await lossOfFolded(config, out)) - (result.validationLoss ?? 0)) < 1e-4, "folded");
+    });
+  }
+
+  for (const [what, type, settings, expected] of [
+    ["a block size that divides no side", "OFT", { oft_block_size: 5 }, /oft_block_size does not divide the sides of/],
+    ["half a rank", "LORA", { r: 1.5 }, /r is not usable.*1\.5.*whole number/s],
+    ["more weights than an output has", "x-weightsmith-neuroada", { k: 99 }, /ask for more than .*q_proj/s],
+    ["a pool that is too small", "x-weightsmith-mos", { r: 64 }, /fewer shared chunks/],
+    ["a single mirror", "HRA", { r: 3 }, /mirrors come in pairs/],
+  ] as const) {
+    it(`refuses ${what} before it trains`, async () => {
+      const { folder, config } = setUp({ name: what, type, settings, count: 0 });
+      await assert.rejects(train(config, join(folder, "out")), (error: Error) => expected.test(error.message));
+    });
+  }
+
+  for (const name of ["ASLoRA", "MoSA", "mixture of LoRAs", "Polytropon", "FISH mask", "PaLoRA with base"]) {
+    it(`killed and taken up again gives the bytes of an unbroken run: ${name}`, async () => {
+      const { folder, config } = setUp(CASES.find((c) => c.name === name) ?? assert.fail(), { length: { steps: 8 }, saveEvery: 3 });
+      await train(config, join(folder, "whole"));
+      const abort = new AbortController();
+      await assert.rejects(train(config, join(folder, "broken"), { signal: abort.signal, onProgress: ({ step }) => step === 5 && abort.abort() }));
+      const resumed = await train(config, join(folder, "broken"));
+      assert.equal(resumed.resumedFrom, 3);
+      const bytes = (out: string) => readFileSync(join(folder, out, "adapter_model.safetensors"));
+      assert.ok(bytes("whole").equals(bytes("broken")));
+    });
+  }
+});
+
+async function lossOfFile(config: TrainConfig, adapter: string): Promise<number> {
+  const { decoder } = await loadModel(config.model);
+  const attached = await attachAdapter(decoder, adapter);
+  const loss = await meanLossBy(attached.decoderOf, decoder.config, await rowsOf(config), { batchSize: 16 });
+  attached.dispose();
+  disposeDecoder(decoder);
+  return loss;
+}
+
+async function lossOfFolded(config: TrainConfig, adapter: string): Promise<number> {
+  const text = `merge_method: passthrough\ndtype: float32\nmodels: [{model: {model: {path: ${config.model}}, lora: {path: ${adapter}}}}]\n`;
+  const { recipe, diagnostics } = parseRecipe(text, "recipe.yml");
+  assert.ok(recipe, JSON.stringify(diagnostics));
+  const { plan, diagnostics: problems } = await planMerge(recipe, modelOpener("recipe.yml"));
+  assert.ok(plan, JSON.stringify(problems));
+  const out = join(temporaryFolder(), "out");
+  await runMerge(plan, { out, threads: 1 });
+  const { decoder } = await loadModel(out);
+  const loss = await meanLossBy(() => decoder, decoder.config, await rowsOf(config), { batchSize: 16 });
+  disposeDecoder(decoder);
+  return loss;
+}
