@@ -24,6 +24,7 @@ const ARROWS: Record<string, readonly string[]> = {
   transplant: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn"],
   analysis: [...BELOW_COMPUTE, "compute"],
   pareto: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train", "evaluate", "analysis"],
+  unlearn: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train", "evaluate", "analysis", "pareto"],
 };
 
 function sources(folder: string): string[] {

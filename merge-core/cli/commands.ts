@@ -16,6 +16,7 @@ import { search, soup } from "./search.ts";
 import { fisher, gram } from "./statistics.ts";
 import { tokens } from "./tokens.ts";
 import { train } from "./train.ts";
+import { unlearn } from "./unlearn.ts";
 import { verify } from "./verify.ts";
 
 export const commands: readonly Command[] = [
@@ -29,6 +30,7 @@ export const commands: readonly Command[] = [
   train,
   pareto,
   evolve,
+  unlearn,
   adapter,
   moe,
   tokens,

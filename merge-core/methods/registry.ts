@@ -24,6 +24,7 @@ import { regmean } from "./regmean.ts";
 import { rws } from "./rws.ts";
 import { sce } from "./sce.ts";
 import { slerp } from "./slerp.ts";
+import { ssd } from "./ssd.ts";
 import { taskArithmetic } from "./task-arithmetic.ts";
 import { ties } from "./ties.ts";
 import { tsvM } from "./tsv-m.ts";
@@ -33,7 +34,7 @@ export const methods: readonly MergeMethod[] = [
   ...[linear, slerp, nuslerp, multislerp, karcher],
   ...[taskArithmetic, ties, dareLinear, dareTies, della, dellaLinear, breadcrumbs, breadcrumbsTies, sce, modelStock],
   ...[pcb, cabs, isoC, isoCts, tsvM, knots, wudi],
-  ...[fisher, regmean, mwa, rws, oneBit],
+  ...[fisher, regmean, mwa, rws, oneBit, ssd],
   ...[nearswap, arceeFusion, ram, ramplusTl, passthrough],
 ];
 

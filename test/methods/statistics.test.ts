@@ -23,7 +23,7 @@ interface Given {
 }
 
 /** As a run does it: statistics first if there are any, Fisher information after the models' tensors. */
-async function merge(id: "fisher" | "regmean", models: readonly Model[], { shape, side = "columns", parameters = {}, warnings = [] }: Given = {}) {
+async function merge(id: "fisher" | "regmean" | "ssd", models: readonly Model[], { shape, side = "columns", parameters = {}, warnings = [] }: Given = {}) {
   const method = findMethod(id);
   assert.ok(method);
   const plain = arrayTask(
@@ -259,5 +259,37 @@ describe("statistics methods agree with the authors' formulas in float64", () =>
       { shape },
     );
     near(merged, golden.fisher, 2e-6);
+  });
+});
+
+describe("ssd", () => {
+  const dampen = (parameters: Record<string, number>) =>
+    merge(
+      "ssd",
+      [
+        { values: [1, -2, 3], fisher: [20, 5, 30] },
+        { values: [1, -2, 3], fisher: [1, 1, 2] },
+      ],
+      { parameters },
+    );
+
+  it("of the worked example: weights above the threshold shrink by the ratio of information", async () => {
+    near(await dampen({ alpha: 10 }), [0.05, -2, 0.2], 1e-7);
+  });
+
+  it("dampens more with a smaller lambda, never enlarges, and leaves all below the threshold", async () => {
+    near(await dampen({ alpha: 10, lambda: 0.5 }), [0.025, -2, 0.1], 1e-7);
+    near(await dampen({ alpha: 1, lambda: 10 }), [0.5, -2, 2], 1e-6);
+    near(await dampen({ alpha: 20 }), [1, -2, 3], 0);
+  });
+
+  it("deletes what matters to the forgotten alone, and keeps tensors without information", async () => {
+    const fisher = { forget: [1, 0], keep: [0, 0] };
+    const pair = [
+      { values: [7, 7], fisher: fisher.forget },
+      { values: [7, 7], fisher: fisher.keep },
+    ];
+    near(await merge("ssd", pair), [0, 7], 0);
+    near(await merge("ssd", [{ values: [7] }, { values: [7] }]), [7], 0);
   });
 });
