@@ -1,5 +1,4 @@
 // Rows for tokens that a model does not know, a batch at a time. Node only.
-import type { MatrixSpace } from "../compute/linalg/matrix.ts";
 import { poolSpace } from "../compute/linalg/pool-space.ts";
 import { createPool } from "../compute/pool.ts";
 import { inputError, throwIfCancelled } from "../diagnostics.ts";
@@ -31,11 +30,16 @@ export async function* newRows(matrix: TokenMatrix, context: NewRowsContext): As
   const batches =
     context.settings.method === "omp" || context.settings.method === "common_interpolation" ? combined(matrix, context) : fromOwnRows(matrix, context);
   for await (const rows of batches) {
-    throwIfCancelled(context.signal);
     context.onRows?.(rows.length / (matrix.own.shape[1] ?? 1));
     yield narrowFromFloat32(dtype, rows);
-    await new Promise((resume) => setImmediate(resume));
+    await breathe(context.signal);
   }
+}
+
+/** Lets the event loop turn, so that Ctrl-C is heard. */
+async function breathe(signal: AbortSignal | undefined): Promise<void> {
+  await new Promise((resume) => setImmediate(resume));
+  throwIfCancelled(signal);
 }
 
 /** What one batch may take for products and for the bases of its fits. */
@@ -70,7 +74,10 @@ async function* combined(matrix: TokenMatrix, { model, donor, settings, memoryBy
       const part = missing.slice(first, first + batch).map(({ id }) => id);
       const targets = space.zeros(part.length, width);
       await readTokenRows(donors, part, targets.data, signal);
-      const found = combine(space, targets, points, k, settings);
+      const found =
+        settings.method === "omp"
+          ? await matchingPursuit(space, targets, points, k, () => breathe(signal))
+          : nearestCombination(space, targets, points, { ...settings, k });
       space.free(targets);
       yield combineRows(found, rows, ownWidth, k);
     }
@@ -78,16 +85,6 @@ async function* combined(matrix: TokenMatrix, { model, donor, settings, memoryBy
     space.close();
     await pool.close();
   }
-}
-
-function combine(
-  space: MatrixSpace,
-  targets: ReturnType<MatrixSpace["zeros"]>,
-  points: ReturnType<MatrixSpace["zeros"]>,
-  k: number,
-  settings: TransplantSettings,
-) {
-  return settings.method === "omp" ? matchingPursuit(space, targets, points, k) : nearestCombination(space, targets, points, { ...settings, k });
 }
 
 /** Numbers of the tokens that both know in either model, by the donor's. */

@@ -13,8 +13,14 @@ export interface Combination {
 /** A fit this much smaller than its target is the target, and a row this much inside the span of others is of no further use. */
 const EXACT = 1e-6;
 
-/** @param targets [b, d] @param points [n, d] @param k at most n */
-export function matchingPursuit(space: MatrixSpace, targets: Matrix, points: Matrix, k: number): Combination {
+/** @param targets [b, d] @param points [n, d] @param k at most n @param pause called between steps, which take seconds where matrices are large */
+export async function matchingPursuit(
+  space: MatrixSpace,
+  targets: Matrix,
+  points: Matrix,
+  k: number,
+  pause: () => Promise<void> = async () => {},
+): Promise<Combination> {
   const { rows: count, columns: width } = targets;
   const found = { rows: new Int32Array(count * k), weights: new Float64Array(count * k) };
   const residuals = space.zeros(count, width);
@@ -22,6 +28,7 @@ export function matchingPursuit(space: MatrixSpace, targets: Matrix, points: Mat
   const products = space.zeros(count, points.rows);
   const fits = Array.from({ length: count }, (_, b) => new Fit(targets.data.subarray(b * width, (b + 1) * width), k));
   for (let step = 0; step < k && fits.some(({ done }) => !done); step++) {
+    await pause();
     space.product(residuals, points, { transposeB: true, into: products });
     for (const [b, fit] of fits.entries()) {
       if (fit.done) continue;

@@ -162,7 +162,7 @@ describe("Combinations of rows", () => {
     return matrix;
   };
 
-  it("finds the few rows that a vector was made from", () => {
+  it("finds the few rows that a vector was made from", async () => {
     const next = random(3);
     const points = matrixOf(40, 200, next);
     const parts: [number, number][] = [
@@ -171,16 +171,16 @@ describe("Combinations of rows", () => {
       [12, 0.75],
     ];
     const target = matrixOf(1, 200, (i) => parts.reduce((sum, [row, weight]) => sum + weight * (points.data[row * 200 + i] ?? 0), 0));
-    const { rows, weights } = matchingPursuit(space, target, points, 6);
+    const { rows, weights } = await matchingPursuit(space, target, points, 6);
     const found = new Map([...rows].map((row, i) => [row, weights[i] ?? 0]));
     for (const [row, weight] of parts) assert.ok(Math.abs((found.get(row) ?? 0) - weight) < 1e-4, `row ${row}`);
     assert.ok([...weights].filter((w) => Math.abs(w) > 1e-4).length === 3);
   });
 
-  it("leaves a rest that is at right angles to all rows taken", () => {
+  it("leaves a rest that is at right angles to all rows taken", async () => {
     const next = random(5);
     const [points, targets] = [matrixOf(30, 20, next), matrixOf(4, 20, next)];
-    const { rows, weights } = matchingPursuit(space, targets, points, 5);
+    const { rows, weights } = await matchingPursuit(space, targets, points, 5);
     for (let b = 0; b < 4; b++) {
       const rest = Array.from({ length: 20 }, (_, j) => {
         let left = targets.data[b * 20 + j] as number;
