@@ -1,4 +1,5 @@
 // The subcommands, in the order help shows them.
+import { adapt, freeze } from "./adapt.ts";
 import { adapter } from "./adapter.ts";
 import type { Command } from "./command.ts";
 import { compare } from "./compare.ts";
@@ -39,5 +40,7 @@ export const commands: readonly Command[] = [
   gram,
   search,
   soup,
+  adapt,
+  freeze,
   doctor,
 ];

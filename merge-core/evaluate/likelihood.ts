@@ -102,6 +102,11 @@ export function unlabelledRows(model: Model, examples: readonly Unlabelled[]): T
   });
 }
 
+/** Mean entropy in nats over the marked positions of each row, in the order of the rows. */
+export async function rowEntropies(model: Decoder, rows: readonly TokenRow[], options: LikelihoodOptions = {}): Promise<number[]> {
+  return (await sumRows(model, rows, options, ({ logits }) => entropies(logits))).map(({ sum, count }) => sum / count);
+}
+
 /** Mean entropy in nats of the distribution of the next token: behind each prompt, at every position of each text. */
 export async function meanEntropy(model: Model, examples: readonly Unlabelled[], options: LikelihoodOptions = {}): Promise<number> {
   const sums = await sumRows(model.decoder, unlabelledRows(model, examples), options, ({ logits }) => entropies(logits));

@@ -1,0 +1,244 @@
+// One adaptation from recipe and data to a model on disk. Node only.
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { inputError } from "../diagnostics.ts";
+import { readUnlabelled, rowEntropies, unlabelledRows } from "../evaluate/likelihood.ts";
+import { mergeByRecipe } from "../evaluate/recipe-merge.ts";
+import { initBackend } from "../nn/backend.ts";
+import type { TokenRow } from "../nn/data.ts";
+import { disposeDecoder } from "../nn/load.ts";
+import { loadModel, type Model } from "../nn/model.ts";
+import { type SavedDType, saveModel } from "../nn/save.ts";
+import { checkOutput } from "../run/work-folder.ts";
+import { type AdaMergingOptions, adaMerging } from "./adamerging.ts";
+import { concreteAdaMerging, concreteTaskArithmetic } from "./concrete.ts";
+import { entropyShares, fitMixture, shareCoefficients } from "./dawin.ts";
+import { coefficientRecipe, combine, decoderOf, readTaskVectors, type TaskVectors } from "./task-vectors.ts";
+import { buildWeMoe, freezeWeMoe, trainRouters } from "./wemoe.ts";
+
+export const ADAPTATIONS = ["adamerging", "concrete", "concrete_adamerging", "dawin", "wemoe"] as const;
+export type Adaptation = (typeof ADAPTATIONS)[number];
+
+export interface AdaptationRequest extends AdaMergingOptions {
+  readonly method: Adaptation;
+  readonly recipe: { readonly text: string; readonly file: string };
+  /** JSONL files, one for each model of the recipe, in their order; labels are not looked at. */
+  readonly data: readonly string[];
+  readonly out: string;
+  readonly overwrite?: boolean;
+  readonly threads?: number;
+  readonly limit?: number;
+  /** Merges of DaWin; with more than one, OUT holds a folder for each. Default 1. */
+  readonly components?: number;
+  /** Steps of learning a mask. */
+  readonly maskSteps?: number;
+  /** Of models that no recipe describes. Default BF16. */
+  readonly dtype?: SavedDType;
+}
+
+export interface AdaptationResult {
+  readonly out: string;
+  readonly method: Adaptation;
+  /** Entropy summed over tasks, first and last; missing where nothing was learned by steps. */
+  readonly entropy?: readonly [first: number, last: number];
+  /** Means over tensors, by task. */
+  readonly coefficients: Readonly<Record<string, number>>;
+  /** Recipes of the merges, where a recipe can describe them. */
+  readonly recipes: readonly string[];
+}
+
+/** What `adapt.json` says of a model that no recipe describes. */
+const RECORD_FILE = "adapt.json";
+
+/** @throws WeightsmithError `adapt-*`, `output-*`, `data-*`, `cancelled`, and what models and merging report */
+export async function runAdaptation(request: AdaptationRequest): Promise<AdaptationResult> {
+  const { recipe, data, out, overwrite = false, signal, threads } = request;
+  await checkOutput({ out, overwrite, inputs: data });
+  await initBackend(threads === undefined ? {} : { threads });
+  const vectors = await readTaskVectors(recipe.text, recipe.file, signal);
+  try {
+    if (data.length !== vectors.tasks.length) {
+      const expected = `${vectors.tasks.length}: one for each of ${vectors.tasks.join(", ")}`;
+      throw inputError("adapt-data", "every model needs its own unlabelled data", {
+        found: `${data.length} files`,
+        expected,
+        remedy: "give --data for each model",
+      });
+    }
+    const rows = await Promise.all(data.map((file) => readRows(vectors.base, file, request.limit)));
+    return await adapt(request, vectors, rows);
+  } finally {
+    disposeDecoder(vectors.base.decoder);
+  }
+}
+
+async function readRows(model: Model, file: string, limit: number | undefined): Promise<TokenRow[]> {
+  const rows = unlabelledRows(model, (await readUnlabelled(file)).slice(0, limit));
+  if (rows.length === 0) throw inputError("data-no-tokens", "the data gives this model nothing to predict", { file, remedy: "check data and tokenizer" });
+  return rows;
+}
+
+async function adapt(request: AdaptationRequest, vectors: TaskVectors, rows: readonly (readonly TokenRow[])[]): Promise<AdaptationResult> {
+  const { method } = request;
+  if (method === "dawin") return adaptByEntropy(request, vectors, rows);
+  if (method === "wemoe") return adaptRouters(request, vectors, rows);
+  if (method === "adamerging") {
+    const { coefficients, losses } = await adaMerging(vectors, rows, request);
+    const text = coefficientRecipe(request.recipe.text, vectors, coefficients);
+    await mergeText(request, text, request.out);
+    return { ...summary(request, vectors, coefficients, losses), recipes: [text] };
+  }
+  const learn = method === "concrete" ? concreteTaskArithmetic : concreteAdaMerging;
+  const { coefficients, losses, masks } = await learn(vectors, rows, request);
+  const decoder = decoderOf(vectors, combine(vectors, coefficients, masks));
+  const result = summary(request, vectors, coefficients, losses);
+  try {
+    await saveRecorded({ ...vectors.base, decoder }, request, result);
+  } finally {
+    disposeDecoder(decoder);
+  }
+  return result;
+}
+
+async function adaptRouters(request: AdaptationRequest, vectors: TaskVectors, rows: readonly (readonly TokenRow[])[]): Promise<AdaptationResult> {
+  const model = buildWeMoe(vectors, request);
+  try {
+    const losses = await trainRouters(model.decoder, rows, request);
+    const result = summary(request, vectors, [], losses);
+    await saveRecorded(model, request, result);
+    return result;
+  } finally {
+    disposeDecoder(model.decoder);
+  }
+}
+
+async function adaptByEntropy(request: AdaptationRequest, vectors: TaskVectors, rows: readonly (readonly TokenRow[])[]): Promise<AdaptationResult> {
+  const { out, components = 1, init = 0.3, seed = 0, signal } = request;
+  const all = rows.flat();
+  const byTask: number[][] = [];
+  for (const task of vectors.tasks.keys()) byTask.push(await expertEntropies(vectors, task, all, signal));
+  const shares = entropyShares(all.map((_, i) => byTask.map((own) => own[i] ?? Number.NaN)));
+  if (!shares.flat().every(Number.isFinite))
+    throw inputError("adapt-not-finite", "an expert's entropy is not a number", { remedy: "look for NaN in the experts" });
+  const { means, assignments } = fitMixture(shares, components, seed);
+  const coefficients = means.map((mean) => shareCoefficients(mean, init).map((value) => vectors.names.map(() => value)));
+  const recipes = coefficients.map((own) => coefficientRecipe(request.recipe.text, vectors, own));
+  const [only] = recipes;
+  if (components === 1 && only !== undefined) await mergeText(request, only, out);
+  else {
+    await fillFolder(out, request.overwrite ?? false, async (folder) => {
+      for (const [k, text] of recipes.entries()) await mergeText(request, text, join(folder, `${k + 1}`));
+      await writeFile(join(folder, "assignments.json"), `${JSON.stringify(splitBy(rows, assignments))}\n`);
+    });
+  }
+  const mean = vectors.tasks.map((_, task) => vectors.names.map(() => shareCoefficients(fitMixture(shares, 1).means[0] ?? [], init)[task] ?? 0));
+  return { ...summary(request, vectors, mean, []), recipes };
+}
+
+/** Of each data file's rows, which merge they belong to, counted from 1. */
+function splitBy(rows: readonly (readonly TokenRow[])[], assignments: readonly number[]): number[][] {
+  let first = 0;
+  return rows.map((own) => {
+    first += own.length;
+    return assignments.slice(first - own.length, first).map((k) => k + 1);
+  });
+}
+
+/** Of one expert, the entropy at each row. */
+export async function expertEntropies(vectors: TaskVectors, task: number, rows: readonly TokenRow[], signal?: AbortSignal): Promise<number[]> {
+  const decoder = decoderOf(
+    vectors,
+    combine(
+      vectors,
+      vectors.tasks.map((_, t) => vectors.names.map(() => (t === task ? 1 : 0))),
+    ),
+  );
+  try {
+    return await rowEntropies(decoder, rows, signal === undefined ? {} : { signal });
+  } finally {
+    disposeDecoder(decoder);
+  }
+}
+
+async function mergeText({ recipe, seed, signal, threads, overwrite }: AdaptationRequest, text: string, out: string): Promise<void> {
+  const options = { ...(seed === undefined ? {} : { seed }), ...(signal === undefined ? {} : { signal }), ...(threads === undefined ? {} : { threads }) };
+  await mergeByRecipe({ text, file: recipe.file }, out, { ...options, overwrite: overwrite ?? false });
+}
+
+function summary(
+  request: AdaptationRequest,
+  { tasks }: TaskVectors,
+  coefficients: readonly (readonly number[])[],
+  losses: readonly number[],
+): AdaptationResult {
+  const mean = (own: readonly number[]) => own.reduce((sum, value) => sum + value, 0) / own.length;
+  const [first, last] = [losses[0], losses.at(-1)];
+  return {
+    out: request.out,
+    method: request.method,
+    ...(first === undefined || last === undefined ? {} : { entropy: [first, last] as const }),
+    coefficients: Object.fromEntries(tasks.flatMap((task, t) => (coefficients[t] === undefined ? [] : [[task, mean(coefficients[t])]]))),
+    recipes: [],
+  };
+}
+
+/** The model, with a record of how it was made. */
+async function saveRecorded(model: Model, request: AdaptationRequest, result: AdaptationResult): Promise<void> {
+  const { method, recipe, data, seed = 0, steps, maskSteps, lr, init, batchSize, per } = request;
+  const record = {
+    method,
+    recipe: recipe.text,
+    data,
+    seed,
+    steps,
+    maskSteps,
+    lr,
+    init,
+    batchSize,
+    per,
+    entropy: result.entropy,
+    coefficients: result.coefficients,
+  };
+  await fillFolder(request.out, request.overwrite ?? false, async (folder) => {
+    await saveModel(model, folder, request.dtype ?? "BF16");
+    await writeFile(join(folder, RECORD_FILE), `${JSON.stringify(record, undefined, 2)}\n`);
+  });
+}
+
+/** Writes a mixture as an ordinary model for the domain of the data. */
+export async function freezeMixture(
+  path: string,
+  data: string,
+  out: string,
+  options: { overwrite?: boolean; dtype?: SavedDType; threads?: number; limit?: number },
+): Promise<void> {
+  await checkOutput({ out, overwrite: options.overwrite ?? false, inputs: [path] });
+  await initBackend(options.threads === undefined ? {} : { threads: options.threads });
+  const model = await loadModel(path);
+  try {
+    if (model.decoder.config.experts === undefined)
+      throw inputError("not-a-mixture", "the model is not a mixture of task vectors", { file: path, expected: "a model that adapt --method wemoe wrote" });
+    const frozen = freezeWeMoe(model, await readRows(model, data, options.limit));
+    try {
+      await fillFolder(out, options.overwrite ?? false, (folder) => saveModel(frozen, folder, options.dtype ?? "BF16"));
+    } finally {
+      disposeDecoder(frozen.decoder);
+    }
+  } finally {
+    disposeDecoder(model.decoder);
+  }
+}
+
+/** Fills a folder under another name; it becomes `out` when it is complete. */
+async function fillFolder(out: string, overwrite: boolean, fill: (folder: string) => Promise<void>): Promise<void> {
+  await mkdir(dirname(out), { recursive: true });
+  const work = await mkdtemp(`${out}.partial-`);
+  try {
+    await fill(work);
+    if (overwrite && existsSync(out)) await rm(out, { recursive: true });
+    await rename(work, out);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}

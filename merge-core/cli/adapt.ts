@@ -1,0 +1,137 @@
+// weightsmith adapt and weightsmith freeze: merges that are learned on unlabelled data.
+import type { AdaptationResult } from "../adapt/run-adaptation.ts";
+import type { Command } from "./command.ts";
+import { readRecipe } from "./load-plan.ts";
+import { type Arguments, flag, list, number, type OptionSpec, OVERWRITE, positionals, SEED, THREADS, text, threads, usage } from "./options.ts";
+
+const DTYPE: OptionSpec = {
+  name: "dtype",
+  type: "string",
+  value: "DTYPE",
+  choices: ["float32", "bfloat16", "float16"],
+  doc: "of models without a recipe (default: bfloat16)",
+};
+const DTYPES = { float32: "F32", bfloat16: "BF16", float16: "F16" } as const;
+
+export const adapt: Command = {
+  name: "adapt",
+  summary: "learn how to merge on unlabelled data",
+  usage: "RECIPE OUT --data FILE... [--method NAME]",
+  help: `
+Takes base_model and models of the recipe, and one JSONL file for each model, in their order ({"prompt": ...} or
+{"text": ...}; answers are not looked at). Learns what makes the merge surest of its next token, and writes OUT.
+
+  --method adamerging            a coefficient for each tensor of each model, or --per task (default)
+  --method concrete              one mask over the weights, shared by all models
+  --method concrete_adamerging   both
+  --method dawin                 coefficients from how sure each expert is; --components K for K merges, in OUT/1 to OUT/K
+  --method wemoe                 routers that choose among the experts' MLPs for each input; eval runs the result
+
+AdaMerging and DaWin write a plain recipe, which merges to the same bytes again. The others write adapt.json.
+
+  weightsmith adapt recipe.yml ./merged --data math.jsonl --data code.jsonl --steps 200 --lr 0.01`,
+  options: [
+    { name: "data", type: "list", value: "FILE", doc: "JSONL file of one model; as many as there are models" },
+    { name: "method", type: "string", value: "NAME", choices: ["adamerging", "concrete", "concrete_adamerging", "dawin", "wemoe"], doc: "what is learned" },
+    { name: "per", type: "string", value: "WHAT", choices: ["task", "layer"], doc: "a coefficient per model, or per model and tensor (default: layer)" },
+    { name: "steps", type: "integer", value: "N", doc: "steps of learning (default: 500; wemoe: 1000)" },
+    { name: "mask-steps", type: "integer", value: "N", doc: "steps of learning a mask (default: 2000)" },
+    { name: "lr", type: "string", value: "X", doc: "learning rate (default: 1e-3; wemoe: 1e-4)" },
+    { name: "init", type: "string", value: "X", doc: "first coefficient (default: 0.3)" },
+    { name: "batch-size", type: "integer", value: "N", doc: "examples of each file in a step (default: 16)" },
+    { name: "components", type: "integer", value: "K", doc: "merges of dawin (default: 1)" },
+    { name: "limit", type: "integer", value: "N", doc: "only the first N examples of each file" },
+    DTYPE,
+    SEED,
+    THREADS,
+    OVERWRITE,
+  ],
+  async run(args, { output, signal }) {
+    const [file = "", out = ""] = positionals(args, ["RECIPE", "OUT"]);
+    const { ADAPTATIONS, runAdaptation } = await import("../adapt/run-adaptation.ts");
+    const method = ADAPTATIONS.find((known) => known === (text(args, "method") ?? "adamerging")) ?? "adamerging";
+    const per = text(args, "per");
+    const optional = {
+      steps: number(args, "steps"),
+      maskSteps: number(args, "mask-steps"),
+      lr: positive(args, "lr"),
+      init: positive(args, "init"),
+      batchSize: count(args, "batch-size"),
+      components: count(args, "components"),
+      limit: number(args, "limit"),
+      dtype: dtypeOf(args),
+    };
+    const given = Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined));
+    const result = await runAdaptation({
+      ...given,
+      ...(per === "task" || per === "layer" ? { per } : {}),
+      method,
+      recipe: { text: await readRecipe(file), file },
+      data: list(args, "data"),
+      out,
+      overwrite: flag(args, "overwrite"),
+      threads: threads(args),
+      seed: number(args, "seed") ?? 0,
+      signal,
+      onStep: (done, total, loss) => output.progress({ stage: "adapt", done, total, unit: "steps", detail: `entropy ${loss.toFixed(4)}` }),
+    });
+    output.result(result, report(result));
+  },
+};
+
+export const freeze: Command = {
+  name: "freeze",
+  summary: "make an ordinary model of a mixture, for one domain",
+  usage: "MIXTURE OUT --data FILE",
+  help: `
+Takes what adapt --method wemoe wrote, and merges its MLPs by the coefficients that its routers choose on average on the data.
+
+  weightsmith freeze ./mixture ./for-math --data math.jsonl`,
+  options: [
+    { name: "data", type: "string", value: "FILE", doc: "JSONL file of the domain" },
+    { name: "limit", type: "integer", value: "N", doc: "only the first N examples" },
+    DTYPE,
+    THREADS,
+    OVERWRITE,
+  ],
+  async run(args, { output }) {
+    const [mixture = "", out = ""] = positionals(args, ["MIXTURE", "OUT"]);
+    const data = text(args, "data");
+    if (data === undefined) throw usage("option --data is missing", { expected: "a JSONL file" });
+    const { freezeMixture } = await import("../adapt/run-adaptation.ts");
+    const [limit, dtype] = [number(args, "limit"), dtypeOf(args)];
+    const options = {
+      overwrite: flag(args, "overwrite"),
+      threads: threads(args),
+      ...(limit === undefined ? {} : { limit }),
+      ...(dtype === undefined ? {} : { dtype }),
+    };
+    await freezeMixture(mixture, data, out, options);
+    output.result({ out }, out);
+  },
+};
+
+function dtypeOf(args: Arguments): "F32" | "BF16" | "F16" | undefined {
+  const name = text(args, "dtype");
+  return name === undefined ? undefined : DTYPES[name as keyof typeof DTYPES];
+}
+
+function positive(args: Arguments, name: string): number | undefined {
+  const word = text(args, name);
+  const value = Number(word);
+  if (word !== undefined && !(value > 0 && Number.isFinite(value)))
+    throw usage(`option --${name} is not usable`, { found: word, expected: "a number above 0" });
+  return word === undefined ? undefined : value;
+}
+
+function count(args: Arguments, name: string): number | undefined {
+  const value = number(args, name);
+  if (value === 0) throw usage(`option --${name} must be at least 1`, { found: "0" });
+  return value;
+}
+
+function report({ out, entropy, coefficients }: AdaptationResult): string {
+  const learned = entropy === undefined ? "" : `, entropy over all tasks ${entropy[0].toFixed(4)} to ${entropy[1].toFixed(4)}`;
+  const means = Object.entries(coefficients).map(([task, value]) => `  ${task}: ${value.toFixed(4)}`);
+  return [`${out}${learned}`, ...(means.length > 0 ? ["mean coefficients", ...means] : [])].join("\n");
+}

@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { freezeMixture, runAdaptation } from "../../merge-core/adapt/run-adaptation.ts";
+import { mergeByRecipe } from "../../merge-core/evaluate/recipe-merge.ts";
+import { disposeDecoder } from "../../merge-core/nn/load.ts";
+import { loadModel } from "../../merge-core/nn/model.ts";
+import { rejectsWith } from "../helpers/diagnostics.ts";
+import { temporaryFolder } from "../helpers/folders.ts";
+import { writeTinyModel } from "../helpers/tiny-decoder.ts";
+
+describe("an adaptation", () => {
+  const folder = temporaryFolder();
+  const place = (name: string) => join(folder, name);
+  const models = "  - {model: a, parameters: {weight: 1}}\n  - {model: b, parameters: {weight: 1}}\n";
+  const recipe = { text: `merge_method: task_arithmetic\nbase_model: base\nmodels:\n${models}dtype: float32\n`, file: place("recipe.yml") };
+  const data = [place("a.jsonl"), place("b.jsonl")];
+  before(() => {
+    for (const [i, name] of ["base", "a", "b"].entries()) writeTinyModel(place(name), {}, i + 1);
+    writeFileSync(data[0] ?? "", '{"prompt":"ab","completion":"never looked at"}\n{"prompt":"cde"}\n{"text":"fgh"}\n');
+    writeFileSync(data[1] ?? "", '{"prompt":"kl"}\n{"prompt":"nm"}\n');
+  });
+  const request = { recipe, data, threads: 1, steps: 6, maskSteps: 4, lr: 0.01, dtype: "F32" as const };
+  const weights = (name: string) => readFileSync(place(`${name}/model.safetensors`));
+
+  for (const method of ["adamerging", "dawin"] as const) {
+    it(`by ${method} is a recipe that merges to the same bytes`, async () => {
+      const { recipes } = await runAdaptation({ ...request, method, out: place(method) });
+      assert.equal(recipes.length, 1);
+      await mergeByRecipe({ text: recipes[0] ?? "", file: recipe.file }, place(`${method}-again`));
+      assert.ok(weights(method).equals(weights(`${method}-again`)));
+    });
+  }
+
+  for (const method of ["concrete", "concrete_adamerging", "wemoe"] as const) {
+    it(`by ${method} is a model that loads, the same for the same seed, with a record`, async () => {
+      const { entropy } = await runAdaptation({ ...request, method, out: place(method) });
+      await runAdaptation({ ...request, method, out: place(`${method}-again`) });
+      assert.ok(weights(method).equals(weights(`${method}-again`)));
+      const model = await loadModel(place(method));
+      disposeDecoder(model.decoder);
+      const record = JSON.parse(readFileSync(place(`${method}/adapt.json`), "utf8")) as { method: string; entropy: number[] };
+      assert.deepEqual([record.method, record.entropy], [method, entropy]);
+    });
+  }
+
+  it("by DaWin with several components says which example belongs to which merge", async () => {
+    const { recipes } = await runAdaptation({ ...request, method: "dawin", components: 2, out: place("two") });
+    assert.ok(recipes.length <= 2 && existsSync(place("two/1/model.safetensors")));
+    const assignments = JSON.parse(readFileSync(place("two/assignments.json"), "utf8")) as number[][];
+    assert.deepEqual(
+      assignments.map((own) => own.length),
+      [3, 2],
+    );
+    for (const k of assignments.flat()) assert.ok(existsSync(place(`two/${k}/config.json`)));
+  });
+
+  it("can be frozen if it is a mixture, and only then", async () => {
+    await freezeMixture(place("wemoe"), data[0] ?? "", place("frozen"), { threads: 1, dtype: "F32" });
+    const frozen = await loadModel(place("frozen"));
+    assert.equal(frozen.decoder.config.experts, undefined);
+    disposeDecoder(frozen.decoder);
+    await rejectsWith("not-a-mixture", () => freezeMixture(place("frozen"), data[0] ?? "", place("none"), { threads: 1 }));
+  });
+
+  it("needs data for each model that gives tokens, and leaves nothing when it fails", async () => {
+    await rejectsWith("adapt-data", () => runAdaptation({ ...request, method: "wemoe", data: data.slice(1), out: place("none") }));
+    const long = place("long.jsonl");
+    writeFileSync(long, `{"prompt":"${"a".repeat(80)}"}\n`);
+    await rejectsWith("data-no-tokens", () => runAdaptation({ ...request, method: "wemoe", data: [long, long], out: place("none") }));
+    await rejectsWith("output-exists", () => runAdaptation({ ...request, method: "wemoe", out: place("wemoe") }));
+    const controller = new AbortController();
+    const stopping = { signal: controller.signal, onStep: () => controller.abort() };
+    await rejectsWith("cancelled", () => runAdaptation({ ...request, ...stopping, method: "concrete", out: place("none") }));
+    assert.deepEqual(
+      readdirSync(folder).filter((name) => /none|partial/.test(name)),
+      [],
+    );
+  });
+});
