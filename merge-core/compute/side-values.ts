@@ -1,10 +1,10 @@
 // Values that belong to rows or columns rather than to single elements. They are worked out here, a range of elements at a
 // time, and handed to the kernels as one more input; no kernel has to know where a row ends.
 import type { Expr, Reduction } from "./expr.ts";
+import { cut } from "./gemm.ts";
+import type { ComputePool } from "./pool.ts";
 import type { Sink } from "./program.ts";
 import { BLOCK } from "./reference.ts";
-import { rowRanks } from "./row-ranks.ts";
-import { blockRange, takeTurns } from "./turns.ts";
 
 export type SideExpr = Extract<Expr, { readonly op: "perRow" | "perColumn" | "rowRank" | "given" | "turns" }>;
 
@@ -60,60 +60,143 @@ function rebuild(x: Expr, rewrite: (x: Expr) => Expr): Expr {
   return "a" in x ? { ...x, a: rewrite(x.a) } : x;
 }
 
-/** Writes a side value's elements [first, first + target.length) of a tensor with rows of `columns`; `values` gives elements of a formula. */
-export async function fillSide(
-  side: SideExpr,
-  columns: number,
+/** What working out side values needs. */
+export interface SideContext {
+  readonly pool: ComputePool;
+  /** Length of the tensor's rows. */
+  readonly columns: number;
+  /** Elements of the tensor. */
+  readonly size: number;
+  /** Writes elements [first, end) of a formula to an address of the pool's memory; `first` begins a block of 4096. */
+  store(x: Expr, first: number, end: number, address: number): Promise<void>;
+}
+
+/** Side values of a range in the pool's memory. */
+export interface FilledSides {
+  /** For each side where element 0 of the tensor would be. */
+  readonly origins: readonly number[];
+  free(): void;
+}
+
+/** Works out the elements [first, end) of side values. Those that depend on the order within rows or blocks are given whole rows and blocks. */
+export async function fillSides(sides: readonly SideExpr[], first: number, end: number, context: SideContext): Promise<FilledSides> {
+  const { arena } = context.pool;
+  const addresses: number[] = [];
+  const free = (): void => {
+    for (const address of addresses) arena.free(address);
+  };
+  /** Room for the elements from `start` on, a few more than asked for: kernels read and write ahead. */
+  const room = (start: number, stop: number): number => {
+    const address = arena.alloc((stop - start) * 4 + AHEAD_BYTES);
+    addresses.push(address);
+    return address - start * 4;
+  };
+  const origins = new Map<SideExpr, number>();
+  try {
+    for (const side of sides) {
+      if (side.op === "rowRank") origins.set(side, await rank(side, first, end, context, room));
+      else if (side.op !== "turns") origins.set(side, fillPlain(side, first, end, context, room));
+      else if (!origins.has(side)) await takeTurns(side, sides, first, end, context, room, origins);
+    }
+  } catch (error) {
+    free();
+    throw error;
+  }
+  return { origins: sides.map((side) => origins.get(side) as number), free };
+}
+
+type Room = (start: number, stop: number) => number;
+
+const AHEAD_BYTES = 64;
+/** More parts than threads, so that one that is late does not hold up the rest. */
+const PARTS_PER_THREAD = 4;
+
+function fillPlain(
+  side: Exclude<SideExpr, { readonly op: "rowRank" | "turns" }>,
   first: number,
-  target: Float32Array,
-  values: (x: Expr, first: number, end: number) => Promise<Float32Array>,
-  size: number,
-): Promise<void> {
-  if (side.op === "rowRank") {
-    // Ranks are of whole rows, so pieces overlap where they end within one.
-    const step = Math.max(columns, RANK_ELEMENTS - (RANK_ELEMENTS % columns));
-    const piece = (at: number) => target.subarray(Math.max(0, at - first), at - first + step);
-    for (let at = first - (first % columns); at < first + target.length; at += step) await fillRanks(side.a, columns, at, first, piece(at), values, size);
-  } else if (side.op === "turns") {
-    for (let at = 0; at < target.length; at += TURN_ELEMENTS) await fillTurns(side, first + at, target.subarray(at, at + TURN_ELEMENTS), values, size);
-  } else if (side.op === "given") target.set(side.values.subarray(first, first + target.length));
+  end: number,
+  { pool, columns }: SideContext,
+  room: Room,
+): number {
+  const origin = room(first, end);
+  const target = new Float32Array(pool.memory.buffer, origin + first * 4, end - first);
+  if (side.op === "given") target.set(side.values.subarray(first, end));
   else if (side.op === "perRow") for (let i = 0; i < target.length; i++) target[i] = side.values[Math.floor((first + i) / columns)] as number;
   else for (let i = 0; i < target.length; i++) target[i] = side.values[(first + i) % columns] as number;
+  return origin;
 }
 
-/** Elements whose ranks are worked out at a time, rounded to whole rows, which bounds the memory that takes. */
-const RANK_ELEMENTS = 1 << 18;
-
-/** Ranks from the row that begins at `at`; `target` begins there or, if that is later, with element `first`. */
-async function fillRanks(
-  a: Expr,
-  columns: number,
-  at: number,
-  first: number,
-  target: Float32Array,
-  values: (x: Expr, first: number, end: number) => Promise<Float32Array>,
-  size: number,
-): Promise<void> {
-  const skipped = Math.max(0, first - at);
-  const end = Math.min(size, Math.ceil((at + skipped + target.length) / columns) * columns);
-  const ranks = rowRanks(await values(a, at, end), columns);
-  target.set(ranks.subarray(skipped, skipped + target.length));
+/** Elements of a formula from the start of a block of 4096 on. */
+async function load(x: Expr, first: number, end: number, { store }: SideContext, room: Room): Promise<number> {
+  const start = first - (first % BLOCK);
+  const origin = room(start, end);
+  await store(x, start, end, origin + start * 4);
+  return origin;
 }
 
-/** Elements whose turns are worked out at a time, which bounds the memory that takes. */
-const TURN_ELEMENTS = 1 << 18;
+/** Ranks of the rows that the range touches. */
+async function rank(side: Extract<SideExpr, { readonly op: "rowRank" }>, first: number, end: number, context: SideContext, room: Room): Promise<number> {
+  const { pool, columns } = context;
+  const [from, to] = [Math.floor(first / columns), Math.ceil(end / columns)];
+  const origin = await load(side.a, from * columns, to * columns, context, room);
+  runParts(
+    pool,
+    "rowRanks",
+    cut(to - from, pool.threads * PARTS_PER_THREAD, 1),
+    pool.context.kernel("rowRanksScratchBytes")(columns),
+    ([begin, stop], scratch) => [...[origin, columns, from + begin, from + stop, scratch]],
+  );
+  return origin;
+}
 
-async function fillTurns(
-  side: Extract<SideExpr, { readonly op: "turns" }>,
+/** Masks of all that take turns with `side`, each where its vector was. */
+async function takeTurns(
+  side: Turns,
+  sides: readonly SideExpr[],
   first: number,
-  target: Float32Array,
-  values: (x: Expr, first: number, end: number) => Promise<Float32Array>,
-  size: number,
+  end: number,
+  context: SideContext,
+  room: Room,
+  origins: Map<SideExpr, number>,
 ): Promise<void> {
-  const { start, end } = blockRange(side.block, first, first + target.length, size);
-  const vectors: Float32Array[] = [];
-  for (const x of side.vectors.slice(0, side.at + 1)) vectors.push(await values(x, start, end));
-  target.set(takeTurns(vectors, side.block, side.count).subarray(first - start, first - start + target.length));
+  const { pool, size } = context;
+  const { vectors, block, count } = side;
+  const group = sides.filter((other): other is Turns => other.op === "turns" && other.vectors === vectors && other.block === block && other.count === count);
+  const [start, stop] = [first - (first % block), Math.min(size, Math.ceil(end / block) * block)];
+  const places: number[] = [];
+  for (const x of vectors.slice(0, 1 + Math.max(...group.map(({ at }) => at)))) places.push(await load(x, start, stop, context, room));
+  const table = pool.arena.alloc(places.length * 4);
+  // The kernel counts from the first block.
+  new Uint32Array(pool.memory.buffer, table, places.length).set(places.map((origin) => origin + start * 4));
+  const parts = cut(stop - start, pool.threads * PARTS_PER_THREAD, block);
+  try {
+    runParts(pool, "takeTurns", parts, pool.context.kernel("turnsScratchBytes")(block), ([begin, last], scratch) => [
+      ...[table, places.length, begin, last, block, count, scratch],
+    ]);
+  } finally {
+    pool.arena.free(table);
+  }
+  for (const other of group) origins.set(other, places[other.at] as number);
+}
+
+type Turns = Extract<SideExpr, { readonly op: "turns" }>;
+
+function runParts(
+  pool: ComputePool,
+  kernel: string,
+  parts: readonly (readonly [number, number])[],
+  scratchBytes: number,
+  args: (part: readonly [number, number], scratch: number) => number[],
+): void {
+  const scratch = pool.arena.alloc(scratchBytes * parts.length);
+  try {
+    pool.runSync(
+      kernel,
+      parts.map((part, i) => args(part, scratch + i * scratchBytes)),
+    );
+  } finally {
+    pool.arena.free(scratch);
+  }
 }
 
 /** Most elements that side values are worked out for at a time, in whole blocks: enough to keep all threads busy. */

@@ -13,7 +13,7 @@ import { BLOCK, joinBlocks } from "./reference.ts";
 import { type RandomKey, randomKey } from "./rng.ts";
 import type { PlainStore, RowPicks } from "./row-gather.ts";
 import { BIN_KEYS, NO_KEY, selectByHistogram } from "./selection.ts";
-import { fillSide, replaceSides, type SideExpr, sideRange, sidesOf } from "./side-values.ts";
+import { fillSides, replaceSides, sideRange, sidesOf } from "./side-values.ts";
 import type { TileStore } from "./tiles.ts";
 
 /** Elements of one tensor, row by row: in a file, in memory (`offset` then counts from the start of `bytes`), or picked from several tensors. */
@@ -204,31 +204,31 @@ class PoolTensorEngine implements OpenTensor {
     const replaced = replaceSides(sinks, (side) => inputValue(this.inputCount + sides.indexOf(side)));
     const results: PassResult[] = [];
     const step = Math.min(end - first, sideRange(this.#task.memoryBytes, sides.length));
-    const addresses = sides.map(() => this.#pool.arena.alloc(paddedBytes(step * 4)));
-    try {
-      for (let start = first; start < end; start += step) {
-        const stop = Math.min(end, start + step);
-        const arrays = await this.#sideInputs(sides, addresses, start, stop);
-        results.push(await this.#pass(replaced, output && outputFrom(output, start - first), start, stop, arrays));
+    const columns = this.shape.at(-1) ?? 1;
+    const context = { pool: this.#pool, columns, size: this.size, store: this.#storeAt.bind(this) };
+    for (let start = first; start < end; start += step) {
+      const stop = Math.min(end, start + step);
+      const filled = await fillSides(sides, start, stop, context);
+      try {
+        const inputs = filled.origins.map((origin) => this.#sideInput(origin, start, stop));
+        results.push(await this.#pass(replaced, output && outputFrom(output, start - first), start, stop, inputs));
+      } finally {
+        filled.free();
       }
-    } finally {
-      for (const address of addresses) this.#pool.arena.free(address);
     }
     return joinPasses(sinks, results, this.inputCount);
   }
 
-  /** The side values of a range of elements, as further inputs: worked out in the shared memory, where kernels read them. */
-  async #sideInputs(sides: readonly SideExpr[], addresses: readonly number[], first: number, end: number): Promise<PassInput[]> {
-    const inputs: PassInput[] = [];
-    for (const [i, side] of sides.entries()) {
-      const address = addresses[i] as number;
-      const values = new Float32Array(this.#pool.memory.buffer, address, end - first);
-      await fillSide(side, this.shape.at(-1) ?? 1, first, values, this.values.bind(this), this.size);
-      const bytes = new Uint8Array(values.buffer, address, values.byteLength);
-      // The address that element 0 would have.
-      inputs.push({ dtype: "F32", store: { bytes, first: first * 4 }, resident: address - first * 4, load: false });
-    }
-    return inputs;
+  /** Side values as one more input: they are in the shared memory, where kernels read them. */
+  #sideInput(origin: number, first: number, end: number): PassInput {
+    const bytes = new Uint8Array(this.#pool.memory.buffer, origin + first * 4, (end - first) * 4);
+    return { dtype: "F32", store: { bytes, first: first * 4 }, resident: origin, load: false };
+  }
+
+  /** Writes elements of a formula to the shared memory. */
+  async #storeAt(x: Expr, first: number, end: number, address: number): Promise<void> {
+    const bytes = new Uint8Array(this.#pool.memory.buffer, address, (end - first) * 4);
+    await this.#run([{ kind: "store", x, dtype: "F32" }], { dtype: "F32", store: { bytes } }, first, end);
   }
 
   #pass(sinks: readonly Sink[], output: Output | undefined, first: number, end: number, sides: readonly PassInput[]): Promise<PassResult> {

@@ -4,18 +4,38 @@ import * as e from "../../merge-core/compute/expr.ts";
 import { createPool } from "../../merge-core/compute/pool.ts";
 import { createReferenceEngine, encodeOutput } from "../../merge-core/compute/reference.ts";
 import { openTensorEngine } from "../../merge-core/compute/tensor-engine.ts";
-import { takeTurns } from "../../merge-core/compute/turns.ts";
 import { randomWeights } from "../helpers/floats.ts";
 
+/** The mask of the last of the vectors, on the pool. */
+async function turnOf(values: readonly (readonly number[])[], block: number, count: number): Promise<number[]> {
+  const pool = createPool({ threads: 2 });
+  const inputs = values.map((vector) => ({ dtype: "F32" as const, bytes: encodeOutput("F32", Float32Array.from(vector)) }));
+  const shape = [values[0]?.length ?? 0];
+  const engine = openTensorEngine(pool, { name: "w", shape, seed: 7, inputs, output: { dtype: "F32" }, memoryBytes: 1 << 24 });
+  const vectors = values.map((_, i) => e.input(i));
+  const mask = await engine.values({ op: "turns", vectors, at: vectors.length - 1, block, count });
+  engine.close();
+  await pool.close();
+  return [...mask];
+}
+
 describe("taking turns", () => {
-  it("goes by magnitude within each block, ties to the first", () => {
-    assert.deepEqual([...takeTurns([Float32Array.of(1, -3, 2, 0, 5, 5, 5, 1)], 4, 2)], [0, 1, 1, 0, 1, 1, 0, 0]);
+  it("goes by magnitude within each block, ties to the first", async () => {
+    assert.deepEqual(await turnOf([[1, -3, 2, 0, 5, 5, 5, 1]], 4, 2), [0, 1, 1, 0, 1, 1, 0, 0]);
   });
 
-  it("takes of what is left, then of the rest", () => {
-    const vectors = () => [Float32Array.of(4, 3, 2, 1), Float32Array.of(1, 9, 2, 8)];
-    assert.deepEqual([...takeTurns(vectors(), 4, 2)], [0, 0, 1, 1]);
-    assert.deepEqual([...takeTurns(vectors(), 4, 3)], [0, 1, 1, 1]);
+  it("takes of what is left, then of the rest", async () => {
+    const vectors = [
+      [4, 3, 2, 1],
+      [1, 9, 2, 8],
+    ];
+    assert.deepEqual(await turnOf(vectors, 4, 2), [0, 0, 1, 1]);
+    assert.deepEqual(await turnOf(vectors, 4, 3), [0, 1, 1, 1]);
+  });
+
+  it("takes NaN first, infinity next, and zeros if nothing else is left", async () => {
+    assert.deepEqual(await turnOf([[0, Number.NaN, -0, -Infinity, 2]], 5, 2), [0, 1, 0, 1, 0]);
+    assert.deepEqual(await turnOf([[0, 0, -0, 3, 0, 0]], 6, 3), [1, 1, 0, 1, 0, 0]);
   });
 
   for (const block of [1, 7, 256, 5000])

@@ -2,6 +2,7 @@
 export * from "./memory";
 export { narrow, widen } from "./dtypes";
 export { philox8 } from "./philox";
+export { rowRanks, rowRanksScratchBytes, takeTurns, turnsScratchBytes } from "./order";
 export { relativeLimit, runInstruction } from "./program";
 export * from "./gemm";
 export { gemm64, gemm64ScratchBytes } from "./gemm64";
