@@ -39,7 +39,8 @@ one without a name makes OUT, what it needs is merged first and deleted in the e
       threads: threads(args),
       overwrite: flag(args, "overwrite"),
       signal,
-      onProgress: (p) => output.progress({ stage: "merge", done: p.bytesDone, total: p.bytesTotal, unit: "bytes", detail: p.tensor }),
+      onProgress: ({ bytesDone, bytesTotal, tensor, bytesRead, values, shard }) =>
+        output.progress({ stage: "merge", done: bytesDone, total: bytesTotal, unit: "bytes", detail: tensor, bytesRead, values, ...(shard && { shard }) }),
     };
     const result = await mergeFile(file, args, context, options).catch((error: unknown) => {
       if (signal.aborted) output.note(`the work done so far is in ${out}.partial; the same command goes on from there`);

@@ -13,6 +13,10 @@ export interface Progress {
   readonly unit: "bytes" | "steps" | "examples" | "items";
   /** What is at work now, e.g. a tensor name or a loss. */
   readonly detail?: string;
+  /** Of a merge: input bytes and values so far, and the file being written. Only programs that follow the run see them. */
+  readonly bytesRead?: number;
+  readonly values?: number;
+  readonly shard?: { readonly file: string; readonly number: number; readonly count: number };
 }
 
 export interface Streams {

@@ -10,7 +10,7 @@ import { formatTable } from "./output.ts";
 export const pareto: Command = {
   name: "pareto",
   summary: "find the best trade-offs between measures, and merge at one of them",
-  usage: "CONFIG OUT | OUT --at P,P,... -o MODEL",
+  usage: "CONFIG OUT | OUT --at P,P,... -o MODEL | OUT --evaluate C,C,... | OUT --recipe C,C,...",
   help: `
 Measures merges at some settings of their coefficients, fits a quadratic to each objective, lets NSGA-III search these for
 trade-offs, and measures what it proposes (MAP, arXiv 2406.07529). Every number in OUT/pareto.json is measured on a real
@@ -27,19 +27,27 @@ merge, beside it what was predicted. A killed search goes on by the same command
   front: 20                    # proposals that are measured
 
 Objectives are metrics as eval knows them, commands that print a number, or the sizes {metric: parameters}, {metric: bytes}.
-With --at, writes the merge of the front that serves a preference best, one weight for each objective.
+With --at, writes the merge of the front that serves a preference best, one weight for each objective. With --evaluate,
+measures one more setting of the coefficients and adds it to the file; with --recipe, prints the recipe of a setting.
 
   weightsmith pareto search.yml ./front
-  weightsmith pareto ./front --at 0.3,0.7 -o ./merged`,
+  weightsmith pareto ./front --at 0.3,0.7 -o ./merged
+  weightsmith pareto ./front --evaluate 0.45,0.5`,
   options: [
     { name: "at", type: "string", value: "P,P,...", doc: "how much each objective counts: writes a merge of the front" },
     { name: "out", short: "o", type: "string", value: "MODEL", doc: "with --at: the folder to make" },
+    { name: "evaluate", type: "string", value: "C,C,...", doc: "a setting of the coefficients: measures it and adds it to the file" },
+    { name: "recipe", type: "string", value: "C,C,...", doc: "a setting of the coefficients: prints its recipe" },
     THREADS,
     OVERWRITE,
   ],
   async run(args, context) {
     const at = text(args, "at");
     if (at !== undefined) return pick(args, at, context);
+    const setting = text(args, "evaluate");
+    if (setting !== undefined) return evaluate(args, setting, context);
+    const printed = text(args, "recipe");
+    if (printed !== undefined) return printRecipe(args, printed, context);
     const [file = "", out = ""] = positionals(args, ["CONFIG", "OUT"]);
     const { output, signal } = context;
     const [{ readParetoConfig }, { runPareto }] = await Promise.all([import("../pareto/pareto-config.ts"), import("../pareto/run-pareto.ts")]);
@@ -61,6 +69,25 @@ async function pick(args: Arguments, at: string, { output, signal }: CommandCont
   const { point, result } = await mergeAtPreference(folder, at, out, { threads: threads(args), overwrite: flag(args, "overwrite"), signal });
   const values = point.values.map((value) => value?.toPrecision(4)).join(", ");
   output.result({ point, ...result }, `${out}: ${point.id} at ${(point.coefficients ?? []).map((c) => c.toPrecision(4)).join(", ")}, measured ${values}`);
+}
+
+async function evaluate(args: Arguments, setting: string, { output, signal }: CommandContext): Promise<void> {
+  const [folder = ""] = positionals(args, ["OUT"]);
+  const { evaluateAt } = await import("../pareto/evaluate-at.ts");
+  const { front, point } = await evaluateAt(folder, setting, {
+    threads: threads(args),
+    signal,
+    onProgress: ({ done, total, detail }) => output.progress({ stage: "evaluate", done, total, unit: "items", detail }),
+  });
+  const values = point.values.map((value, i) => `${front.objectives[i]?.name} ${value?.toPrecision(4)}`).join(", ");
+  output.result({ point }, `${point.id}: ${values}${point.onFront ? ", on the front" : ""}`);
+}
+
+async function printRecipe(args: Arguments, setting: string, { output }: CommandContext): Promise<void> {
+  const [folder = ""] = positionals(args, ["OUT"]);
+  const { recipeAt } = await import("../pareto/evaluate-at.ts");
+  const recipe = await recipeAt(folder, setting);
+  output.result({ recipe }, recipe);
 }
 
 function page(front: FrontFile, file: string, seconds: number): string {

@@ -63,7 +63,7 @@ export interface FrontFile {
   readonly weightsmith: string;
   /** The configuration: where it was, as an absolute path, and what it said. */
   readonly config: { readonly file: string; readonly text: string };
-  readonly method: "map" | "bmap" | "nested_map";
+  readonly method: "map" | "bmap" | "nested_map" | "simplex";
   readonly seed: number;
   readonly objectives: readonly FrontObjective[];
   readonly coefficients: readonly FrontCoefficient[];
@@ -77,6 +77,8 @@ export interface FrontFile {
   /** Id of the point that bulges furthest from the plane through the front's ends; null without a front. */
   readonly knee: string | null;
   readonly surrogates: readonly FrontSurrogate[];
+  /** The search goes on, or was stopped: what has been measured so far. */
+  readonly unfinished?: true;
 }
 
 /** Name of the file in the output folder. */

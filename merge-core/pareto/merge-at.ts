@@ -5,7 +5,7 @@ import { planRecipe } from "../evaluate/evaluators.ts";
 import { type MergeResult, runMerge } from "../run/execute.ts";
 import { FRONT_FILE, type FrontPoint } from "./front-file.ts";
 import { parseParetoConfig } from "./pareto-config.ts";
-import { readFront } from "./run-pareto.ts";
+import { readFront } from "./read-front.ts";
 import { pickPoint } from "./summarise-front.ts";
 
 export interface MergeAtOptions {

@@ -1,17 +1,15 @@
 // weightsmith pareto: MAP over the coefficients of a recipe, every trial in a journal, the whole in pareto.json. Node only.
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { rename, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { stringify } from "yaml";
-import { openError } from "../bytes/file-source.ts";
-import { inputError } from "../diagnostics.ts";
 import { parseRecipe } from "../recipe/parse-recipe.ts";
 import { VERSION } from "../version.ts";
 import { runBayesianMap } from "./bayesian-map.ts";
-import { asObject } from "./config-values.ts";
 import { FRONT_FILE, type FrontFile, type FrontPoint } from "./front-file.ts";
 import { type FittedSurrogate, type MapProblem, type MeasureHow, runMap } from "./map.ts";
 import { NESTED_SAMPLES, runNestedMap } from "./nested-map.ts";
 import type { ParetoConfig } from "./pareto-config.ts";
+import { referenceDirections } from "./reference-directions.ts";
 import { openSearchRun, type SearchOptions, type SearchRun } from "./search-run.ts";
 import { summariseFront } from "./summarise-front.ts";
 import type { TrialOutcome } from "./trials.ts";
@@ -40,8 +38,24 @@ export async function runPareto(config: ParetoConfig, out: string, options: Sear
   const run = await openSearchRun(request, options);
   const points: FrontPoint[] = [];
   for (const { label, text } of baselines) addPoint(points, { kind: "baseline", label }, await run.measure(text, label), config.objectives);
-  const surrogates = await search(config, run, points);
-  const front: FrontFile = {
+  const save = (front: FrontFile) => replaceFile(join(out, FRONT_FILE), `${JSON.stringify(front, undefined, 2)}\n`);
+  let savedMs = Number.NEGATIVE_INFINITY;
+  const onPoint = async () => {
+    if (performance.now() - savedMs < LIVE_INTERVAL_MS) return;
+    await save({ ...frontOf(config, points, []), unfinished: true });
+    savedMs = performance.now();
+  };
+  const front = frontOf(config, points, await search(config, run, points, onPoint));
+  await save(front);
+  return { front, frontFile: join(out, FRONT_FILE), resumed: run.resumed, seconds: (performance.now() - started) / 1000 };
+}
+
+/** Those who look on see a search grow this often. */
+const LIVE_INTERVAL_MS = 1000;
+
+/** What the file says of these points. */
+function frontOf(config: ParetoConfig, points: readonly FrontPoint[], surrogates: readonly FittedSurrogate[]): FrontFile {
+  return {
     format: "weightsmith-pareto",
     version: 1,
     weightsmith: VERSION,
@@ -64,16 +78,21 @@ export async function runPareto(config: ParetoConfig, out: string, options: Sear
       points: count,
     })),
   };
-  await replaceFile(join(out, FRONT_FILE), `${JSON.stringify(front, undefined, 2)}\n`);
-  return { front, frontFile: join(out, FRONT_FILE), resumed: run.resumed, seconds: (performance.now() - started) / 1000 };
 }
 
-function trialCount({ method, samples, front, recipe }: ParetoConfig): number {
+/** Evenly spread weights that sum to 1, as shares of each coefficient's range. */
+function simplexPoints({ recipe: { dimensions }, front }: ParetoConfig): number[][] {
+  return referenceDirections(dimensions.length, front).map((shares) => dimensions.map(({ low, high }, i) => low + (shares[i] ?? 0) * (high - low)));
+}
+
+function trialCount(config: ParetoConfig): number {
+  const { method, samples, front, recipe } = config;
+  if (method === "simplex") return simplexPoints(config).length;
   const n = recipe.dimensions.length;
   return method === "nested_map" ? n + (n - 1) * (NESTED_SAMPLES + 2) + 1 : samples + front;
 }
 
-async function search(config: ParetoConfig, run: SearchRun, points: FrontPoint[]): Promise<readonly FittedSurrogate[]> {
+async function search(config: ParetoConfig, run: SearchRun, points: FrontPoint[], onPoint: () => Promise<void>): Promise<readonly FittedSurrogate[]> {
   const { recipe, objectives, method, preference } = config;
   const problem: MapProblem = {
     box: { low: recipe.dimensions.map(({ low }) => low), high: recipe.dimensions.map(({ high }) => high) },
@@ -85,11 +104,16 @@ async function search(config: ParetoConfig, run: SearchRun, points: FrontPoint[]
       for (const [i, x] of settings.entries()) {
         const outcome = await run.measure(recipe.textAt(x), `${how.kind} ${i + 1} of ${settings.length}`, wanted);
         addSetting(points, { x, how, i }, outcome, config);
+        await onPoint();
         results.push("error" in outcome ? undefined : wanted.map(({ name }) => outcome.values[name] ?? Number.NaN));
       }
       return results;
     },
   };
+  if (method === "simplex") {
+    await problem.measure(simplexPoints(config), { kind: "front" });
+    return [];
+  }
   if (method === "nested_map") {
     await runNestedMap(problem, { ...config, preference: preference ?? [] });
     return [];
@@ -98,7 +122,7 @@ async function search(config: ParetoConfig, run: SearchRun, points: FrontPoint[]
 }
 
 /** A setting that was measured before, such as a proposal that falls on a sample, is not listed again. */
-function addSetting(
+export function addSetting(
   points: FrontPoint[],
   { x, how, i }: { x: readonly number[]; how: MeasureHow; i: number },
   outcome: TrialOutcome,
@@ -148,25 +172,7 @@ function dtypeOf(recipeText: string): { dtype?: string } {
   return match?.[1] === undefined ? {} : { dtype: match[1] };
 }
 
-async function replaceFile(file: string, text: string): Promise<void> {
+export async function replaceFile(file: string, text: string): Promise<void> {
   await writeFile(`${file}.new`, text);
   await rename(`${file}.new`, file);
-}
-
-/** @throws WeightsmithError `file-missing`, `front-invalid` */
-export async function readFront(folder: string): Promise<FrontFile> {
-  const file = join(folder, FRONT_FILE);
-  const text = await readFile(file, "utf8").catch((error: unknown) => {
-    throw openError(file, error);
-  });
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    value = undefined;
-  }
-  const front = asObject(value);
-  if (front?.format === "weightsmith-pareto" && front.version === 1 && Array.isArray(front.points) && Array.isArray(front.objectives))
-    return front as unknown as FrontFile;
-  throw inputError("front-invalid", "not the result of a search for trade-offs", { file, expected: "what weightsmith pareto writes" });
 }

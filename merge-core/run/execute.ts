@@ -6,14 +6,15 @@ import { errorCode } from "../bytes/file-source.ts";
 import { createPool } from "../compute/pool.ts";
 import type { Blas } from "../compute/providers/blas.ts";
 import { type Diagnostic, throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
+import { elementCount } from "../formats/dtypes.ts";
 import { hasMatrices, wholeMatrixBytes } from "../plan/estimate.ts";
-import type { MergePlan } from "../plan/plan.ts";
+import type { MergePlan, TensorJob } from "../plan/plan.ts";
 import { VERSION } from "../version.ts";
 import { Journal, type JournalEntry, type RunIdentity, readJournal, wholeLinesBytes } from "./journal.ts";
 import { buildManifest, type Manifest } from "./manifest.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
 import { takeStatistics } from "./model-statistics.ts";
-import { type MergeProgress, ProgressMeter } from "./progress.ts";
+import { type MergeProgress, ProgressMeter, type WorkDone } from "./progress.ts";
 import { runJob } from "./run-job.ts";
 import { checkShards, fingerprintInputs, prepareShards } from "./shard-files.ts";
 import { ShardHashes } from "./shard-hashes.ts";
@@ -149,6 +150,17 @@ async function fillFolder(
   return { files, warnings };
 }
 
+/** What went into some bytes of a tensor: the same share of each of its inputs. */
+function workOf({ shards }: MergePlan, job: TensorJob, bytes: number): WorkDone {
+  const share = job.byteLength === 0 ? 0 : bytes / job.byteLength;
+  const inputs = job.kind === "copy" ? [job.source] : job.inputs;
+  return {
+    bytesRead: share * inputs.reduce((sum, { byteLength }) => sum + byteLength, 0),
+    values: share * inputs.reduce((sum, { shape }) => sum + elementCount(shape), 0),
+    shard: { file: shards[job.shard]?.file ?? "", number: job.shard + 1, count: shards.length },
+  };
+}
+
 const BREATH_MS = 30;
 let breathedMs = 0;
 
@@ -185,7 +197,7 @@ async function runJobs(
       if (!noted.has(job.name)) {
         await breathe();
         throwIfCancelled(signal);
-        const warnings = await runJob(job, target, { ...shared, statistics, onBytes: (bytes) => meter.add(bytes, job.name) });
+        const warnings = await runJob(job, target, { ...shared, statistics, onBytes: (bytes) => meter.add(bytes, job.name, workOf(plan, job, bytes)) });
         noted.set(job.name, warnings);
         journal.add({ tensor: job.name, warnings }, target);
       }

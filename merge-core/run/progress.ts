@@ -6,6 +6,25 @@ export interface MergeProgress {
   /** The tensor being worked on. */
   readonly tensor: string;
   readonly secondsLeft?: number;
+  /** Since the start of this run: input bytes and values that went into what is written. */
+  readonly bytesRead: number;
+  readonly values: number;
+  /** The output file being written. */
+  readonly shard?: ShardProgress;
+}
+
+export interface ShardProgress {
+  readonly file: string;
+  /** Counted from 1. */
+  readonly number: number;
+  readonly count: number;
+}
+
+/** What a step of the work read and where it wrote. */
+export interface WorkDone {
+  readonly bytesRead: number;
+  readonly values: number;
+  readonly shard: ShardProgress;
 }
 
 /** Rates over less than this are noise. */
@@ -18,6 +37,8 @@ export class ProgressMeter {
   readonly #started = performance.now();
   readonly #resumed: number;
   #done: number;
+  #bytesRead = 0;
+  #values = 0;
 
   /** `resumedBytes` are done but say nothing about speed. */
   constructor(totalBytes: number, resumedBytes: number, report: ((progress: MergeProgress) => void) | undefined) {
@@ -27,9 +48,12 @@ export class ProgressMeter {
     this.#report = report;
   }
 
-  add(bytes: number, tensor: string): void {
+  add(bytes: number, tensor: string, work?: WorkDone): void {
     this.#done += bytes;
-    this.#report?.({ bytesDone: this.#done, bytesTotal: this.#total, tensor, ...this.#estimate() });
+    this.#bytesRead += work?.bytesRead ?? 0;
+    this.#values += work?.values ?? 0;
+    const shard = work === undefined ? {} : { shard: work.shard };
+    this.#report?.({ bytesDone: this.#done, bytesTotal: this.#total, tensor, bytesRead: this.#bytesRead, values: this.#values, ...shard, ...this.#estimate() });
   }
 
   #estimate(): { secondsLeft?: number } {

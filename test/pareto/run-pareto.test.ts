@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { WeightsmithError } from "../../merge-core/diagnostics.ts";
 import { builtinMetric, openEvaluator } from "../../merge-core/evaluate/evaluators.ts";
+import { evaluateAt, recipeAt } from "../../merge-core/pareto/evaluate-at.ts";
+import type { FrontFile } from "../../merge-core/pareto/front-file.ts";
 import { mergeAtPreference } from "../../merge-core/pareto/merge-at.ts";
 import { parseParetoConfig } from "../../merge-core/pareto/pareto-config.ts";
 import { runPareto } from "../../merge-core/pareto/run-pareto.ts";
@@ -70,6 +72,34 @@ describe("weightsmith pareto", () => {
       readFileSync(join(folder, "killed", TRIALS_FILE), "utf8").split("\n").length,
       readFileSync(join(folder, "whole", TRIALS_FILE), "utf8").split("\n").length,
     );
+  });
+
+  it("shows what it has measured while it goes on", async () => {
+    let seen: FrontFile | undefined;
+    await run("watched", CONFIG, {
+      onProgress: ({ done }: { done: number }) => {
+        if (done === 6) seen = JSON.parse(frontText("watched"));
+      },
+    });
+    assert.equal(seen?.unfinished, true);
+    assert.ok(seen.points.length >= 5 && seen.points.length < 13 && seen.objectives.length === 2);
+    assert.equal(frontText("watched"), frontText("whole"), "nothing of it stays");
+  });
+
+  it("measures one more setting, as a search would have, and prints its recipe", async () => {
+    await run("more");
+    const { front, point } = await evaluateAt(join(folder, "more"), "1,0", { threads: 1 });
+    const before = JSON.parse(frontText("whole")) as FrontFile;
+    assert.deepEqual(point.values, before.points.find(({ coefficients }) => coefficients?.join() === "1,0")?.values, "the known setting");
+    assert.equal(front.points.length, before.points.length);
+    const other = await evaluateAt(join(folder, "more"), "0.125, 0.75", { threads: 1 });
+    assert.equal(other.front.points.length, before.points.length + 1);
+    assert.deepEqual(JSON.parse(frontText("more")), other.front);
+    assert.ok(other.point.evaluated && other.point.predicted?.length === 2);
+    const recipe = await recipeAt(join(folder, "more"), "0.125,0.75");
+    assert.match(recipe, /0\.125/);
+    assert.match(recipe, /0\.75/);
+    for (const bad of ["1", "1,x", "1,,0"]) await assert.rejects(evaluateAt(join(folder, "more"), bad), { code: "setting-invalid" });
   });
 
   it("refuses trials of another configuration and folders of something else", async () => {

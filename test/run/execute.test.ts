@@ -115,6 +115,11 @@ describe("runMerge", () => {
     const total = plan.jobs.reduce((sum, job) => sum + job.byteLength, 0);
     assert.deepEqual([seen.at(-1)?.bytesDone, seen.at(-1)?.bytesTotal], [total, total]);
     for (const [i, p] of seen.entries()) assert.ok(p.bytesDone >= (seen[i - 1]?.bytesDone ?? 0));
+    const read = plan.jobs
+      .flatMap((job): readonly { byteLength: number }[] => (job.kind === "copy" ? [job.source] : job.inputs))
+      .reduce((sum, { byteLength }) => sum + byteLength, 0);
+    assert.ok(Math.abs((seen.at(-1)?.bytesRead ?? 0) - read) < 1e-6 * read);
+    assert.deepEqual(seen.at(-1)?.shard, { file: plan.shards.at(-1)?.file, number: plan.shards.length, count: plan.shards.length });
   });
 
   it("cancelled at any tensor it leaves no output, and a rerun gives the same bytes", async () => {
