@@ -29,6 +29,8 @@ def merged_by_peft(base, adapter):
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", message="Could not find a config file")
+        # PEFT says so of every norm that its own LN_TUNING tunes.
+        warnings.filterwarnings("ignore", message="Unsupported layer type")
         model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter)
     return model.merge_and_unload().state_dict()
 

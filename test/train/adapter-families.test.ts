@@ -29,6 +29,7 @@ const FITTED: Readonly<Record<string, Record<string, string | number | boolean>>
   // Two layers give a pool of four shared chunks.
   MoS: { r: 3, lora_alpha: 6 },
   ETHER: { n_blocks: 2 },
+  MoSA: { r: 4, scale: 1 },
   TAPS: { penalty: 0.01 },
 };
 const MORE: readonly FamilyCase[] = [

@@ -59,7 +59,8 @@ export const oft: AdapterFamily = {
       const b = numberOf(settings, "oft_block_size");
       return { oft_R: zeros(settings.block_share === true ? 1 : layer.inFeatures / b, (b * (b - 1)) / 2) };
     },
-    fileConfig: ({ oft_block_size }) => ({ r: 0, oft_block_size }),
+    // PEFT before 0.18 summed the series otherwise, and files that do not name a version are taken for such.
+    fileConfig: ({ oft_block_size }) => ({ r: 0, oft_block_size, peft_version: "0.18.0" }),
   },
 };
 

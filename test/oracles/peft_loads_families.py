@@ -1,0 +1,109 @@
+"""Trains a small adapter of every family that PEFT has with Weightsmith, loads each with the real PEFT, and compares the weights
+it merges to with our own folded model. Run `npm run build` first, or name another
+build of weightsmith.js in WEIGHTSMITH.
+
+    python peft_loads_families.py [NAME ...]
+
+The base is the sample model of the repository in float32. Differences are relative to the largest element of each delta W.
+Exits 1 if one is beyond the tolerance, or if PEFT and we do not change the same tensors.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from peft_loads_ours import merged_by_peft, state
+
+ROOT = Path(__file__).resolve().parents[2]
+TOLERANCE = 1e-5
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+# name -> (family, settings)
+FAMILIES = {
+    "lora": ("LORA", dict(r=4, lora_alpha=6)),
+    "rslora": ("LORA", dict(r=4, lora_alpha=6, use_rslora=True)),
+    "dora": ("LORA", dict(r=4, use_dora=True)),
+    "pissa": ("LORA", dict(r=4, init_lora_weights="pissa")),
+    "pissa-rslora": ("LORA", dict(r=4, init_lora_weights="pissa", use_rslora=True)),
+    "olora": ("LORA", dict(r=4, init_lora_weights="olora")),
+    "delora": ("DELORA", dict(r=4)),
+    "vera": ("VERA", dict(r=8)),
+    "vblora": ("VBLORA", dict(r=2, num_vectors=12, vector_length=16)),
+    "loha": ("LOHA", dict(r=3)),
+    "lokr": ("LOKR", dict(r=2)),
+    "lokr-both": ("LOKR", dict(r=2, decompose_both=True)),
+    "miss": ("MISS", dict(r=8)),
+    "miss-bat": ("MISS", dict(r=8, init_weights="bat")),
+    "c3a": ("C3A", dict(block_size=16)),
+    "oft": ("OFT", dict(oft_block_size=8)),
+    "oft-exact": ("OFT", dict(oft_block_size=8, use_cayley_neumann=False)),
+    "oft-shared": ("OFT", dict(oft_block_size=8, block_share=True)),
+    "hra": ("HRA", dict(r=4)),
+    "hra-gs": ("HRA", dict(r=4, apply_GS=True)),
+    "hira": ("HIRA", dict(r=4)),
+    "shira": ("SHIRA", dict(r=2)),
+    "ia3": ("IA3", dict()),
+    "ln-tuning": ("LN_TUNING", dict()),
+}
+
+
+def run(*arguments):
+    result = subprocess.run(["node", os.environ.get("WEIGHTSMITH", str(ROOT / "dist/weightsmith.js")), *map(str, arguments)], capture_output=True, text=True)
+    if result.returncode != 0:
+        raise SystemExit(f"weightsmith {arguments[0]}: {result.stderr}")
+
+
+def write_base(folder):
+    AutoModelForCausalLM.from_pretrained(ROOT / "media/zoo/base", dtype=torch.float32).save_pretrained(folder)
+    for name in ["tokenizer.json", "tokenizer_config.json"]:
+        shutil.copy(ROOT / "media/zoo/base" / name, folder / name)
+
+
+def difference(before, theirs, ours):
+    """Relative to the largest element of delta W, beyond the one rounding to float32 that adding it to W costs either side."""
+    rounding = 2.0**-23 * torch.maximum(theirs.abs(), ours.abs())
+    return float(((theirs - ours).abs() - rounding).clamp(min=0).max() / (theirs - before).abs().max())
+
+
+def check(name, work, base):
+    family, settings = FAMILIES[name]
+    norms = ["input_layernorm", "post_attention_layernorm", "norm"]
+    targets = norms if family == "LN_TUNING" else LINEAR
+    config = {
+        "model": str(base),
+        "data": {"train": str(ROOT / "media/zoo/data/sort.validation.jsonl")},
+        "method": "adapter",
+        "adapter": {"family": family, "target_modules": targets, **settings},
+        "optimizer": {"lr": 0.01},
+        "steps": 4,
+        "dtype": "float32",
+    }
+    (work / f"{name}.yml").write_text(json.dumps(config))
+    run("train", work / f"{name}.yml", work / name, "--quiet")
+    run("adapter", "fold", base, work / name, work / f"{name}-folded", "--quiet")
+    before, theirs, ours = state(base), merged_by_peft(base, work / name), state(work / f"{name}-folded")
+    changed = {tensor for tensor in before if not torch.equal(before[tensor], theirs[tensor])}
+    also = {tensor for tensor in before if not torch.equal(before[tensor], ours[tensor])}
+    worst = max((difference(before[t], theirs[t], ours[t]) for t in changed), default=1.0)
+    good = changed == also and worst <= TOLERANCE
+    print(f"{name:14} {len(changed):3} tensors changed, largest difference {worst:.1e} of the largest delta{'' if good else '  WRONG'}", flush=True)
+    return good
+
+
+def main():
+    names = sys.argv[1:] or list(FAMILIES)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        write_base(work / "base")
+        return int(not all([check(name, work, work / "base") for name in names]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
