@@ -6,9 +6,24 @@ export type RopeScaling =
   | { readonly type: "linear"; readonly factor: number }
   | { readonly type: "llama3"; readonly factor: number; readonly lowFreqFactor: number; readonly highFreqFactor: number; readonly originalContext: number };
 
+/** Feed-forward layers that send each position to a few of many experts. */
+export interface MixtureConfig {
+  readonly names: "mixtral" | "qwen2_moe";
+  readonly experts: number;
+  readonly perToken: number;
+  readonly width: number;
+  /** Width of the expert for all positions; 0 without one. */
+  readonly sharedWidth: number;
+  /** The chosen experts' weights are scaled to add up to one. */
+  readonly renormalise: boolean;
+}
+
 /** A decoder-only transformer of the Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU. */
 export interface DecoderConfig {
+  /** The dense family whose attention and norms it has. */
   readonly modelType: "llama" | "mistral" | "qwen2";
+  /** Its feed-forward layers choose among experts. */
+  readonly mixture?: MixtureConfig;
   readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly intermediateSize: number;
@@ -38,6 +53,12 @@ export interface DecoderConfig {
 /** `model_type` of a mixture of task vectors; `base_model_type` then says what it is a mixture of. */
 export const WEIGHT_ENSEMBLE_TYPE = "weightsmith_wemoe";
 
+/** Mixtures of experts: the dense family that they share all else with, and how they name their parts. */
+const MIXTURES: Readonly<Record<string, readonly [DecoderConfig["modelType"], MixtureConfig["names"]]>> = {
+  MixtralForCausalLM: ["llama", "mixtral"],
+  Qwen2MoeForCausalLM: ["qwen2", "qwen2_moe"],
+};
+
 type Json = Readonly<Record<string, unknown>>;
 
 const ARCHITECTURES: Readonly<Record<string, DecoderConfig["modelType"]>> = {
@@ -51,7 +72,8 @@ const ARCHITECTURES: Readonly<Record<string, DecoderConfig["modelType"]>> = {
  * @throws WeightsmithError `unsupported-architecture`, `unsupported-config`, `invalid-config`
  */
 export function parseDecoderConfig(json: Json, file = "config.json"): DecoderConfig {
-  const modelType = architectureOf(json, file);
+  const [dense, names] = mixtureOf(json) ?? [];
+  const modelType = dense ?? architectureOf(json, file);
   const read = new Reader(json, file);
   const heads = read.count("num_attention_heads");
   const hiddenSize = read.count("hidden_size");
@@ -71,7 +93,8 @@ export function parseDecoderConfig(json: Json, file = "config.json"): DecoderCon
     qkvBias: modelType === "qwen2" || read.flag("attention_bias", false),
     outputBias: modelType !== "qwen2" && read.flag("attention_bias", false),
     mlpBias: read.flag("mlp_bias", false),
-    slidingWindow: slidingWindowOf(read, modelType),
+    slidingWindow: slidingWindowOf(read, names === "mixtral" && read.has("sliding_window") ? "mistral" : modelType),
+    ...(names === undefined ? {} : { mixture: readMixture(names, read) }),
     initializerRange: read.positive("initializer_range", 0.02),
     bosTokenId: read.ids("bos_token_id")[0],
     eosTokenIds: read.ids("eos_token_id"),
@@ -93,9 +116,26 @@ function architectureOf(json: Json, file: string): DecoderConfig["modelType"] {
   throw inputError("unsupported-architecture", "this model's architecture cannot be run or trained here", {
     file,
     found,
-    expected: Object.keys(ARCHITECTURES).join(", "),
+    expected: [...Object.keys(ARCHITECTURES), ...Object.keys(MIXTURES)].join(", "),
     remedy: near === undefined ? "merging does not need it: only training and evaluation do" : `did you mean ${near}?`,
   });
+}
+
+function mixtureOf(json: Json): (typeof MIXTURES)[string] | undefined {
+  const named = Array.isArray(json.architectures) ? json.architectures[0] : undefined;
+  return typeof named === "string" ? MIXTURES[named] : Object.values(MIXTURES).find(([, names]) => names === json.model_type);
+}
+
+function readMixture(names: MixtureConfig["names"], read: Reader): MixtureConfig {
+  if (names === "mixtral") {
+    const [experts, width] = [read.count("num_local_experts", 8), read.count("intermediate_size")];
+    return { names, experts, perToken: read.count("num_experts_per_tok", 2), width, sharedWidth: 0, renormalise: true };
+  }
+  if (read.count("decoder_sparse_step", 1) !== 1) throw read.unsupported("decoder_sparse_step", "layers without experts", "1");
+  if (read.ids("mlp_only_layers").length > 0) throw read.unsupported("mlp_only_layers", "layers without experts", "none");
+  const [experts, perToken] = [read.count("num_experts", 60), read.count("num_experts_per_tok", 4)];
+  const [width, sharedWidth] = [read.count("moe_intermediate_size", 1408), read.count("shared_expert_intermediate_size", 5632)];
+  return { names, experts, perToken, width, sharedWidth, renormalise: read.flag("norm_topk_prob", false) };
 }
 
 function ropeOf(read: Reader): Pick<DecoderConfig, "ropeTheta" | "ropeScaling"> {
@@ -159,6 +199,10 @@ class Reader {
 
   unsupported(key: string, found: string, expected: string): WeightsmithError {
     return inputError("unsupported-config", `${this.prefix}${key} is not supported`, { file: this.file, found, expected });
+  }
+
+  has(key: string): boolean {
+    return key in this.json;
   }
 
   isNull(key: string): boolean {

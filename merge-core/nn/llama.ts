@@ -3,6 +3,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { DecoderConfig } from "./config.ts";
 import { expertShapes } from "./expert-names.ts";
+import { mixtureLayer, mixtureShapes } from "./mixture.ts";
 import { causalAttention, crossEntropy, embed, rmsNorm, rope, swiGlu } from "./ops.ts";
 import { type RopeTable, ropeTable } from "./rope.ts";
 
@@ -58,11 +59,14 @@ export function weightShapes(config: DecoderConfig): Map<string, readonly number
   const { hiddenSize: d, intermediateSize: m, vocabSize } = config;
   const shapes = new Map<string, readonly number[]>([["model.embed_tokens.weight", [vocabSize, d]]]);
   for (let layer = 0; layer < config.layers; layer++) {
+    const { mixture } = config;
     for (const projection of PROJECTIONS) {
+      if (mixture !== undefined && modulePath(layer, projection).includes(".mlp.")) continue;
       const [out, input, bias] = projectionShape(config, projection);
       shapes.set(`${modulePath(layer, projection)}.weight`, [out, input]);
       if (bias) shapes.set(`${modulePath(layer, projection)}.bias`, [out]);
     }
+    if (mixture !== undefined) for (const [name, shape] of mixtureShapes(mixture, layer, d)) shapes.set(name, shape);
     shapes.set(`model.layers.${layer}.input_layernorm.weight`, [d]);
     shapes.set(`model.layers.${layer}.post_attention_layernorm.weight`, [d]);
   }
@@ -102,6 +106,12 @@ export function decoderBlock(model: Decoder, layer: number, x: tf.Tensor2D, atte
   const mixed = attend(layer, linear("q_proj", forAttention), linear("k_proj", forAttention), linear("v_proj", forAttention));
   const between: tf.Tensor2D = tf.add(x, linear("o_proj", mixed));
   const forMlp = norm("post_attention_layernorm", between);
+  const { mixture } = model.config;
+  if (mixture !== undefined)
+    return tf.add(
+      between,
+      mixtureLayer(mixture, layer, forMlp, (module, input) => project(model, module, input)),
+    );
   return tf.add(between, linear("down_proj", swiGlu(linear("gate_proj", forMlp), linear("up_proj", forMlp))));
 }
 

@@ -3,13 +3,12 @@
     npm run build
     python merged_logits.py
 
-Each case is a recipe that the built program runs on stored models. transformers must load the result with no tensor
+Each case is a recipe that the built program runs on stored models, or a mixture or a tokenizer transplant that it makes of them. transformers must load the result with no tensor
 missing, unexpected or of another shape; the logits that it then gives are the golden data, with the sha256 sum of the
 file that was loaded. Where the recipe is a weighted sum, the sum is also made here in float64 and must give the same.
 """
 
 import hashlib
-import json
 import os
 import pathlib
 import shutil
@@ -48,6 +47,13 @@ CASES = {
     "mixtral": weighted({f"{MIXTRAL}/mixtral-a": 0.6, f"{MIXTRAL}/mixtral-b": 0.4}),
 }
 
+# Made by other commands. A mixture must also give what mergekit-moe's own folder of the same file gives.
+COMMANDS = {
+    "moe-mixtral": ["moe", "test/fixtures/oracles/moe/mixtral-hidden.yml"],
+    "moe-qwen": ["moe", "test/fixtures/oracles/moe/qwen-hidden.yml"],
+    "tokens": ["tokens", "test/fixtures/oracles/tokens/models/model", "test/fixtures/oracles/tokens/models/donor", "--k", "8"],
+}
+
 
 def make_mixtral(name, seed):
     config = MixtralConfig(
@@ -65,7 +71,11 @@ def make_mixtral(name, seed):
 
 
 def load_strictly(folder):
-    model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    options = dict(dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    model, info = AutoModelForCausalLM.from_pretrained(folder, **options)
+    # Grouped products want widths that tiny experts do not have.
+    if hasattr(model, "set_experts_implementation"):
+        model.set_experts_implementation("eager")
     problems = {key: value for key, value in info.items() if value}
     if problems:
         sys.exit(f"transformers does not load {folder} cleanly: {problems}")
@@ -94,6 +104,28 @@ def check_sum(recipe, out, ids, logits, scratch):
     return difference
 
 
+def program(*arguments):
+    path = os.environ.get("WEIGHTSMITH", str(REPOSITORY / "dist" / "weightsmith.js"))
+    subprocess.run(["node", path, *arguments, "--quiet"], check=True, cwd=REPOSITORY)
+
+
+def store(name, out, **made_by):
+    """Loads the folder, stores the logits, and returns the inputs and them."""
+    model = load_strictly(out)
+    ids = torch.randint(0, model.config.vocab_size, (2, 8), generator=torch.Generator().manual_seed(5))
+    logits = logits_of(model, ids)
+    golden = {
+        "provenance": provenance("merged_logits.py", ["torch", "transformers", "safetensors"], attention="eager"),
+        **made_by,
+        "sha256": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest(),
+        "input_ids": ids.tolist(),
+        "logits": numbers(logits),
+    }
+    write_compact_json(FOLDER / f"{name}.json", golden)
+    print(f"{name}: {type(model).__name__} loads cleanly, logits up to {float(logits.abs().max()):.2f}")
+    return ids, logits
+
+
 def run_case(name, recipe, scratch):
     if isinstance(recipe, str):
         file = REPOSITORY / recipe
@@ -101,21 +133,24 @@ def run_case(name, recipe, scratch):
         file = scratch / f"{name}.yml"
         file.write_text(yaml.safe_dump(recipe, sort_keys=False))
     out = scratch / name
-    program = os.environ.get("WEIGHTSMITH", str(REPOSITORY / "dist" / "weightsmith.js"))
-    subprocess.run(["node", program, "merge", str(file), str(out), "--quiet"], check=True, cwd=REPOSITORY)
-    model = load_strictly(out)
-    ids = torch.randint(0, model.config.vocab_size, (2, 8), generator=torch.Generator().manual_seed(5))
-    logits = logits_of(model, ids)
-    golden = {
-        "provenance": provenance("merged_logits.py", ["torch", "transformers", "safetensors"], attention="eager"),
-        "recipe": recipe if isinstance(recipe, str) else file.read_text(),
-        "sha256": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest(),
-        "input_ids": ids.tolist(),
-        "logits": numbers(logits),
-    }
-    write_compact_json(FOLDER / f"{name}.json", golden)
-    said = f", within {check_sum(recipe, out, ids, logits, scratch):.1e} of the float64 sum" if not isinstance(recipe, str) and recipe["merge_method"] == "linear" else ""
-    print(f"{name}: {type(model).__name__} loads cleanly, logits up to {float(logits.abs().max()):.2f}{said}")
+    program("merge", str(file), str(out))
+    ids, logits = store(name, out, recipe=recipe if isinstance(recipe, str) else file.read_text())
+    if not isinstance(recipe, str) and recipe["merge_method"] == "linear":
+        print(f"  within {check_sum(recipe, out, ids, logits, scratch):.1e} of the float64 sum")
+
+
+def run_command(name, command, scratch):
+    out = scratch / name
+    kind, *rest = command
+    places = [argument for argument in rest if not argument.startswith("--") and not argument.isdigit()]
+    program(kind, *places, str(out), *rest[len(places) :])
+    ids, logits = store(name, out, command=command)
+    if kind == "moe":
+        theirs = REPOSITORY / "test/fixtures/oracles/moe/golden" / pathlib.Path(rest[0]).stem
+        difference = float((logits_of(load_strictly(theirs), ids) - logits).abs().max())
+        print(f"  within {difference:.1e} of mergekit-moe's folder")
+        if difference > 1e-5:
+            sys.exit(f"{name}: logits differ from those of mergekit-moe's folder by {difference}")
 
 
 FOLDER.mkdir(exist_ok=True)
@@ -124,3 +159,5 @@ make_mixtral("mixtral-b", 2)
 with tempfile.TemporaryDirectory() as scratch:
     for name, recipe in CASES.items():
         run_case(name, recipe, pathlib.Path(scratch))
+    for name, command in COMMANDS.items():
+        run_command(name, command, pathlib.Path(scratch))
