@@ -46,22 +46,30 @@ export function planOptions(args: Arguments): PlanOptions & { readonly memoryByt
 }
 
 /** A file of several recipes, read; undefined for a file of one. @throws WeightsmithError with every error in the file */
-export async function loadStages(file: string, args: Arguments, context: CommandContext): Promise<{ staged: StagedRecipe; text: string } | undefined> {
+export async function loadStages(
+  file: string,
+  args: Arguments,
+  context: CommandContext,
+): Promise<{ staged: StagedRecipe; text: string; diagnostics: readonly Diagnostic[] } | undefined> {
   const text = await readRecipe(file);
   if (!hasStages(text)) return undefined;
   const { stages, final, diagnostics } = parseStages(text, file);
   if (stages === undefined || final === undefined) throw new WeightsmithError(diagnostics);
   context.output.diagnostics(diagnostics);
   const open = modelOpener(file, openerOptions(args, context));
-  return { staged: { stages, final, open, options: planOptions(args) }, text };
+  return { staged: { stages, final, open, options: planOptions(args) }, text, diagnostics };
 }
 
 /** Plans all stages; warnings go to stderr. @throws WeightsmithError with every error found */
-export async function planAll(staged: StagedRecipe, folder: string, { output }: CommandContext): Promise<readonly PlannedStage[]> {
+export async function planAll(
+  staged: StagedRecipe,
+  folder: string,
+  { output }: CommandContext,
+): Promise<{ plans: readonly PlannedStage[]; diagnostics: readonly Diagnostic[] }> {
   const { plans, diagnostics } = await planStages(staged, folder);
   if (plans === undefined) throw new WeightsmithError(diagnostics);
   output.diagnostics(diagnostics);
-  return plans;
+  return { plans, diagnostics };
 }
 
 /** Plans the text of a recipe; findings are those of the text too. @throws WeightsmithError with every error found, before what is no error */

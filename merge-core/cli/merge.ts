@@ -62,7 +62,7 @@ async function mergeFile(file: string, args: Arguments, context: CommandContext,
   }
   const stagesFolder = text(args, "stages");
   // All of it is planned before any of it is run: what can be known to fail in the last stage fails before the first.
-  const plans = await planAll(loaded.staged, stagesFolder ?? `${options.out}.stages`, context);
+  const { plans } = await planAll(loaded.staged, stagesFolder ?? `${options.out}.stages`, context);
   const told = new Set(plans.flatMap(({ plan }) => plan.findings.map(formatDiagnostic)));
   const onStage = (name: string, reused: boolean) => output.note(reused ? `${name}: kept from an earlier run` : `${name}:`);
   const blas = await chooseDevice(

@@ -27,9 +27,10 @@ recipes is planned stage by stage.
       context.output.result(withTime(plan, machine), formatPlan(plan, machine));
       return;
     }
-    const stages = await planAll(loaded.staged, `${file}.stages`, context);
+    const { plans: stages, diagnostics } = await planAll(loaded.staged, `${file}.stages`, context);
     const told = stages.map(({ name, plan, ...stage }) => ({ ...stage, name, plan: withTime(plan, machine) }));
-    context.output.result({ stages: told }, stages.map(({ name, plan }) => `${name ?? "output"}: ${formatPlan(plan, machine)}`).join("\n\n"));
+    const findings = [...loaded.diagnostics, ...diagnostics];
+    context.output.result({ stages: told, findings }, stages.map(({ name, plan }) => `${name ?? "output"}: ${formatPlan(plan, machine)}`).join("\n\n"));
   },
 };
 

@@ -28,6 +28,7 @@ describe("weightsmith with a file of several recipes", () => {
     const { folder, recipe } = workshop();
     const planned = weightsmith("plan", recipe, "--json");
     assert.equal(planned.status, 0, planned.err);
+    assert.deepEqual(JSON.parse(planned.out).findings, []);
     assert.deepEqual(
       JSON.parse(planned.out).stages.map(({ name, plan }: { name?: string; plan: { method: string } }) => [name, plan.method]),
       [
