@@ -16,6 +16,7 @@ import { plan } from "./plan.ts";
 import { search, soup } from "./search.ts";
 import { fisher, gram } from "./statistics.ts";
 import { tokens } from "./tokens.ts";
+import { trainFront } from "./train-front.ts";
 import { train } from "./train.ts";
 import { unlearn } from "./unlearn.ts";
 import { verify } from "./verify.ts";
@@ -29,6 +30,7 @@ export const commands: readonly Command[] = [
   inspect,
   compare,
   train,
+  trainFront,
   pareto,
   evolve,
   unlearn,

@@ -56,7 +56,7 @@ export function configError(place: ConfigPlace, key: string, found: unknown, exp
   return inputError("config-invalid-value", message, { file: place.file, ...(found === undefined ? {} : { found: JSON.stringify(found) }), expected });
 }
 
-export function countIn(values: ConfigValues, place: ConfigPlace, key: string, fallback: number, min: number): number {
+export function countIn(values: ConfigValues, place: ConfigPlace, key: string, fallback: number | undefined, min: number): number {
   const value = values[key] ?? fallback;
   if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min) throw configError(place, key, value, `a whole number of at least ${min}`);
   return value;

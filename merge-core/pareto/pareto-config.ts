@@ -17,7 +17,7 @@ import { defaultSamples } from "./map-samples.ts";
 import { type Objective, readObjectives } from "./objectives.ts";
 import { readSearchRecipe, type SearchRecipe } from "./search-recipe.ts";
 
-export const PARETO_METHODS = ["map", "bmap", "nested_map"] as const;
+export const PARETO_METHODS = ["map", "bmap", "nested_map", "simplex"] as const;
 export type ParetoMethod = (typeof PARETO_METHODS)[number];
 
 export interface ParetoConfig {

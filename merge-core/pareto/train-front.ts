@@ -1,0 +1,196 @@
+// weightsmith train-front: one network for all preferences between tasks, by PaMaL or PaLoRA. What is trained is saved as checkpoints and adapters whose
+// weighted mean, an ordinary recipe, is the network of a preference; the front is then measured as `weightsmith pareto` measures it. Node only.
+import { existsSync } from "node:fs";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import * as tf from "@tensorflow/tfjs-core";
+import { stringify } from "yaml";
+import { writePeftLora } from "../adapters/peft-lora.ts";
+import { inputError, throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
+import { hashFiles } from "../evaluate/score-cache.ts";
+import { initBackend } from "../nn/backend.ts";
+import { DEFAULT_MAX_LENGTH, lossTokens, padRows, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
+import { PROJECTIONS, weightedLoss } from "../nn/llama.ts";
+import { disposeDecoder } from "../nn/load.ts";
+import { loadModel, type Model } from "../nn/model.ts";
+import { type RopeTable, ropeTable } from "../nn/rope.ts";
+import { saveModel, writeJson } from "../nn/save.ts";
+import { liveValues } from "../nn/storage.ts";
+import { sha256 } from "../plan/plan-hash.ts";
+import { adamW, createAdamState, disposeAdamState, globalNorm } from "../train/optimizer.ts";
+import { learningRate } from "../train/schedule.ts";
+import "@tensorflow/tfjs-core/dist/register_all_gradients.js";
+import { adapterName, createPalora, createPamal, type FrontModel } from "./front-model.ts";
+import { monotonePenalty } from "./monotone-penalty.ts";
+import { parseParetoConfig } from "./pareto-config.ts";
+import { annealRays, dirichlet, evenRays } from "./preference-rays.ts";
+import { RandomStream } from "./random-stream.ts";
+import { type ParetoOutcome, runPareto } from "./run-pareto.ts";
+import type { SearchOptions } from "./search-run.ts";
+import type { TrainFrontConfig } from "./train-front-config.ts";
+
+/** Written when training is complete; names what was trained. */
+const TRAINED_FILE = "front-training.json";
+const FRONT_CONFIG = "front.yml";
+
+/** Trains, unless `out` holds the same training already, and measures the front. @throws WeightsmithError `output-exists`, `data-*`, `training-diverged`, `cancelled` */
+export async function trainFront(config: TrainFrontConfig, out: string, options: SearchOptions = {}): Promise<ParetoOutcome> {
+  const identity = sha256(config.text + (await hashFiles(config.tasks.flatMap(({ train }) => train))));
+  await initBackend(options.threads === undefined ? {} : { threads: options.threads });
+  const trained = join(out, TRAINED_FILE);
+  if (!existsSync(trained) || options.overwrite) {
+    if (existsSync(out) && !options.overwrite && !existsSync(join(out, FRONT_CONFIG)))
+      throw inputError("output-exists", "the output exists and is no training of a front", { file: out, remedy: "choose another, or pass --overwrite" });
+    await mkdir(out, { recursive: true });
+    await writeFile(join(out, FRONT_CONFIG), frontConfig(config, out));
+    await runTraining(config, out, options);
+    await writeJson(trained, { identity });
+  } else if ((JSON.parse(await readFile(trained, "utf8")) as { identity?: unknown }).identity !== identity)
+    throw inputError("resume-other-run", "another training lies there", { file: out, remedy: "choose another output, or start anew with --overwrite" });
+  const file = resolve(out, FRONT_CONFIG);
+  return runPareto(parseParetoConfig(await readFile(file, "utf8"), file), join(out, "front"), options);
+}
+
+/** The search that measures the front: means of what was trained, weighted by preferences. */
+function frontConfig({ method, tasks, metric, front, seed, limit }: TrainFrontConfig, out: string): string {
+  const models = tasks.map(({ name }) => {
+    const model = method === "pamal" ? resolve(out, name) : reference(resolve(out, "shared"), resolve(out, name));
+    return { model, parameters: { weight: { search: [0, 1] } } };
+  });
+  const objectives = tasks.map(({ name, validation }) => ({ name, metric, data: validation, ...(limit === undefined ? {} : { limit }) }));
+  return stringify({ recipe: { merge_method: "linear", models }, objectives, method: "simplex", front, seed, baselines: false });
+}
+
+const reference = (model: string, lora: string): object | string =>
+  /[+@]/.test(model + lora) ? { model: { path: model }, lora: { path: lora } } : `${model}+${lora}`;
+
+async function runTraining(config: TrainFrontConfig, out: string, options: SearchOptions): Promise<void> {
+  const model = await loadModel(config.model);
+  const { method, tasks, rank, alpha, seed } = config;
+  const front = method === "pamal" ? createPamal(model, tasks.length) : createPalora(model, tasks.length, { rank, alpha, seed });
+  try {
+    const rows = await Promise.all(tasks.map(({ train }) => readRows(model, train)));
+    await optimise(config, model, front, rows, options);
+    await (method === "pamal" ? savePamal : savePalora)(config, model, front, out);
+  } finally {
+    front.dispose();
+    disposeDecoder(model.decoder);
+  }
+}
+
+async function readRows({ codec, decoder }: Model, files: readonly string[]): Promise<TokenRow[]> {
+  const { maxPositions, eosTokenIds } = decoder.config;
+  const examples = (await Promise.all(files.map((file) => readExamples(file)))).flat();
+  const rows = examples.flatMap((example) => tokenize(example, codec, eosTokenIds[0], Math.min(maxPositions, DEFAULT_MAX_LENGTH)));
+  if (lossTokens(rows) === 0)
+    throw inputError("data-no-tokens", "the data gives this model nothing to predict", { file: files.join(", "), remedy: "check data and tokenizer" });
+  return rows;
+}
+
+async function optimise(config: TrainFrontConfig, model: Model, front: FrontModel, rows: readonly TokenRow[][], options: SearchOptions): Promise<void> {
+  const { steps, lr, seed } = config;
+  const adam = createAdamState(front.parameters);
+  const random = new RandomStream(seed, "train front");
+  const table = ropeTable(model.decoder.config, Math.max(...rows.flat().map((row) => row.tokens.length)));
+  const even = evenRays(config.tasks.length, config.rays);
+  try {
+    for (let step = 1; step <= steps; step++) {
+      await setImmediate();
+      throwIfCancelled(options.signal);
+      const batches = rows.map((list) => Array.from({ length: config.batchSize }, () => list[random.index(list.length)] as TokenRow));
+      const rays =
+        config.method === "palora"
+          ? annealRays(even, step / steps, config.anneal)
+          : Array.from({ length: config.rays }, () => dirichlet(config.tasks.length, config.concentration, random));
+      const { loss, gradients } = stepGradients({ config, model, front, table }, batches, rays);
+      const norm = globalNorm(gradients);
+      if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw diverged(step, loss);
+      const rate = learningRate({ peak: lr, warmupSteps: Math.min(10, Math.ceil(steps / 10)), totalSteps: steps, floor: 0.1 }, step);
+      const settings = { lr: rate, betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0, step, gradientScale: Math.min(1, 1 / norm) };
+      adamW(front.parameters, gradients, adam, { ...settings, rateOf: (name) => front.rateOf(name) });
+      tf.dispose([...gradients.values()]);
+      options.onProgress?.({ done: step, total: steps, detail: `training, loss ${loss.toFixed(4)}` });
+    }
+  } finally {
+    disposeAdamState(adam);
+  }
+}
+
+interface Step {
+  readonly config: TrainFrontConfig;
+  readonly model: Model;
+  readonly front: FrontModel;
+  readonly table: RopeTable;
+}
+
+/** Gradients of the mean over rays of sum_t a_t L_t(W(a)), and of the penalty. The loss returned is that mean. */
+function stepGradients(
+  at: Step,
+  batches: readonly (readonly TokenRow[])[],
+  rays: readonly (readonly number[])[],
+): { loss: number; gradients: Map<string, tf.Tensor> } {
+  const penalties = at.config.regularizer > 0 && rays.length > 1 ? penaltySlopes(at, batches, rays) : undefined;
+  let gradients = new Map<string, tf.Tensor>();
+  let loss = 0;
+  for (const [j, ray] of rays.entries()) {
+    const weights = at.front.weightsAt(ray);
+    const factors = ray.map((a, task) => a / rays.length + (penalties?.[j]?.[task] ?? 0));
+    const total = () => factors.map((factor, task) => tf.mul(taskLoss(at, weights, batches[task] ?? []), factor)).reduce((x, y) => tf.add(x, y)) as tf.Scalar;
+    const { value, grads } = tf.valueAndGrads(total)([...weights.values()]);
+    loss += value.dataSync()[0] ?? Number.NaN;
+    const part = at.front.gradientsAt(ray, new Map([...weights.keys()].map((name, i) => [name, grads[i] as tf.Tensor])));
+    const before = gradients;
+    gradients = new Map([...part].map(([name, gradient]) => [name, before.has(name) ? tf.add(gradient, before.get(name) as tf.Tensor) : tf.clone(gradient)]));
+    tf.dispose([value, ...grads, ...weights.values(), ...part.values(), ...before.values()]);
+  }
+  return { loss, gradients };
+}
+
+const taskLoss = ({ model, table }: Step, weights: ReadonlyMap<string, tf.Tensor>, rows: readonly TokenRow[]): tf.Scalar =>
+  weightedLoss({ config: model.decoder.config, weights }, padRows(rows, 1 / lossTokens(rows)), table);
+
+/** What the penalty adds to the weight of each loss; nothing where it would outweigh the loss itself, as in the authors' code. */
+function penaltySlopes(at: Step, batches: readonly (readonly TokenRow[])[], rays: readonly (readonly number[])[]): (readonly number[])[] | undefined {
+  const losses = rays.map((ray) =>
+    tf.tidy(() => {
+      const weights = at.front.weightsAt(ray);
+      return batches.map((rows) => taskLoss(at, weights, rows).dataSync()[0] ?? Number.NaN);
+    }),
+  );
+  const { value, slopes } = monotonePenalty(rays, losses);
+  const total = rays.reduce((sum, ray, j) => sum + ray.reduce((part, a, task) => part + a * (losses[j]?.[task] ?? 0), 0), 0) / rays.length;
+  const { regularizer } = at.config;
+  return regularizer * value < total ? slopes.map((row) => row.map((slope) => regularizer * slope)) : undefined;
+}
+
+async function savePamal({ tasks }: TrainFrontConfig, model: Model, { parameters }: FrontModel, out: string): Promise<void> {
+  for (const [task, { name }] of tasks.entries()) {
+    const weights = new Map([...model.decoder.weights.keys()].map((weight) => [weight, parameters.get(`${task}/${weight}`) as tf.Tensor]));
+    await saveModel({ ...model, decoder: { ...model.decoder, weights } }, join(out, name), "F32");
+  }
+}
+
+async function savePalora({ tasks, rank, alpha }: TrainFrontConfig, model: Model, { parameters }: FrontModel, out: string): Promise<void> {
+  const weights = new Map([...model.decoder.weights.keys()].map((weight) => [weight, parameters.get(`shared/${weight}`) as tf.Tensor]));
+  const shared = join(out, "shared");
+  await saveModel({ ...model, decoder: { ...model.decoder, weights } }, shared, "F32");
+  for (const [task, { name }] of tasks.entries()) {
+    const prefix = `a/${adapterName(task, "")}`;
+    const modules = [...parameters.keys()].filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+    const factors = modules.map((module) => {
+      const [a, b] = [parameters.get(`a/${adapterName(task, module)}`) as tf.Tensor, parameters.get(`b/${adapterName(task, module)}`) as tf.Tensor];
+      const [inFeatures = 0, outFeatures = 0] = [a.shape[1], b.shape[0]];
+      return [module, { r: rank, inFeatures, outFeatures, a: liveValues(a), b: liveValues(b), scale: alpha / rank }] as const;
+    });
+    await writePeftLora({ r: rank, alpha, dropout: 0, targetModules: PROJECTIONS, baseModel: shared, modules: new Map(factors) }, join(out, name));
+  }
+}
+
+function diverged(step: number, loss: number): WeightsmithError {
+  const remedy = "lower lr";
+  return new WeightsmithError(
+    { code: "training-diverged", severity: "error", message: `training diverged at step ${step}`, found: `loss ${loss}`, remedy },
+    { exitCode: 1 },
+  );
+}
