@@ -20,7 +20,7 @@ const ROLES: readonly (readonly [TensorRole, RegExp])[] = [
   ["router", /\brouter\b|\.gate\.(weight|bias|e_score_correction_bias)$|\.gate_inp\b/],
   ["expert", /experts?\b|\bexperts?_/],
   ["norm", /norm|(^|[._])ln(_|\d|\.|$)/i],
-  ["embedding", /embed(?!_out)|\bwte\b|\bwpe\b/i],
+  ["embedding", /embed(?!_out)|\bwte\b|\bwpe\b|^(model\.)?shared\.weight$/i],
   ["head", /\blm_head\b|\bembed_out\b|^output\.weight$|\bscore\.|\bclassifier\b|^cls\./],
   ["bias", /(^|[._])bias$/],
   ["attention", /attn|attention|\b(q|k|v|o|qkv|out)_proj\b/i],

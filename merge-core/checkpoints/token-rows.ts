@@ -4,7 +4,7 @@ import { placeOf } from "./tensor-roles.ts";
 
 /** Whether a name is that of the input embedding of tokens, not of positions or token types. */
 export function isTokenEmbedding(name: string): boolean {
-  return /(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|embed_in|embeddings)\.weight$/.test(name);
+  return /(^|\.)(embed_tokens|wte|word_embeddings|tok_embeddings|embed_in|embeddings)\.weight$|^(model\.)?shared\.weight$/.test(name);
 }
 
 /** Rows of a model's token embedding. */

@@ -148,6 +148,17 @@ describe("an output that loaders accept", () => {
     assert.deepEqual([merged.shapes, merged.config], [shapes(4), { torch_dtype: "bfloat16", ...config(4) }]);
   });
 
+  it("crops the embedding that encoder and decoder share as any other, and takes it for a head that is left out", async () => {
+    const shapes = (rows: number) => ({ "shared.weight": [rows, 2], "encoder.block.0.layer.0.SelfAttention.q.weight": [2, 2] });
+    const shop = new Workshop()
+      .add("a", 1, shapes(6), { vocab_size: 6 })
+      .add("b", 3, { ...shapes(4), "lm_head.weight": [4, 2] }, { vocab_size: 4, tie_word_embeddings: false });
+    const merged = await shop.merge(AVERAGE);
+    assert.deepEqual(merged.shapes, { ...shapes(4), "lm_head.weight": [4, 2] });
+    assert.deepEqual(merged.config, { torch_dtype: "bfloat16", vocab_size: 4, tie_word_embeddings: false });
+    assert.equal(merged.firsts["lm_head.weight"], 2);
+  });
+
   it("has generation config, tokenizer and processor files of its donor, and the dtype asked for in config and tensors", async () => {
     const files = { "generation_config.json": "{}", "tokenizer.model": "x", "preprocessor_config.json": "{}", "chat_template.jinja": "{{ x }}" };
     const shapes = { [EMBEDDING]: [4, 2] };
