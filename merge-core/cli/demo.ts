@@ -10,17 +10,18 @@ export const demo: Command = {
   summary: "merge and measure the sample models, write a report",
   usage: "[--all] [--out FOLDER]",
   help: `
-Merges the four sample experts by five methods, or with --all by every method that needs nothing but their weights, lets base, experts and merges answer the held-out test questions of every
-task, prints the table and writes results.json and report.html, with charts, to a folder. Nothing is trained and nothing
-is fetched. Merges that draw at random are made with several seeds: the table has their mean and its spread. Where results are not
-what the literature leads one to expect, it is told. An earlier demo in that folder is replaced.
+Merges the four sample experts by five methods, or with --all by every method that takes any number of experts, lets base,
+experts and merges answer the held-out test questions of every task, prints the table and writes results.json and
+report.html, with charts, to a folder. Nothing is trained and nothing is fetched. Merges that draw at random are made with
+several seeds: the table has their mean and its spread. Where results are not what the literature leads one to expect, it
+is told. An earlier demo in that folder is replaced.
 
   weightsmith demo
   weightsmith demo --all
   weightsmith demo --out ./first-look --json`,
   options: [
     { name: "out", type: "string", value: "FOLDER", doc: "folder to write (default: weightsmith-demo)" },
-    { name: "all", type: "flag", doc: "every method that merges experts by their weights alone" },
+    { name: "all", type: "flag", doc: "every method that merges any number of experts" },
     THREADS,
     OVERWRITE,
   ],

@@ -2,7 +2,7 @@
 // each, with defaults for whatever need not be given. Node only.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { MergeMethod } from "../methods/method.ts";
+import type { MergeMethod, StatisticsKind } from "../methods/method.ts";
 import { methods } from "../methods/registry.ts";
 
 /** Recipes of the zoo that merge all four experts, in the order of the table. */
@@ -15,7 +15,12 @@ export interface DemoMerge {
   readonly file: string;
   /** Seeds it is run with, because it draws at random. */
   readonly seeds: number;
+  /** Statistics of the experts on their data that it needs, in files that the recipe looks for in the folder `statistics`. */
+  readonly data?: StatisticsKind;
 }
+
+/** Where a recipe of the demo looks for an expert's statistics. */
+export const statisticsFile = (expert: string, kind: StatisticsKind): string => `statistics/${expert}.${kind}.safetensors`;
 
 /** Methods that drop elements at random. */
 const RANDOM: readonly string[] = ["dare_linear", "dare_ties", "della", "della_linear"];
@@ -38,7 +43,7 @@ const GIVEN: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   one_bit: { weight: 0.3, compress: 3 },
 };
 
-/** @param all every method that merges any number of experts from their weights alone, instead of a few */
+/** @param all every method that merges any number of experts, instead of a few */
 export async function demoMerges(zoo: string, experts: readonly string[], all: boolean): Promise<DemoMerge[]> {
   const seeds = all ? SEEDS.all : SEEDS.few;
   const seedsOf = (method: string) => (RANDOM.includes(method) ? seeds : 1);
@@ -46,20 +51,24 @@ export async function demoMerges(zoo: string, experts: readonly string[], all: b
     const file = join(zoo, "recipes", `${name}.yml`);
     return { name, file, text: await readFile(file, "utf8"), seeds: seedsOf(name.replaceAll("-", "_")) };
   });
-  const made = (all ? methods.filter(isStatic) : []).map((method) => {
+  const made = (all ? methods.filter(mergesExperts) : []).map((method) => {
     const name = method.id.replaceAll("_", "-");
-    return { name, file: join(zoo, "recipes", `${name}.yml`), text: recipeOf(method, experts), seeds: seedsOf(method.id) };
+    const { data } = method;
+    return { name, file: join(zoo, "recipes", `${name}.yml`), text: recipeOf(method, experts), seeds: seedsOf(method.id), ...(data && { data }) };
   });
   return [...(await Promise.all(shipped)), ...made];
 }
 
-function isStatic({ id, models, data }: MergeMethod): boolean {
+function mergesExperts({ id, models }: MergeMethod): boolean {
   const shipped = (DEMO_RECIPES as readonly string[]).includes(id.replaceAll("_", "-"));
-  return !shipped && data === undefined && models.max === Number.POSITIVE_INFINITY && !OTHER_INPUTS.includes(id);
+  return !shipped && models.max === Number.POSITIVE_INFINITY && !OTHER_INPUTS.includes(id);
 }
 
-function recipeOf({ id, base }: MergeMethod, experts: readonly string[]): string {
+function recipeOf({ id, base, data }: MergeMethod, experts: readonly string[]): string {
   const given = Object.entries(GIVEN[id] ?? {}).map(([name, value]) => `      ${name}: ${value}\n`);
-  const models = experts.map((expert) => `  - model: ../${expert}\n${given.length === 0 ? "" : `    parameters:\n${given.join("")}`}`);
+  const models = experts.map((expert) => {
+    const file = data === undefined ? "" : `    ${data}: ${statisticsFile(expert, data)}\n`;
+    return `  - model: ../${expert}\n${file}${given.length === 0 ? "" : `    parameters:\n${given.join("")}`}`;
+  });
   return `merge_method: ${id}\n${base === "none" ? "" : "base_model: ../base\n"}models:\n${models.join("")}dtype: bfloat16\n`;
 }

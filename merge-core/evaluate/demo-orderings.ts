@@ -29,6 +29,8 @@ export function orderings(models: readonly MeasuredModel[]): Ordering[] {
     alike("DARE is about as good as task arithmetic", sum, named("dare-linear")),
     below("Iso-C is at least as good as task arithmetic", sum, named("iso-c")),
     below("TSV-M is at least as good as task arithmetic", sum, named("tsv-m")),
+    below("RegMean is at least as good as the average", average, named("regmean")),
+    below("Fisher merging is at least as good as the average", average, named("fisher")),
     below("KnOTS is at least as good as TIES", named("ties"), named("knots")),
   ].filter((ordering) => ordering !== undefined);
 }

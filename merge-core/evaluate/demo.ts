@@ -1,15 +1,17 @@
 // weightsmith demo: merges the sample experts by recipe, measures base, experts and merges on every task, and writes what it found. Node only.
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openError } from "../bytes/file-source.ts";
+import type { StatisticsKind } from "../methods/method.ts";
 import { initBackend } from "../nn/backend.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel } from "../nn/model.ts";
 import { readPageScript } from "../report-page.ts";
 import { VERSION } from "../version.ts";
 import { fillDemoFolder, REPORT_FILE, RESULTS_FILE } from "./demo-folder.ts";
-import { type DemoMerge, demoMerges } from "./demo-merges.ts";
+import { type DemoMerge, demoMerges, statisticsFile } from "./demo-merges.ts";
 import { reportHtml } from "./demo-report.ts";
 import { type DemoResults, type MeasuredModel, mean, overSeeds, type WeightPoint } from "./demo-results.ts";
 import { measureTasks, readTaskData, type TaskData } from "./measure-tasks.ts";
@@ -33,7 +35,7 @@ export interface DemoOptions {
   readonly overwrite?: boolean;
   /** Folder of the sample models. Default: those that ship with the package. */
   readonly zoo?: string;
-  /** Merge by every method that takes the experts' weights alone, instead of a few. */
+  /** Merge by every method that takes any number of experts, instead of a few. */
   readonly all?: boolean;
   readonly threads?: number;
   readonly signal?: AbortSignal;
@@ -75,6 +77,7 @@ export async function runDemo(options: DemoOptions = {}): Promise<DemoOutcome> {
 /** What the steps of one run share. */
 interface DemoRun {
   readonly zoo: string;
+  readonly experts: ZooDescription["tasks"];
   /** Where merges are put. */
   readonly folder: string;
   readonly data: TaskData;
@@ -96,7 +99,14 @@ async function measureAll(options: DemoOptions, folder: string): Promise<DemoRes
   const runs = merges.reduce((sum, { seeds }) => sum + seeds, 0);
   const report = progressReporter(1 + tasks.length + runs + TRADE_OFF.steps + 1, options.onProgress);
   const { threads, signal } = options;
-  const run: DemoRun = { zoo, folder, data, report, options: { ...(threads === undefined ? {} : { threads }), ...(signal === undefined ? {} : { signal }) } };
+  const run: DemoRun = {
+    zoo,
+    experts: entries,
+    folder,
+    data,
+    report,
+    options: { ...(threads === undefined ? {} : { threads }), ...(signal === undefined ? {} : { signal }) },
+  };
   const models = [
     await measureModel(run, { name: "base", kind: "base" }, join(zoo, base)),
     ...(await inTurn(entries, ({ name, expert }) => measureModel(run, { name, kind: "expert", task: name }, join(zoo, expert)))),
@@ -108,7 +118,9 @@ async function measureAll(options: DemoOptions, folder: string): Promise<DemoRes
 }
 
 /** Merges and measures with every seed; the merge of seed 0 stays. */
-async function measureMerge(run: DemoRun, { name, seeds, ...recipe }: DemoMerge): Promise<MeasuredModel> {
+async function measureMerge(run: DemoRun, { name, seeds, data, ...shown }: DemoMerge): Promise<MeasuredModel> {
+  if (data !== undefined) await takeStatistics(run, data);
+  const recipe = { ...shown, text: shown.text.replaceAll(" statistics/", ` ${join(run.folder, "statistics")}/`) };
   const merged = join(run.folder, "merges", name);
   const method = await merge(run, recipe, merged);
   const first = await measureModel(run, { name, kind: "merge", method }, merged);
@@ -123,6 +135,19 @@ async function measureMerge(run: DemoRun, { name, seeds, ...recipe }: DemoMerge)
     },
   );
   return { ...first, ...overSeeds([first, ...others]) };
+}
+
+/** Statistics of each expert on the validation questions of its task, in the folder beside the merges. */
+async function takeStatistics(run: DemoRun, kind: StatisticsKind): Promise<void> {
+  const { writeFisher, writeGram } = await import("./statistics/statistics-file.ts");
+  await mkdir(join(run.folder, "statistics"), { recursive: true });
+  for (const { name, expert } of run.experts) {
+    const out = join(run.folder, statisticsFile(expert, kind));
+    if (existsSync(out)) continue;
+    run.report(`taking ${kind} of ${name}`);
+    const data = [join(run.zoo, "data", `${name}.validation.jsonl`)];
+    await (kind === "fisher" ? writeFisher : writeGram)(join(run.zoo, expert), data, { ...run.options, out });
+  }
 }
 
 async function readZoo(file: string): Promise<ZooDescription> {

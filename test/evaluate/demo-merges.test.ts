@@ -10,15 +10,18 @@ import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
 const EXPERTS = ["sort", "reverse", "shift", "add"];
 
 describe("the demo's merges", () => {
-  it("are all methods that take any number of experts and nothing else, each with a recipe that can be carried out", async () => {
+  it("are all methods that take any number of experts, each with a recipe that can be carried out", async () => {
     const merges = await demoMerges("media/zoo", EXPERTS, true);
     const names = merges.map(({ name }) => name);
     assert.equal(new Set(names).size, names.length);
-    for (const name of ["ties", "iso-c", "iso-cts", "tsv-m", "knots", "wudi", "pcb", "cabs", "model-stock", "one-bit"]) assert.ok(names.includes(name), name);
-    for (const name of ["fisher", "regmean", "slerp", "passthrough", "mwa", "rws"]) assert.ok(!names.includes(name), name);
-    for (const { file, text } of merges) {
+    for (const name of ["ties", "iso-c", "iso-cts", "tsv-m", "knots", "wudi", "pcb", "cabs", "model-stock", "one-bit", "fisher", "regmean"])
+      assert.ok(names.includes(name), name);
+    for (const name of ["slerp", "passthrough", "mwa", "rws"]) assert.ok(!names.includes(name), name);
+    for (const { file, text, data } of merges) {
       const { recipe, diagnostics } = parseRecipe(text, file);
       assert.ok(recipe, JSON.stringify(diagnostics));
+      // Statistics are taken when the demo runs.
+      if (data !== undefined) continue;
       const { plan } = await planMerge(recipe, modelOpener(file));
       assert.ok(plan, file);
       assert.ok(!diagnostics.some(({ severity }) => severity === "error"));
