@@ -71,6 +71,23 @@ describe("Files of tensors", () => {
     assert.deepEqual([...(ours ?? [])].sort(), [...(theirs ?? [])].sort());
   });
 
+  it("give what mergekit-pytorch makes of them (mergekit_raw.py)", async () => {
+    const source = "test/fixtures/oracles/mergekit-raw";
+    const { plan: planned } = await plan(source, readFileSync(join(source, "recipe.yml"), "utf8"));
+    assert.ok(planned);
+    const out = join(temporaryFolder(), "out");
+    await runMerge(planned, { out, threads: 1 });
+    const [ours, theirs] = [await readTensors(join(out, "model.safetensors")), await readTensors(join(source, "merged.safetensors"))];
+    assert.deepEqual([...ours.keys()].sort(), [...theirs.keys()].sort());
+    for (const [name, expected] of theirs) {
+      const [a, b] = [valuesOf(ours.get(name)), valuesOf(expected)];
+      assert.ok(
+        b.every((value, i) => Math.abs(value - (a[i] ?? Number.NaN)) <= 5e-7),
+        name,
+      );
+    }
+  });
+
   it("larger than a shard give several files and their index", async () => {
     const folder = folderOfFiles();
     const { plan: planned } = await plan(folder, recipe("a.safetensors", "b.safetensors"), { shardBytes: 16 });
