@@ -66,7 +66,13 @@ function buildForEditor(entryPoints, outdir, more = {}) {
 }
 
 /** Scripts that run inside a web page. */
-const pages = { report: "webviews/report/main.ts", comparison: "webviews/comparison/main.ts", inspector: "webviews/inspector/main.ts" };
+const pages = {
+  report: "webviews/report/main.ts",
+  comparison: "webviews/comparison/main.ts",
+  inspector: "webviews/inspector/main.ts",
+  pareto: "webviews/pareto/main.ts",
+  runs: "webviews/runs/main.ts",
+};
 
 function present(entries) {
   return Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(file)));

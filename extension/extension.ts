@@ -4,9 +4,11 @@ import { registerCommands } from "./commands/commands.ts";
 import type { CommandContext } from "./commands/context.ts";
 import { tellEnd } from "./commands/runs.ts";
 import { registerCheckpointEditor } from "./editors/checkpoint-editor.ts";
+import { registerParetoEditor } from "./editors/pareto-editor.ts";
 import { Jobs } from "./jobs/jobs.ts";
 import { ModelLibrary } from "./models/library.ts";
 import { registerComparisonPanels } from "./panels/comparison-panel.ts";
+import { registerRunsPanels } from "./panels/runs-panel.ts";
 import { registerRecipeFeatures } from "./recipes/features.ts";
 import { RecipeProblems } from "./recipes/problems.ts";
 import { registerTextDocuments } from "./text-documents.ts";
@@ -22,6 +24,8 @@ export function activate(extension: vscode.ExtensionContext): void {
   registerCommands(context);
   registerCheckpointEditor(extension);
   registerComparisonPanels(extension);
+  registerParetoEditor(context);
+  registerRunsPanels(context);
   registerRecipeFeatures(extension, library);
   extension.subscriptions.push(
     log,

@@ -5,6 +5,8 @@ import type { Comparison } from "../merge-core/analysis/comparison.ts";
 import type { TensorStatistics } from "../merge-core/analysis/tensor-statistics.ts";
 import type { CheckpointSummary } from "../merge-core/checkpoints/describe.ts";
 import type { Diagnostic } from "../merge-core/diagnostics.ts";
+import type { FrontFile } from "../merge-core/pareto/front-file.ts";
+import type { LogRecord } from "../merge-core/train/log.ts";
 
 export const PROTOCOL_VERSION = 1;
 
@@ -67,4 +69,66 @@ export interface RecipeChange {
 export type ComparisonMethods = ExportMethods & {
   /** Writes the change into the open recipe; gives the recipe's name, undefined if the user thought better of it. */
   changeRecipe: { params: RecipeChange; result: string | undefined };
+};
+
+/** What the trade-off page shows: a search's result, or why there is none. */
+export type ParetoState =
+  | { readonly kind: "front"; readonly file: FrontFile; readonly name: string /** A search goes on that writes it. */; readonly running: boolean }
+  | { readonly kind: "problem"; readonly path: string; readonly diagnostics: readonly Diagnostic[] };
+
+export type ParetoMethods = ExportMethods & {
+  /** The recipe of a setting of the coefficients. */
+  recipeAt: { params: readonly number[]; result: string };
+  /** Starts the merge of a setting; gives the name of its output, undefined if the user thought better of it. */
+  writeMerge: { params: readonly number[]; result: string | undefined };
+  /** Starts the measuring of a setting; the file changes when it is done. */
+  evaluate: { params: readonly number[]; result: undefined };
+  reload: { params: undefined; result: undefined };
+};
+
+/** A training run by its log. */
+export interface TrainingRun {
+  readonly name: string;
+  /** Path of its log, which tells runs of one name apart. */
+  readonly log: string;
+  readonly records: readonly LogRecord[];
+  readonly running: boolean;
+  /** What was trained, by name, once it is written. */
+  readonly tensors?: readonly { readonly name: string; readonly shape: readonly number[] }[];
+}
+
+/** How far a run was at a moment. */
+export interface RunSample {
+  /** Since the run began. */
+  readonly seconds: number;
+  readonly done: number;
+  readonly bytesRead?: number;
+  readonly values?: number;
+}
+
+export interface FollowedRun {
+  readonly id: string;
+  readonly title: string;
+  readonly status: "running" | "done" | "failed" | "cancelled" | "died";
+  /** In words, such as `merge 42 %, 12 s left`. */
+  readonly text: string;
+  readonly unit: string;
+  readonly fraction: number;
+  readonly detail?: string;
+  readonly shard?: { readonly file: string; readonly number: number; readonly count: number };
+  readonly samples: readonly RunSample[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export interface RunsState {
+  readonly trainings: readonly TrainingRun[];
+  readonly runs: readonly FollowedRun[];
+  /** Logs that were opened by hand; kept by the page for a reload of the window. */
+  readonly logs: readonly string[];
+}
+
+export type RunsMethods = ExportMethods & {
+  /** Asks for more logs to show. */
+  addLogs: { params: undefined; result: undefined };
+  cancel: { params: string; result: undefined };
 };

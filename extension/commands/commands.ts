@@ -1,7 +1,9 @@
 // Every command by its id.
 import * as vscode from "vscode";
 import { formatDiagnostic } from "../../merge-core/diagnostics.ts";
+import { exploreParetoFront } from "../editors/pareto-editor.ts";
 import { diagnosticsOf } from "../panels/page-channel.ts";
+import { showRunCurves } from "../panels/runs-panel.ts";
 import { compareModels } from "./compare.ts";
 import type { CommandContext, Run } from "./context.ts";
 import { showEngines } from "./engines.ts";
@@ -17,6 +19,8 @@ export const COMMANDS: Readonly<Record<string, Run>> = {
   "weightsmith.runMerge": runRecipe,
   "weightsmith.inspectCheckpoint": inspectCheckpoint,
   "weightsmith.compareModels": compareModels,
+  "weightsmith.exploreParetoFront": exploreParetoFront,
+  "weightsmith.showRunCurves": showRunCurves,
   "weightsmith.evaluateModel": evaluateModel,
   "weightsmith.trainAdapter": trainAdapter,
   "weightsmith.verifyOutput": verifyOutput,

@@ -1,6 +1,9 @@
 // Commands on runs and the log.
+import { join } from "node:path";
 import * as vscode from "vscode";
 import { formatDiagnostic } from "../../merge-core/diagnostics.ts";
+import { FRONT_FILE } from "../../merge-core/pareto/front-file.ts";
+import { exploreParetoFront } from "../editors/pareto-editor.ts";
 import type { Job } from "../jobs/jobs.ts";
 import type { CommandContext, Run } from "./context.ts";
 import { inspectCheckpoint } from "./models.ts";
@@ -35,7 +38,8 @@ export const openRunOutput: Run = async (context, argument) => {
   const job = await runFor(context, argument, ({ status }) => status === "done");
   if (job === undefined) return;
   const { id, verb, title, output } = job.record;
-  if (output === undefined) await context.showText(`${verb} ${title}`, context.jobs.resultOf(id));
+  if (verb === "pareto" && output !== undefined) await exploreParetoFront(context, vscode.Uri.file(join(output, FRONT_FILE)));
+  else if (output === undefined) await context.showText(`${verb} ${title}`, context.jobs.resultOf(id));
   else await inspectCheckpoint(context, vscode.Uri.file(output));
 };
 

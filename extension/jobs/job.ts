@@ -28,6 +28,9 @@ export interface JobProgress {
   readonly total: number;
   readonly unit: string;
   readonly detail?: string;
+  readonly bytesRead?: number;
+  readonly values?: number;
+  readonly shard?: { readonly file: string; readonly number: number; readonly count: number };
 }
 
 /** `died`: the process ended without a word, as when it is killed or the machine goes down. */

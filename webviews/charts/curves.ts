@@ -19,15 +19,20 @@ export interface Curves {
   readonly xTitle: string;
   readonly yTitle: string;
   readonly logarithmic?: boolean;
+  /** The y axis begins at 0: what is a share of something looks like it. */
+  readonly fromZero?: boolean;
+  /** A place on the x axis to mark. */
+  readonly mark?: number | undefined;
   readonly curves: readonly Curve[];
 }
 
 /** Colours and dashes in turn; see `.series-0` and the following in the styles. */
 export const SERIES = 6;
 const HEIGHT = 240;
-const MARGIN = { top: 14, bottom: 44, left: 66 };
+const MARGIN = { top: 14, bottom: 44, left: 74 };
 const NAME_ROOM = 150;
-const CHARACTER = 7;
+/** Names are bold. */
+const CHARACTER = 8;
 const LINE = 15;
 
 export function drawCurves(data: Curves, size: ChartSize): SVGSVGElement {
@@ -37,18 +42,14 @@ export function drawCurves(data: Curves, size: ChartSize): SVGSVGElement {
   const svg = createChart(size, MARGIN.top + HEIGHT + MARGIN.bottom, summarise(data), "curves");
   const isShown = (y: number) => Number.isFinite(y) && (!data.logarithmic || y > 0);
   const shown = data.curves.flatMap(({ points, raw = [] }) => [...points, ...raw]).filter(([x, y]) => Number.isFinite(x) && isShown(y));
-  const x = scaleLinear(
-    range(
-      shown.map(([at]) => at),
-      false,
-    ),
-    [0, width],
+  const [first, last] = range(
+    shown.map(([at]) => at),
+    false,
   );
-  const domain = range(
-    shown.map(([, y]) => y),
-    data.logarithmic === true,
-  );
+  const x = scaleLinear([first, last], [0, width]);
+  const domain = range([...shown.map(([, y]) => y), ...(data.fromZero ? [0] : [])], data.logarithmic === true);
   const y = (data.logarithmic ? scaleLog(domain, [HEIGHT, 0]) : scaleLinear(domain, [HEIGHT, 0])).nice();
+  svg.setAttribute("data-plot-width", String(width));
   const plot = select(svg).append("g").attr("transform", `translate(${MARGIN.left},${MARGIN.top})`);
   const bottom = axisBottom(x)
     .ticks(Math.max(2, Math.floor(width / 90)))
@@ -73,9 +74,11 @@ export function drawCurves(data: Curves, size: ChartSize): SVGSVGElement {
     .text(data.xTitle);
   titles
     .append("text")
-    .attr("transform", `translate(-54,${HEIGHT / 2}) rotate(-90)`)
+    .attr("transform", `translate(-62,${HEIGHT / 2}) rotate(-90)`)
     .attr("text-anchor", "middle")
     .text(data.yTitle);
+  if (data.mark !== undefined && data.mark >= first && data.mark <= last)
+    plot.append("line").attr("class", "mark-line").attr("x1", x(data.mark)).attr("x2", x(data.mark)).attr("y1", 0).attr("y2", HEIGHT);
   const path = (points: Curve["points"]) => linePath(points.map(([a, b]) => [x(a), isShown(b) ? y(b) : Number.NaN]));
   data.curves.forEach(({ name, points, raw, series }, i) => {
     const group = plot
@@ -92,6 +95,16 @@ export function drawCurves(data: Curves, size: ChartSize): SVGSVGElement {
   });
   if (names) drawNames(svg, data, (v) => (isShown(v) ? y(v) : HEIGHT), MARGIN.left + width + 8, right - 8);
   return svg;
+}
+
+/** The x that a place on a drawn chart stands for. */
+export function curveX(svg: SVGSVGElement, data: Curves, pixel: number): number {
+  const width = Number(svg.dataset.plotWidth);
+  const [low, high] = range(
+    data.curves.flatMap(({ points, raw = [] }) => [...points, ...raw]).map(([x]) => x),
+    false,
+  );
+  return low + ((pixel - MARGIN.left) / width) * (high - low);
 }
 
 /** Names at the curves' ends, moved down where they would touch. */

@@ -2,9 +2,9 @@
 import { adoptStyles } from "../common/dom.ts";
 import { connect } from "../common/host.ts";
 import pageStyles from "../common/page.css";
+import { showProblem } from "../common/problem.ts";
 import type { InspectorMethods, InspectorState } from "../protocol.ts";
 import styles from "./inspector.css";
-import { showProblem } from "./problem.ts";
 import { CheckpointView } from "./view.ts";
 
 adoptStyles(pageStyles, styles);
@@ -14,7 +14,8 @@ let view: CheckpointView | undefined;
 const host = connect<InspectorState, InspectorMethods>((state) => {
   if (state.kind === "problem") {
     view = undefined;
-    app.replaceChildren(showProblem(state.path, state.diagnostics, () => void host.request("reload", undefined)));
+    const reload = () => void host.request("reload", undefined);
+    app.replaceChildren(showProblem("This checkpoint cannot be read", state.path, state.diagnostics, reload, "inspector-problem"));
     return;
   }
   view ??= mount();

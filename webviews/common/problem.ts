@@ -1,14 +1,15 @@
 // A file that cannot be shown: what is wrong, where, and what to do.
 import type { Diagnostic } from "../../merge-core/diagnostics.ts";
-import { element, textTable } from "../common/dom.ts";
+import { element, textTable } from "./dom.ts";
 
-export function showProblem(path: string, diagnostics: readonly Diagnostic[], reload: () => void): HTMLElement {
+/** @param title what cannot be done, e.g. `This checkpoint cannot be read` */
+export function showProblem(title: string, path: string, diagnostics: readonly Diagnostic[], reload: () => void, testId: string): HTMLElement {
   const button = element("button", { type: "button" }, "Read Again");
   button.addEventListener("click", reload);
   return element(
     "section",
-    { class: "problem", role: "alert", "data-testid": "inspector-problem" },
-    element("h1", {}, "This checkpoint cannot be read"),
+    { class: "problem", role: "alert", "data-testid": testId },
+    element("h1", {}, title),
     element("p", { class: "name" }, path),
     ...diagnostics.map(problemTable),
     button,

@@ -1,0 +1,450 @@
+// The trade-off page: two objectives as a scatter, all quantities as parallel axes, filters, a preference, and one chosen point.
+import type { FrontFile, FrontPoint } from "../../merge-core/pareto/front-file.ts";
+import { pickPoint } from "../../merge-core/pareto/summarise-front.ts";
+import { drawParallel } from "../charts/parallel.ts";
+import { canvasKinds, drawScatter, figure, type ScatterKind, scatterMark } from "../charts/scatter.ts";
+import { button, chartFigure, type LiveFigure } from "../common/chart-figure.ts";
+import { element } from "../common/dom.ts";
+import { svgElement } from "../common/svg.ts";
+import { DOT } from "./canvas.ts";
+import {
+  type Candidate,
+  candidatesOf,
+  describePoint,
+  type Filters,
+  kindOf,
+  nameOf,
+  type ParetoChoice,
+  parallelOf,
+  passing,
+  pointsTable,
+  preferredSetting,
+  type Quantity,
+  quantitiesOf,
+  restoreChoice,
+  type Setting,
+  scatterOf,
+} from "./model.ts";
+import { followDrag, type ParallelPlot, type Place, parallelPlot, type ScatterPlot, scatterPlot } from "./plot.ts";
+
+/** What only the host can do with a setting of the coefficients. */
+export interface ParetoTools {
+  recipeAt(coefficients: readonly number[]): Promise<string>;
+  writeMerge(coefficients: readonly number[]): Promise<string | undefined>;
+  evaluate(coefficients: readonly number[]): Promise<undefined>;
+}
+
+const LEGEND: readonly (readonly [ScatterKind, string])[] = [
+  ["front", "on the front"],
+  ["measured", "measured, dominated"],
+  ["predicted", "predicted only"],
+  ["baseline", "baseline"],
+  ["knee", "knee"],
+  ["preferred", "predicted at the preference"],
+];
+
+/** How near, in pixels, a click has to be to a point. */
+const REACH = 14;
+
+export class ParetoPage {
+  readonly element = element("main", { class: "pareto", "data-testid": "pareto" });
+  readonly #tools: ParetoTools | undefined;
+  readonly #keep: (choice: ParetoChoice) => void;
+  readonly #figures: LiveFigure[] = [];
+  readonly #facts = element("section", { class: "point-facts", "aria-label": "Chosen point", "aria-live": "polite" });
+  readonly #preferenceFacts = element("div", { "aria-live": "polite" });
+  readonly #readout = element("p", { class: "readout soft", "aria-live": "polite" });
+  readonly #shownCount = element("p", { class: "soft", role: "status" });
+  readonly #said = element("p", { role: "status" });
+  #file: FrontFile;
+  #choice: ParetoChoice;
+  #quantities: readonly Quantity[] = [];
+  #candidates: readonly Candidate[] = [];
+  #preferred: Setting | undefined;
+  #pass: Uint8Array = new Uint8Array();
+  #scatter: ScatterPlot | undefined;
+  #parallel: ParallelPlot | undefined;
+  #frame = 0;
+
+  constructor(file: FrontFile, saved: Partial<ParetoChoice> | undefined, keep: (choice: ParetoChoice) => void, tools?: ParetoTools) {
+    this.#file = file;
+    this.#keep = keep;
+    this.#tools = tools;
+    this.#choice = restoreChoice(file, saved);
+    this.#load(file);
+    this.#build();
+  }
+
+  /** Takes a newer file: the points of a search that goes on. */
+  show(file: FrontFile): void {
+    const sameQuestions = JSON.stringify([file.objectives, file.coefficients]) === JSON.stringify([this.#file.objectives, this.#file.coefficients]);
+    this.#choice = restoreChoice(file, this.#choice);
+    this.#load(file);
+    if (sameQuestions) this.#redraw();
+    else this.#build();
+  }
+
+  #load(file: FrontFile): void {
+    this.#file = file;
+    this.#quantities = quantitiesOf(file);
+    this.#candidates = candidatesOf(file);
+    this.#refresh();
+  }
+
+  #refresh(): void {
+    this.#pass = passing(this.#quantities, this.#choice.filters, this.#file.points.length);
+    this.#preferred = preferredSetting(this.#candidates, this.#choice.preference);
+  }
+
+  #choose(change: Partial<ParetoChoice>): void {
+    cancelAnimationFrame(this.#frame);
+    this.#choice = { ...this.#choice, ...change };
+    this.#keep(this.#choice);
+    this.#refresh();
+    this.#redraw();
+  }
+
+  #redraw(): void {
+    for (const chart of this.#figures) chart.redraw();
+    this.#describe();
+  }
+
+  #build(): void {
+    this.#figures.length = 0;
+    const { objectives } = this.#file;
+    const few = objectives.length < 2 ? " One objective is measured; the second axis is a coefficient." : "";
+    this.element.replaceChildren(
+      section(
+        "What does each merge trade?",
+        `Points are merges; up to the better ends of both axes is better. The line is the front of the two objectives shown, the shade what it dominates. Drag to filter, click to choose, or use arrow keys.${few}`,
+        this.#axisBar(),
+        element("div", { class: "side" }, this.#scatterFigure(), element("div", {}, this.#preferenceBox(), this.#facts)),
+      ),
+      section(
+        "And all of them together?",
+        "One line a merge; the better end of an objective is up. Drag along an axis to filter by it.",
+        this.#parallelFigure(),
+      ),
+      section("Which merges are shown?", "Bounds on what is measured and on the coefficients.", this.#filterBox()),
+      this.#searchNotes(),
+    );
+    this.#describe();
+  }
+
+  #axisBar(): HTMLElement {
+    const choice = (axis: "x" | "y", label: string) => {
+      const list = element("select", { id: `axis-${axis}` }, ...this.#quantities.map(({ name }) => element("option", { value: name }, name)));
+      list.value = this.#choice[axis];
+      list.addEventListener("change", () => this.#choose({ [axis]: list.value }));
+      return [
+        element("label", { for: `axis-${axis}` }, label),
+        list,
+        this.#axisSwitch(axis, "logarithmic", "Log"),
+        this.#axisSwitch(axis, "inverted", "Invert"),
+      ];
+    };
+    return element("div", { class: "toolbar" }, ...choice("x", "Across"), ...choice("y", "Up"));
+  }
+
+  #axisSwitch(axis: "x" | "y", key: "logarithmic" | "inverted", title: string): HTMLElement {
+    const settings = () => this.#choice.axes[this.#choice[axis]] ?? {};
+    const made = button(title, () => this.#choose({ axes: { ...this.#choice.axes, [this.#choice[axis]]: { ...settings(), [key]: !settings()[key] } } }), {
+      "aria-label": `${title}, ${axis === "x" ? "across" : "up"}`,
+    });
+    const show = () => made.setAttribute("aria-pressed", String(settings()[key] ?? false));
+    show();
+    this.#figures.push({ element: made, redraw: show });
+    return made;
+  }
+
+  #add(chart: LiveFigure): HTMLElement {
+    this.#figures.push(chart);
+    return chart.element;
+  }
+
+  #scatterFigure(): HTMLElement {
+    const data = () => scatterOf(this.#file, this.#quantities, this.#choice, this.#pass, this.#preferred);
+    const chart = chartFigure({
+      name: "trade-offs",
+      caption: "Points",
+      widest: 640,
+      draw: (width) => drawScatter(data(), { width }),
+      show: (width) => this.#showScatter(width),
+      table: () => pointsTable(this.#file, this.#pass),
+      data: () => ({ ...this.#file, points: this.#file.points.filter((_, i) => this.#pass[i] === 1) }),
+    });
+    const holder = chart.element.querySelector<HTMLElement>(".holder");
+    if (holder !== null) this.#reachPoints(holder);
+    chart.element.querySelector(".holder")?.after(legend(), this.#readout);
+    return this.#add(chart);
+  }
+
+  #showScatter(width: number): HTMLElement {
+    const [x, y] = [this.#choice.x, this.#choice.y].map((name) => this.#quantities.find((quantity) => quantity.name === name)?.values);
+    const data = scatterOf(this.#file, this.#quantities, this.#choice, this.#pass, this.#preferred);
+    const onCanvas = canvasKinds(data);
+    const kinds = Uint8Array.from(this.#file.points, (point) => {
+      const kind = kindOf(point);
+      return kind !== undefined && onCanvas.includes(kind) && (kind === "measured" || kind === "predicted" || kind === "front") ? DOT[kind] : DOT.none;
+    });
+    const nothing: Float64Array = new Float64Array(kinds.length).fill(Number.NaN);
+    const plot = scatterPlot(data, width, { xs: x ?? nothing, ys: y ?? nothing, kinds });
+    this.#scatter = plot;
+    plot.paint(this.#pass);
+    followDrag(plot.element, {
+      move: (from, to) => this.#brush(this.#rectangle(plot, from, to)),
+      end: (from, to) => this.#choose({ filters: { ...this.#choice.filters, ...this.#rectangle(plot, from, to) } }),
+      click: (at) => this.#choose({ chosen: this.#nearest(plot, at)?.id }),
+    });
+    plot.element.addEventListener("pointermove", (event) => {
+      if (event.buttons === 0) this.#say(this.#nearest(plot, placeIn(plot.element, event)));
+    });
+    return plot.element;
+  }
+
+  #rectangle({ layout }: ScatterPlot, from: Place, to: Place): Filters {
+    const between = (scale: { invert(pixel: number): number }, a: number, b: number): [number, number] => {
+      const [low = 0, high = 0] = [scale.invert(a), scale.invert(b)].sort((p, q) => p - q);
+      return [low, high];
+    };
+    return {
+      [this.#choice.x]: between(layout.x, from.x - layout.left, to.x - layout.left),
+      [this.#choice.y]: between(layout.y, from.y - layout.top, to.y - layout.top),
+    };
+  }
+
+  /** While a brush moves only the canvases are painted. */
+  #brush(change: Filters): void {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = requestAnimationFrame(() => {
+      this.#pass = passing(this.#quantities, { ...this.#choice.filters, ...change }, this.#file.points.length);
+      this.#scatter?.paint(this.#pass);
+      this.#parallel?.paint(this.#pass, true);
+      this.#countShown();
+    });
+  }
+
+  #nearest({ layout }: ScatterPlot, at: Place): FrontPoint | undefined {
+    const [x, y] = [this.#choice.x, this.#choice.y].map((name) => this.#quantities.find((quantity) => quantity.name === name)?.values);
+    let best: { point: FrontPoint; far: number } | undefined;
+    this.#file.points.forEach((point, i) => {
+      if (kindOf(point) === undefined) return;
+      const far = Math.hypot(layout.left + layout.x(x?.[i] ?? Number.NaN) - at.x, layout.top + layout.y(y?.[i] ?? Number.NaN) - at.y);
+      if (far <= REACH && (best === undefined || far < best.far)) best = { point, far };
+    });
+    return best?.point;
+  }
+
+  #say(point: FrontPoint | undefined): void {
+    this.#readout.textContent = point === undefined ? "" : describePoint(this.#file, point);
+  }
+
+  /** Arrow keys go through the points that the filters let through, from left to right. */
+  #reachPoints(holder: HTMLElement): void {
+    for (const [name, value] of Object.entries({
+      tabindex: "0",
+      role: "group",
+      "aria-label": "Points. Left and right keys move over them, Escape leaves none.",
+    }))
+      holder.setAttribute(name, value);
+    holder.addEventListener("keydown", (event) => {
+      const values = this.#quantities.find(({ name }) => name === this.#choice.x)?.values;
+      const order = this.#file.points
+        .map((point, i) => ({ point, at: values?.[i] ?? Number.NaN, shown: this.#pass[i] === 1 && kindOf(point) !== undefined }))
+        .filter(({ at, shown }) => shown && Number.isFinite(at))
+        .sort((a, b) => a.at - b.at);
+      const now = order.findIndex(({ point }) => point.id === this.#choice.chosen);
+      const steps: Readonly<Record<string, number>> = { ArrowRight: now + 1, ArrowLeft: now < 0 ? 0 : now - 1, Home: 0, End: order.length - 1 };
+      const next = steps[event.key];
+      if (next === undefined && event.key !== "Escape") return;
+      event.preventDefault();
+      const point = next === undefined ? undefined : order[Math.max(0, Math.min(order.length - 1, next))]?.point;
+      this.#choose({ chosen: point?.id });
+      this.#say(point);
+    });
+  }
+
+  #parallelFigure(): HTMLElement {
+    const data = () => parallelOf(this.#file, this.#quantities, this.#choice);
+    return this.#add(
+      chartFigure({
+        name: "parallel",
+        caption: "Points",
+        widest: 980,
+        draw: (width) =>
+          drawParallel(
+            data(),
+            { width },
+            this.#file.points.map((_, i) => i).filter((i) => this.#pass[i] === 1),
+          ),
+        show: (width) => this.#showParallel(width),
+        table: () => pointsTable(this.#file, this.#pass),
+        data: () => ({ ...this.#file, points: this.#file.points.filter((_, i) => this.#pass[i] === 1) }),
+      }),
+    );
+  }
+
+  #showParallel(width: number): HTMLElement {
+    const onFront = Uint8Array.from(this.#file.points, (point) => Number(point.onFront));
+    const plot = parallelPlot(parallelOf(this.#file, this.#quantities, this.#choice), width, onFront);
+    this.#parallel = plot;
+    plot.paint(this.#pass, false);
+    const { layout } = plot;
+    const axisAt = ({ x }: Place) =>
+      layout.places.reduce((best, place, i) => (Math.abs(layout.left + place - x) < Math.abs(layout.left + (layout.places[best] ?? 0) - x) ? i : best), 0);
+    const bounds = (from: Place, to: Place): Filters => {
+      const axis = axisAt(from);
+      const values = [from.y, to.y].map((y) => layout.scales[axis]?.invert(Math.max(0, Math.min(layout.height, y - layout.top))) ?? 0).sort((a, b) => a - b);
+      return { [this.#quantities[axis]?.name ?? ""]: [values[0] ?? 0, values[1] ?? 0] };
+    };
+    followDrag(plot.element, {
+      move: (from, to) => this.#brush(bounds(from, to)),
+      end: (from, to) => this.#choose({ filters: { ...this.#choice.filters, ...bounds(from, to) } }),
+      click: (at) => {
+        const { [this.#quantities[axisAt(at)]?.name ?? ""]: _, ...filters } = this.#choice.filters;
+        this.#choose({ filters });
+      },
+    });
+    return plot.element;
+  }
+
+  #preferenceBox(): HTMLElement {
+    const { objectives } = this.#file;
+    if (objectives.length < 2) return element("div");
+    const sliders = objectives.flatMap(({ name }, i) => {
+      const value = element("output", {}, String(this.#choice.preference[i] ?? 0));
+      const slider = element("input", { type: "range", min: 0, max: 100, id: `preference-${i}`, value: this.#choice.preference[i] ?? 0 });
+      slider.addEventListener("input", () => {
+        value.textContent = slider.value;
+        this.#choose({ preference: this.#choice.preference.map((old, k) => (k === i ? Number(slider.value) : old)) });
+      });
+      return [element("label", { for: `preference-${i}` }, name), slider, value];
+    });
+    return element("section", {}, element("h3", {}, "How much does each count?"), element("div", { class: "preferences" }, ...sliders), this.#preferenceFacts);
+  }
+
+  /** Texts of the preference and of the chosen point. */
+  #describe(): void {
+    const best = this.#choice.preference.some((weight) => weight > 0) ? pickPoint(this.#file, this.#choice.preference) : undefined;
+    const said = this.#preferred && settingText(this.#file, this.#preferred);
+    this.#preferenceFacts.replaceChildren(
+      ...(best === undefined
+        ? [element("p", { class: "soft" }, "No merge is on the front yet.")]
+        : [
+            element(
+              "p",
+              {},
+              "Best measured: ",
+              button(nameOf(best), () => this.#choose({ chosen: best.id }), { class: "link" }),
+            ),
+          ]),
+      ...(said === undefined || this.#preferred === undefined
+        ? []
+        : [element("p", { class: "soft" }, `Predicted best: ${said}`), this.#actions(this.#preferred.coefficients, true)]),
+    );
+    this.#countShown();
+    const point = this.#file.points.find(({ id }) => id === this.#choice.chosen);
+    if (point === undefined) {
+      this.#facts.replaceChildren(element("p", { class: "soft" }, "Choose a point to see its recipe, write it as a model, or measure it."));
+      return;
+    }
+    this.#facts.replaceChildren(element("h3", {}, nameOf(point)), element("p", {}, describePoint(this.#file, point)));
+    if (point.coefficients === undefined) return;
+    const recipe = element("pre", { tabindex: 0 });
+    this.#facts.append(this.#actions(point.coefficients, !point.evaluated), element("details", { open: "" }, element("summary", {}, "Recipe"), recipe));
+    void this.#tools
+      ?.recipeAt(point.coefficients)
+      .then((text) => recipe.replaceChildren(text))
+      .catch((error: unknown) => recipe.replaceChildren(messageOf(error)));
+  }
+
+  #actions(coefficients: readonly number[], canEvaluate: boolean): HTMLElement {
+    const tools = this.#tools;
+    if (tools === undefined) return element("p");
+    const act = (work: Promise<string | undefined>, done: (result: string | undefined) => string) =>
+      void work.then((result) => this.#said.replaceChildren(done(result))).catch((error: unknown) => this.#said.replaceChildren(messageOf(error)));
+    return element(
+      "p",
+      { class: "toolbar" },
+      button("Write This Merge", () => act(tools.writeMerge(coefficients), (out) => (out === undefined ? "" : `Merging into ${out}.`)), { class: "primary" }),
+      ...(canEvaluate ? [button("Evaluate This Point", () => act(tools.evaluate(coefficients), () => "Measuring; the point appears when it is done."))] : []),
+    );
+  }
+
+  #countShown(): void {
+    const shown = this.#pass.reduce((sum, value) => sum + value, 0);
+    const all = this.#file.points.length;
+    this.#shownCount.textContent = shown === all ? `All ${all} points.` : `${shown} of ${all} points.`;
+  }
+
+  #filterBox(): HTMLElement {
+    const bound = (name: string, side: 0 | 1) => {
+      const input = element("input", { type: "number", step: "any", "aria-label": `${side === 0 ? "Least" : "Most"} ${name}` });
+      const read = () => {
+        const value = this.#choice.filters[name]?.[side];
+        input.value = value === undefined || !Number.isFinite(value) ? "" : figure(value);
+      };
+      input.addEventListener("change", () => {
+        const [low, high] = this.#choice.filters[name] ?? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
+        const value = input.value === "" ? (side === 0 ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY) : Number(input.value);
+        this.#choose({ filters: { ...this.#choice.filters, [name]: side === 0 ? [value, high] : [low, value] } });
+      });
+      this.#figures.push({ element: input, redraw: read });
+      read();
+      return input;
+    };
+    const rows = this.#quantities.map(({ name }) =>
+      element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, bound(name, 0)), element("td", {}, bound(name, 1))),
+    );
+    const head = element("thead", {}, element("tr", {}, ...["", "least", "most"].map((text) => element("th", {}, text))));
+    const table = element("table", { class: "filters" }, head, element("tbody", {}, ...rows));
+    const clear = button("Clear Filters", () => this.#choose({ filters: {} }));
+    return element("div", {}, element("div", { class: "toolbar" }, this.#shownCount, clear), element("div", { class: "scroll" }, table), this.#said);
+  }
+
+  #searchNotes(): HTMLElement {
+    const { method, seed, hypervolume, reference, knee, surrogates, points, objectives } = this.#file;
+    const errors = surrogates.map(
+      ({ objective, fitError, frontError }) => `${objective} ${figure(fitError)}${frontError === null ? "" : `, on the front ${figure(frontError)}`}`,
+    );
+    const failed = points.filter(({ status }) => status === "failed");
+    const facts = [
+      `Method ${method}, seed ${seed}.`,
+      `Hypervolume ${figure(hypervolume)}: the size of what the front dominates, up to ${objectives.map(({ name }, i) => `${name} ${figure(reference[i] ?? Number.NaN)}`).join(", ")}.`,
+      knee === null ? "No knee." : `Knee: ${knee}, the point that bulges furthest from the plane through the front's ends.`,
+      ...(errors.length === 0 ? ["No surrogates: nothing is predicted."] : [`Error of the predictions on what they were fitted to: ${errors.join("; ")}.`]),
+      ...(failed.length === 0 ? [] : [`${failed.length} trials failed: ${failed.map(({ id, error }) => `${id} (${error ?? "no reason given"})`).join("; ")}.`]),
+    ];
+    const sources = objectives.map(({ name, metric, source }) => `${name} is ${metric}${source === undefined ? "" : ` of ${source}`}`);
+    return section("How was this found?", `${sources.join("; ")}.`, element("ul", {}, ...facts.map((fact) => element("li", {}, fact))));
+  }
+}
+
+function section(title: string, text: string, ...content: Node[]): HTMLElement {
+  return element("section", {}, element("h2", {}, title), element("p", { class: "soft" }, text), ...content);
+}
+
+function placeIn(target: Element, event: PointerEvent): Place {
+  const box = target.getBoundingClientRect();
+  return { x: event.clientX - box.left, y: event.clientY - box.top };
+}
+
+function settingText(file: FrontFile, { coefficients, predicted }: Setting): string {
+  const at = coefficients.map((c, i) => `${file.coefficients[i]?.name} ${figure(c)}`).join(", ");
+  const values = predicted.map(
+    (value, i) => `${file.objectives[i]?.name} ${figure(value)} ± ${figure(file.surrogates[i]?.frontError ?? file.surrogates[i]?.fitError ?? Number.NaN)}`,
+  );
+  return `${values.join(", ")} at ${at}`;
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+function legend(): HTMLElement {
+  const swatch = (kind: ScatterKind) =>
+    svgElement(
+      "svg",
+      { viewBox: "-11 -11 22 22", width: 20, height: 20, "aria-hidden": "true", class: "swatch" },
+      svgElement("path", { class: `dot ${kind}`, d: scatterMark(kind) }),
+    );
+  return element("ul", { class: "legend" }, ...LEGEND.map(([kind, name]) => element("li", {}, swatch(kind), name)));
+}
