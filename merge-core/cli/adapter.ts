@@ -1,5 +1,6 @@
 // weightsmith adapter: everything about adapters, one file per subcommand.
 import { inputError } from "../diagnostics.ts";
+import { expand } from "./adapter/expand.ts";
 import { extract } from "./adapter/extract.ts";
 import { families } from "./adapter/families.ts";
 import { fold } from "./adapter/fold.ts";
@@ -7,14 +8,14 @@ import { inspect } from "./adapter/inspect.ts";
 import { merge } from "./adapter/merge.ts";
 import type { Command } from "./command.ts";
 
-const subcommands: readonly Command[] = [families, inspect, fold, merge, extract];
+const subcommands: readonly Command[] = [families, inspect, fold, merge, extract, expand];
 
 export const adapter: Command = {
   name: "adapter",
-  summary: "list, inspect, fold, merge and extract adapters",
+  summary: "list, inspect, fold, merge, extract and expand adapters",
   usage: `${subcommands.map(({ name }) => name.split(" ")[1]).join("|")} ...`,
   help: `
-Works on adapters in the files of Hugging Face PEFT.
+Works on adapters in the files of Hugging Face PEFT, and on those of families that PEFT does not have.
 
 ${subcommands.map(({ name, usage, summary }) => `  weightsmith ${`${name} ${usage}`.padEnd(44)} ${summary}`).join("\n")}
 

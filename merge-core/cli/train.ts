@@ -1,4 +1,4 @@
-// weightsmith train CONFIG OUT: full fine-tuning or LoRA of a decoder model.
+// weightsmith train CONFIG OUT: full fine-tuning of a decoder model, or an adapter beside it.
 import type { TrainResult } from "../train/train.ts";
 import type { Command } from "./command.ts";
 import { flag, number, OVERWRITE, positionals, SEED, THREADS, threads } from "./options.ts";
@@ -6,10 +6,12 @@ import { formatDuration } from "./output.ts";
 
 export const train: Command = {
   name: "train",
-  summary: "fine-tune a model, or train a LoRA adapter",
+  summary: "fine-tune a model, or train an adapter",
   usage: "CONFIG OUT",
   help: `
 Trains as the YAML file CONFIG says and writes OUT: a model folder, or for method: lora an adapter as PEFT writes it.
+method: adapter trains one of any family; each has settings of its own (weightsmith adapter families --json). Where the
+family tells tasks apart, each file of data.train is a task.
 The loss of every step goes to OUT's loss log. With save_every a killed run is taken up where it was by the same
 command, and ends with the same weights as one that was not interrupted.
 
@@ -21,6 +23,9 @@ command, and ends with the same weights as one that was not interrupted.
   schedule: { warmup_steps: 20 }
   epochs: 3
   batch_size: 16
+
+  method: adapter                                              # in place of lora
+  adapter: { family: vera, r: 64, target_modules: [q_proj, v_proj] }
 
   weightsmith train lora.yml ./adapter`,
   options: [THREADS, SEED, OVERWRITE],

@@ -1,15 +1,12 @@
 // A trained adapter beside a decoder in memory: the way to run the families that no weights can take the place of. Node only.
-import { relative } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import { checkShapes } from "../adapters/adapted-by-family.ts";
 import type { ModuleTensor } from "../adapters/family.ts";
 import type { Part } from "../adapters/family-math.ts";
 import { type AdapterFile, moduleSettings, readAdapter, sharedEntries } from "../adapters/read-adapter.ts";
-import { openFile } from "../bytes/file-source.ts";
 import type { TensorEntry } from "../checkpoints/checkpoint.ts";
+import { TensorReader } from "../checkpoints/tensor-reader.ts";
 import { inputError, nearestName } from "../diagnostics.ts";
-import { DTYPE_BYTES, elementCount } from "../formats/dtypes.ts";
-import { readNumbers } from "../formats/read-numbers.ts";
 import { adaptedLayers } from "../nn/adapted-layer.ts";
 import type { TokenRow } from "../nn/data.ts";
 import type { Decoder } from "../nn/llama.ts";
@@ -25,15 +22,16 @@ export interface AttachedAdapter {
 /** @throws WeightsmithError `adapter-*` */
 export async function attachAdapter(decoder: Decoder, folder: string, options: { readonly signal?: AbortSignal } = {}): Promise<AttachedAdapter> {
   const adapter = await readAdapter(folder, options);
-  const read = await tensorReader(adapter);
+  const reader = new TensorReader();
+  const numbers = (entry: TensorEntry) => reader.read(entry);
   const parts = new Map<string, Part<tf.Tensor>>();
   const replaced = new Map<string, tf.Tensor>();
   try {
     for (const [module, entries] of adapter.modules)
-      parts.set(module, await partOf(decoder, adapter, module, { ...sharedEntries(adapter, module), ...entries }, read.numbers));
-    for (const [name, entry] of adapter.replacements) replaced.set(name, tf.tensor(Float32Array.from(await read.numbers(entry)), [...entry.shape]));
+      parts.set(module, await partOf(decoder, adapter, module, { ...sharedEntries(adapter, module), ...entries }, numbers));
+    for (const [name, entry] of adapter.replacements) replaced.set(name, tf.tensor(Float32Array.from(await numbers(entry)), [...entry.shape]));
   } finally {
-    await read.close();
+    await reader.close();
   }
   const weights = new Map([...decoder.weights].map(([name, tensor]) => [name, replaced.get(name) ?? tensor]));
   return {
@@ -50,18 +48,6 @@ export async function attachAdapter(decoder: Decoder, folder: string, options: {
 export function tasksOfPositions(rows: readonly TokenRow[]): Int32Array {
   const seq = Math.max(1, ...rows.map(({ tokens }) => tokens.length - 1));
   return Int32Array.from({ length: rows.length * seq }, (_, at) => rows[Math.floor(at / seq)]?.task ?? 0);
-}
-
-async function tensorReader({ shards }: AdapterFile) {
-  const files = new Map(await Promise.all(shards.map(async ({ file }) => [file, await openFile(file, relative(process.cwd(), file))] as const)));
-  return {
-    async numbers({ file, dtype, shape, offset }: TensorEntry): Promise<ArrayLike<number>> {
-      const source = files.get(file);
-      if (source === undefined) throw new TypeError(`${file} is not open`);
-      return readNumbers(dtype, await source.read(offset, elementCount(shape) * DTYPE_BYTES[dtype]));
-    },
-    close: () => Promise.all([...files.values()].map((source) => source.close())),
-  };
 }
 
 async function partOf(

@@ -4,15 +4,13 @@ import { type Combination, combine, type Term } from "../adapters/combine.ts";
 import type { AdapterModule, ModuleTensor } from "../adapters/family.ts";
 import { type CombinationPlan, type CombinedModule, type CombinedTensor, planCombination } from "../adapters/plan-combination.ts";
 import { readAdapter } from "../adapters/read-adapter.ts";
-import { openFile } from "../bytes/file-source.ts";
-import type { ByteSource } from "../bytes/source.ts";
-import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
+import type { Checkpoint } from "../checkpoints/checkpoint.ts";
+import { TensorReader } from "../checkpoints/tensor-reader.ts";
 import { poolSpace } from "../compute/linalg/pool-space.ts";
 import { type LoadRows, poolRows } from "../compute/linalg/rows.ts";
 import { createPool } from "../compute/pool.ts";
 import { type Diagnostic, inputError, throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES, elementCount, type FloatDType, isFloat } from "../formats/dtypes.ts";
-import { readNumbers } from "../formats/read-numbers.ts";
 import { type AdapterTensor, type WriteTensor, writeAdapterFolder } from "./adapter-output.ts";
 import { loraConfig } from "./lora-config.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
@@ -59,7 +57,7 @@ export async function combineAdapters(request: CombineRequest): Promise<CombineR
   for (const folder of folders) adapters.push(await readAdapter(folder, signal === undefined ? {} : { signal }));
   const plan = planCombination(adapters, { method, rank, base });
   const specs = outputTensors(plan, dtype);
-  const files = new FileReader();
+  const files = new TensorReader();
   const pool = createPool({ threads: request.threads ?? 1, maxMemoryBytes: (request.memoryBytes ?? defaultMemoryBytes()) + ARENA_SLACK_BYTES });
   const modules: CombineResult["modules"][number][] = [];
   try {
@@ -144,7 +142,7 @@ const aboutOf = ({ adapters, weights, method }: CombineRequest): string =>
   `Adapters merged with \`weightsmith adapter merge --method ${method}\`:\n\n${adapters.map((adapter, i) => `- \`${adapter}\`, weight ${weights[i]}`).join("\n")}`;
 
 interface ModuleContext {
-  readonly files: FileReader;
+  readonly files: TensorReader;
   readonly space: ReturnType<typeof poolSpace>;
   readonly rows: LoadRows;
   readonly write: WriteTensor;
@@ -177,7 +175,7 @@ async function combineModule(
 }
 
 /** One adapter's tensor as it is; of several the mean by weight. @throws WeightsmithError `adapter-weights-cancel` */
-async function meanOf({ name, sources }: CombinedTensor, weights: readonly number[], files: FileReader): Promise<ArrayLike<number>> {
+async function meanOf({ name, sources }: CombinedTensor, weights: readonly number[], files: TensorReader): Promise<ArrayLike<number>> {
   const [first] = sources;
   if (first !== undefined && sources.length === 1) return files.read(first.entry);
   const total = sources.reduce((sum, { index }) => sum + (weights[index] ?? 0), 0);
@@ -193,19 +191,4 @@ async function meanOf({ name, sources }: CombinedTensor, weights: readonly numbe
     for (let i = 0; i < values.length; i++) mean[i] = (mean[i] as number) + ((weights[index] ?? 0) / total) * (values[i] as number);
   }
   return mean;
-}
-
-/** Keeps files open between tensors. */
-class FileReader {
-  readonly #open = new Map<string, Promise<ByteSource>>();
-
-  async read({ file, offset, byteLength, dtype }: TensorEntry): Promise<Float32Array | Float64Array> {
-    const source = this.#open.get(file) ?? openFile(file);
-    this.#open.set(file, source);
-    return readNumbers(dtype, await (await source).read(offset, byteLength));
-  }
-
-  async close(): Promise<void> {
-    for (const source of this.#open.values()) await (await source).close();
-  }
 }

@@ -149,8 +149,8 @@ function readLora(lora: YamlMap): LoraSettings {
 
 function readAdapterSettings(block: YamlMap): AdapterSettings {
   const trainable = families.filter(({ training }) => training !== undefined);
-  const names = trainable.map(({ type }) => type.replace(NATIVE, ""));
-  const name = block.choice("family", undefined, names);
+  const names = trainable.map(({ type }) => type.replace(NATIVE, "").toLowerCase());
+  const name = block.has("family") ? block.text("family").replace(NATIVE, "").toLowerCase() : "";
   const family = trainable[names.indexOf(name)];
   if (family === undefined) throw block.refuse("family", names.join(", "));
   const all = [...family.settings, ...(family.training?.settings ?? [])];

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import { families } from "../../merge-core/adapters/registry.ts";
+import { openCheckpoint } from "../../merge-core/checkpoints/open-checkpoint.ts";
 import { attachAdapter } from "../../merge-core/evaluate/attach-adapter.ts";
 import { meanLossBy } from "../../merge-core/evaluate/loss.ts";
 import { initBackend } from "../../merge-core/nn/backend.ts";
@@ -14,6 +15,7 @@ import { modelOpener } from "../../merge-core/plan/open-model.ts";
 import { planMerge } from "../../merge-core/plan/plan-merge.ts";
 import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
 import { runMerge } from "../../merge-core/run/execute.ts";
+import { expandAdapter } from "../../merge-core/run/expand-adapter.ts";
 import { TRAIN_DEFAULTS, type TrainConfig } from "../../merge-core/train/config.ts";
 import { defaultSettings } from "../../merge-core/train/make-trainable.ts";
 import { train } from "../../merge-core/train/train.ts";
@@ -111,6 +113,52 @@ describe("Training of every adapter family", () => {
     });
   }
 
+  const byName = (name: string) => CASES.find((c) => c.name === name) ?? assert.fail();
+  for (const name of ["ShareLoRA ab", "ASLoRA", "MoS", "VB-LoRA", "VeRA", "LoHa", "LoRETTA", "MiSS", "PSOFT", "PiSSA"]) {
+    it(`is expanded to a LoRA that does the same: ${name}`, async () => {
+      const { folder, config } = setUp(byName(name), { length: { steps: 6 } });
+      const { validationLoss } = await train(config, join(folder, "out"));
+      const base = await openCheckpoint(config.model);
+      const { parameters } = await expandAdapter({ adapter: join(folder, "out"), out: join(folder, "lora"), base });
+      assert.equal(JSON.parse(readFileSync(join(folder, "lora", "adapter_config.json"), "utf8")).peft_type, "LORA");
+      assert.ok(parameters > 0);
+      assert.ok(Math.abs((await lossOfFolded(config, join(folder, "lora"))) - (validationLoss ?? 0)) < 1e-5);
+    });
+  }
+
+  for (const [name, choice, task] of [
+    ["Polytropon", "2", 2],
+    ["MHR", "1", 1],
+    ["PaLoRA", "0.5,0.5", undefined],
+    ["MoSA lora", "joint", undefined],
+  ] as const) {
+    it(`is expanded to the LoRA of one choice: ${name}`, async () => {
+      const { folder, config } = setUp(byName(name), { length: { steps: 6 } });
+      const [out, lora] = [join(folder, "out"), join(folder, "lora")];
+      await train(config, out);
+      const base = await openCheckpoint(config.model);
+      await assert.rejects(expandAdapter({ adapter: out, out: lora, base }), /--choice/);
+      await expandAdapter({ adapter: out, out: lora, base, choice });
+      const rows = (await rowsOf(config)).filter((row) => task === undefined || row.task === task);
+      assert.ok(Math.abs((await lossOfFile(config, out, rows)) - (await lossOfFolded(config, lora, rows))) < 1e-5);
+    });
+  }
+
+  it("merges the experts of a mixture in the shares that were asked for, and refuses others", async () => {
+    const { folder, config } = setUp(byName("mixture of LoRAs"), { length: { steps: 6 } });
+    const base = await openCheckpoint(config.model);
+    await train(config, join(folder, "out"));
+    for (const choice of ["uniform", "usage"]) await expandAdapter({ adapter: join(folder, "out"), out: join(folder, choice), base, choice });
+    assert.notDeepEqual(...(["uniform", "usage"].map((choice) => readFileSync(join(folder, choice, "adapter_model.safetensors"))) as [Buffer, Buffer]));
+    await assert.rejects(expandAdapter({ adapter: join(folder, "out"), out: join(folder, "no"), base, choice: "best" }), /uniform, usage/);
+  });
+
+  it("does not expand what no product of low rank is", async () => {
+    const { folder, config } = setUp(byName("IA3"), { length: { steps: 1 } });
+    await train(config, join(folder, "out"));
+    await assert.rejects(expandAdapter({ adapter: join(folder, "out"), out: join(folder, "no") }), /adapter extract/);
+  });
+
   for (const [what, type, settings, expected] of [
     ["a block size that divides no side", "OFT", { oft_block_size: 5 }, /oft_block_size does not divide the sides of/],
     ["half a rank", "LORA", { r: 1.5 }, /r is not usable.*1\.5.*whole number/s],
@@ -138,16 +186,16 @@ describe("Training of every adapter family", () => {
   }
 });
 
-async function lossOfFile(config: TrainConfig, adapter: string): Promise<number> {
+async function lossOfFile(config: TrainConfig, adapter: string, rows?: readonly TokenRow[]): Promise<number> {
   const { decoder } = await loadModel(config.model);
   const attached = await attachAdapter(decoder, adapter);
-  const loss = await meanLossBy(attached.decoderOf, decoder.config, await rowsOf(config), { batchSize: 16 });
+  const loss = await meanLossBy(attached.decoderOf, decoder.config, rows ?? (await rowsOf(config)), { batchSize: 16 });
   attached.dispose();
   disposeDecoder(decoder);
   return loss;
 }
 
-async function lossOfFolded(config: TrainConfig, adapter: string): Promise<number> {
+async function lossOfFolded(config: TrainConfig, adapter: string, rows?: readonly TokenRow[]): Promise<number> {
   const text = `merge_method: passthrough\ndtype: float32\nmodels: [{model: {model: {path: ${config.model}}, lora: {path: ${adapter}}}}]\n`;
   const { recipe, diagnostics } = parseRecipe(text, "recipe.yml");
   assert.ok(recipe, JSON.stringify(diagnostics));
@@ -156,7 +204,7 @@ async function lossOfFolded(config: TrainConfig, adapter: string): Promise<numbe
   const out = join(temporaryFolder(), "out");
   await runMerge(plan, { out, threads: 1 });
   const { decoder } = await loadModel(out);
-  const loss = await meanLossBy(() => decoder, decoder.config, await rowsOf(config), { batchSize: 16 });
+  const loss = await meanLossBy(() => decoder, decoder.config, rows ?? (await rowsOf(config)), { batchSize: 16 });
   disposeDecoder(decoder);
   return loss;
 }

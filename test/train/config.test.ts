@@ -43,6 +43,11 @@ const MISTAKES: readonly [what: string, text: string, code: string, place: strin
   ["LoRA without its settings", `${MINIMAL}method: lora`, "config-invalid-value", "1:1"],
   ["LoRA settings without LoRA", `${MINIMAL}lora: { r: 1 }`, "config-invalid-value", "4:7"],
   ["an unknown target module", `${MINIMAL}method: lora\nlora: { r: 1, target_modules: [query] }`, "config-invalid-value", "5:31"],
+  ["an adapter without a family", `${MINIMAL}method: adapter\nadapter: { target_modules: [q_proj] }`, "config-invalid-value", "5:10"],
+  ["an unknown family", `${MINIMAL}method: adapter\nadapter: { family: verra, target_modules: [q_proj] }`, "config-invalid-value", "5:20"],
+  ["a family's setting that another has", `${MINIMAL}method: adapter\nadapter: { family: ia3, target_modules: [q_proj], r: 4 }`, "config-unknown-key", "5:51"],
+  ["a norm as target of a family of matrices", `${MINIMAL}method: adapter\nadapter: { family: vera, target_modules: [norm] }`, "config-invalid-value", "5:42"],
+  ["a flag that is no flag", `${MINIMAL}method: adapter\nadapter: { family: oft, target_modules: [q_proj], block_share: 1 }`, "config-invalid-value", "5:64"],
   ["beta of one", `${MINIMAL}optimizer: { betas: [0.9, 1] }`, "config-invalid-value", "4:21"],
   ["steps and epochs", `${MINIMAL}steps: 1\nepochs: 1`, "config-invalid-value", "5:9"],
   ["max_length of one", `${MINIMAL}max_length: 1`, "config-invalid-value", "4:13"],
@@ -75,6 +80,14 @@ describe("training config", () => {
       dtype: "F32",
       maxLength: 128,
     });
+  });
+
+  it("reads adapters of any family, settings of the family and of its training", () => {
+    const { method } = parseTrainConfig(`${MINIMAL}method: adapter\nadapter: { family: MoS, target_modules: [q_proj], r: 4, dropout: 0.1 }`, "train.yml");
+    const settings = { r: 4, lora_alpha: 16, equivalent_rank: 2, chunks: 2, private_rank: 1 };
+    assert.deepEqual(method, { kind: "adapter", family: "x-weightsmith-mos", targetModules: ["q_proj"], dropout: 0.1, settings });
+    const lora = parseTrainConfig(`${MINIMAL}method: adapter\nadapter: { family: lora, target_modules: [q_proj], lora_plus_ratio: 16 }`, "train.yml").method;
+    assert.ok(lora.kind === "adapter" && lora.settings.lora_plus_ratio === 16 && lora.settings.init_lora_weights === "default");
   });
 
   for (const [what, text, code, place] of MISTAKES) {

@@ -33,7 +33,10 @@ export const palora = defineFamily({
       const { a, b, scale } = preferred(m, p, preferenceOf(p.settings, pass));
       return m.add(m.add(weight, part(p, "palora_change")), m.scale(m.matMul(b, a), scale));
     },
-    chosen: (m, p, choice) => preferred(m, p, readPreference(choice, numberOf(p.settings, "n_tasks"))),
+    chosen(m, p, choice) {
+      if (p.settings.train_base === true) throw new RangeError("train_base: false, as the change that preferences share is of full rank");
+      return preferred(m, p, readPreference(choice, numberOf(p.settings, "n_tasks")));
+    },
   },
   training: {
     start({ layer: { inFeatures, outFeatures }, settings, random }): Start {
