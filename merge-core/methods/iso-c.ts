@@ -5,7 +5,7 @@
 import type { Matrix, MatrixSpace } from "../compute/linalg/matrix.ts";
 import { polarFactor } from "../compute/linalg/polar.ts";
 import type { MergeMethod, MergeTask } from "./method.ts";
-import { ALPHA, DIFFERENCE_WEIGHT, matrixBytes, mergeMatrices } from "./whole-matrices.ts";
+import { ALPHA, DIFFERENCE_WEIGHT, isMatrix, matrixBytes, mergeMatrices } from "./whole-matrices.ts";
 
 export const ISO_PAPER = {
   title: "No Task Left Behind: Isotropic Model Merging with Common and Task-Specific Subspaces",
@@ -33,8 +33,12 @@ export const isoC: MergeMethod = {
     }),
 };
 
-/** Two Gram matrices of the smaller side. */
-export const squareBytes = (shape: readonly number[]): number => matrixBytes([Math.min(...shape), Math.min(...shape)], 2);
+/** Blocks that the float64 kernels pack for themselves, on a few threads. */
+const PACKED_BYTES = 4 * 2 ** 20;
+
+/** Two Gram matrices of the smaller side, and what the kernels of a polar factor take beside matrices. */
+export const squareBytes = (shape: readonly number[]): number =>
+  matrixBytes([Math.min(...shape), Math.min(...shape)], 2) + (isMatrix({ shape }) ? PACKED_BYTES : 0);
 
 /** The sum, in the first matrix; the others are given back. */
 export function sumInto(deltas: readonly Matrix[], space: MatrixSpace): Matrix {
