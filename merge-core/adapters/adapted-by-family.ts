@@ -6,10 +6,16 @@ import { baseNames, missingError, replaceTensors, shapeError } from "./base-tens
 import type { LayerShape, Shapes } from "./family.ts";
 import { type AdapterFile, type ModuleEntries, moduleSettings, readAdapter, sharedEntries } from "./read-adapter.ts";
 
+export interface AdaptOptions {
+  readonly signal?: AbortSignal;
+  /** Only names and shapes matter: families that no weights can take the place of are let through. */
+  readonly fitOnly?: boolean;
+}
+
 /** @throws WeightsmithError `adapter-*`, and whatever opening the adapter throws */
-export async function adaptByFamily(base: Checkpoint, folder: string, options: { readonly signal?: AbortSignal }): Promise<Checkpoint> {
+export async function adaptByFamily(base: Checkpoint, folder: string, options: AdaptOptions): Promise<Checkpoint> {
   const adapter = await readAdapter(folder, options);
-  checkFoldable(adapter);
+  if (options.fitOnly !== true) checkFoldable(adapter);
   const tensors = new Map(base.tensors);
   const names = baseNames(base);
   const missing = replaceTensors(tensors, names, adapter.replacements, adapter.file);

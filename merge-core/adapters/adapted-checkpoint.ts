@@ -6,7 +6,7 @@ import type { Checkpoint, LoraPatch, TensorEntry, TensorSpan } from "../checkpoi
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
 import { inputError } from "../diagnostics.ts";
 import { isFloat } from "../formats/dtypes.ts";
-import { adaptByFamily } from "./adapted-by-family.ts";
+import { type AdaptOptions, adaptByFamily } from "./adapted-by-family.ts";
 import { baseNames, missingError, replaceTensors, shapeError } from "./base-tensors.ts";
 import { lora } from "./families/lora.ts";
 import { CONFIG, checkRank, loraScale, readAdapterConfig, readLoraConfig, TENSORS } from "./peft-config.ts";
@@ -36,7 +36,7 @@ interface AdapterTensors {
  * The base with an adapter as PEFT writes it, of any family that can be folded.
  * @throws WeightsmithError `adapter-*`, and whatever opening the adapter throws
  */
-export async function adaptCheckpoint(base: Checkpoint, folder: string, options: { readonly signal?: AbortSignal } = {}): Promise<Checkpoint> {
+export async function adaptCheckpoint(base: Checkpoint, folder: string, options: AdaptOptions = {}): Promise<Checkpoint> {
   const { peft_type: type } = await readAdapterConfig(join(folder, CONFIG));
   return type === lora.type ? adaptByLora(base, folder, options) : adaptByFamily(base, folder, options);
 }

@@ -144,7 +144,7 @@ async function fitOf(
   findings: Diagnostic[],
 ): Promise<{ base: string; ok: boolean }> {
   try {
-    await adaptCheckpoint(base, folder, options);
+    await adaptCheckpoint(base, folder, { ...options, fitOnly: true });
     return { base: base.path, ok: true };
   } catch (error) {
     if (!(error instanceof WeightsmithError) || error.code === "cancelled") throw error;
