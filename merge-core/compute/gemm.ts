@@ -106,10 +106,15 @@ export function gemmScratchBytes(pool: ComputePool, columns: number): number {
 }
 
 function withScratch(pool: ComputePool, parts: number, columns: number, use: (scratch: (part: number) => number) => void): void {
-  const bytes = gemmScratchBytes(pool, columns);
-  const start = pool.arena.alloc(parts * bytes);
+  withParts(pool, parts, gemmScratchBytes(pool, columns), use);
+}
+
+/** Scratch for each part; one thread takes them one after another and needs it once. */
+export function withParts(pool: ComputePool, parts: number, bytes: number, use: (scratch: (part: number) => number) => void): void {
+  const places = pool.threads === 1 ? 1 : parts;
+  const start = pool.arena.alloc(places * bytes);
   try {
-    use((part) => start + part * bytes);
+    use((part) => start + (part % places) * bytes);
   } finally {
     pool.arena.free(start);
   }

@@ -1,7 +1,7 @@
 // Values that belong to rows or columns rather than to single elements. They are worked out here, a range of elements at a
 // time, and handed to the kernels as one more input; no kernel has to know where a row ends.
 import type { Expr, Reduction } from "./expr.ts";
-import { cut } from "./gemm.ts";
+import { cut, withParts } from "./gemm.ts";
 import type { ComputePool } from "./pool.ts";
 import type { Sink } from "./program.ts";
 import { BLOCK } from "./reference.ts";
@@ -188,15 +188,12 @@ function runParts(
   scratchBytes: number,
   args: (part: readonly [number, number], scratch: number) => number[],
 ): void {
-  const scratch = pool.arena.alloc(scratchBytes * parts.length);
-  try {
+  withParts(pool, parts.length, scratchBytes, (scratch) =>
     pool.runSync(
       kernel,
-      parts.map((part, i) => args(part, scratch + i * scratchBytes)),
-    );
-  } finally {
-    pool.arena.free(scratch);
-  }
+      parts.map((part, i) => args(part, scratch(i))),
+    ),
+  );
 }
 
 /** Most elements that side values are worked out for at a time, in whole blocks: enough to keep all threads busy. */

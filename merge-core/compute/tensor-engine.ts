@@ -86,9 +86,9 @@ class PoolTensorEngine implements OpenTensor {
   readonly #tile: number;
   readonly #stores: readonly TileStore[];
   readonly #files: { readonly file: string; readonly writable: boolean }[] = [];
-  /** Addresses of inputs kept in memory between passes, and which of them hold their data. */
+  /** Addresses of inputs kept in memory between passes, and how many elements of each, from the first on, are there. */
   #residents: readonly number[] = [];
-  readonly #filled = new Set<number>();
+  readonly #filled: number[];
 
   constructor(pool: ComputePool, task: TensorTask) {
     this.shape = task.shape;
@@ -97,6 +97,7 @@ class PoolTensorEngine implements OpenTensor {
     this.#pool = pool;
     this.#task = task;
     this.#key = randomKey(task.seed, task.name);
+    this.#filled = task.inputs.map(() => 0);
     this.#tile = chooseTile(task, this.size, pool.threads);
     this.#stores = task.inputs.map((input) => this.#store(input));
   }
@@ -176,17 +177,13 @@ class PoolTensorEngine implements OpenTensor {
     this.#files.length = 0;
   }
 
-  /** A pass that a later one will follow: what it reads stays in memory if all of it fits. */
-  async #statistics(sinks: readonly Sink[]): Promise<PassResult> {
-    if (this.#residents.length === 0) this.#residents = this.#reserve();
-    const result = await this.#run(sinks, undefined, 0, this.size);
-    if (this.#residents.length > 0) for (const index of result.used) this.#filled.add(index);
-    return result;
+  #statistics(sinks: readonly Sink[]): Promise<PassResult> {
+    return this.#run(sinks, undefined, 0, this.size, true);
   }
 
   /** A pass over one part in sixteen. What it reads is not counted: the plan knows whole passes only. */
   #sample(sinks: readonly Sink[]): Promise<PassResult> {
-    const inputs = this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, false));
+    const inputs = this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, 0, this.size, false));
     const tile = Math.min(this.#tile, SAMPLE_TILE);
     return runPass(this.#pool, { sinks, inputs, key: this.#key, first: 0, end: this.size, tile, stride: tile * SAMPLE_SHARE, signal: this.#task.signal });
   }
@@ -198,9 +195,10 @@ class PoolTensorEngine implements OpenTensor {
     return total <= this.#task.memoryBytes / 2 ? sizes.map((bytes) => this.#pool.arena.alloc(paddedBytes(bytes))) : [];
   }
 
-  async #run(sinks: readonly Sink[], output: Output | undefined, first: number, end: number): Promise<PassResult> {
+  /** With `keeps` a later pass will follow: what it reads stays in memory if all inputs fit. */
+  async #run(sinks: readonly Sink[], output: Output | undefined, first: number, end: number, keeps = false): Promise<PassResult> {
     const sides = sidesOf(sinks);
-    if (sides.length === 0) return this.#pass(sinks, output, first, end, []);
+    if (sides.length === 0) return this.#pass(sinks, output, first, end, [], keeps);
     const replaced = replaceSides(sinks, (side) => inputValue(this.inputCount + sides.indexOf(side)));
     const results: PassResult[] = [];
     const step = Math.min(end - first, sideRange(this.#task.memoryBytes, sides.length));
@@ -211,7 +209,7 @@ class PoolTensorEngine implements OpenTensor {
       const filled = await fillSides(sides, start, stop, context);
       try {
         const inputs = filled.origins.map((origin) => this.#sideInput(origin, start, stop));
-        results.push(await this.#pass(replaced, output && outputFrom(output, start - first), start, stop, inputs));
+        results.push(await this.#pass(replaced, output && outputFrom(output, start - first), start, stop, inputs, keeps));
       } finally {
         filled.free();
       }
@@ -228,19 +226,31 @@ class PoolTensorEngine implements OpenTensor {
   /** Writes elements of a formula to the shared memory. */
   async #storeAt(x: Expr, first: number, end: number, address: number): Promise<void> {
     const bytes = new Uint8Array(this.#pool.memory.buffer, address, (end - first) * 4);
-    await this.#run([{ kind: "store", x, dtype: "F32" }], { dtype: "F32", store: { bytes } }, first, end);
+    await this.#run([{ kind: "store", x, dtype: "F32" }], { dtype: "F32", store: { bytes } }, first, end, true);
   }
 
-  #pass(sinks: readonly Sink[], output: Output | undefined, first: number, end: number, sides: readonly PassInput[]): Promise<PassResult> {
+  async #pass(
+    sinks: readonly Sink[],
+    output: Output | undefined,
+    first: number,
+    end: number,
+    sides: readonly PassInput[],
+    keeps: boolean,
+  ): Promise<PassResult> {
     const { signal, onBytes } = this.#task;
-    const inputs = [...this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, output === undefined)), ...sides];
-    return runPass(this.#pool, { sinks, inputs, key: this.#key, first, end, tile: this.#tile, output, signal, onBytes });
+    if (keeps && this.#residents.length === 0) this.#residents = this.#reserve();
+    const inputs = [...this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, first, end, keeps)), ...sides];
+    const result = await runPass(this.#pool, { sinks, inputs, key: this.#key, first, end, tile: this.#tile, output, signal, onBytes });
+    for (const i of result.used) if (inputs[i]?.resident !== undefined && i < this.#filled.length) this.#filled[i] = Math.max(this.#filled[i] as number, end);
+    return result;
   }
 
-  /** Only a pass over the whole tensor may fill a resident copy; the others read the file where there is none yet. */
-  #passInput(dtype: FloatDType, index: number, fills: boolean): PassInput {
-    const filled = this.#filled.has(index);
-    return { dtype, store: this.#stores[index] as TileStore, resident: filled || fills ? this.#residents[index] : undefined, load: !filled };
+  /** A resident copy grows from its start; the others read the file where there is none yet. */
+  #passInput(dtype: FloatDType, index: number, first: number, end: number, keeps: boolean): PassInput {
+    const filled = this.#filled[index] as number;
+    const isThere = end <= filled;
+    const resident = isThere || (keeps && first <= filled) ? this.#residents[index] : undefined;
+    return { dtype, store: this.#stores[index] as TileStore, resident, load: !isThere };
   }
 
   #store({ picks, ...place }: TensorPlace): TileStore {

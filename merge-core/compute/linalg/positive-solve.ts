@@ -1,6 +1,6 @@
 // S X = B for symmetric positive definite S, in float64 on all threads of a pool: a blocked Cholesky factorisation and two blocked
 // substitutions, nearly all of which are matrix products. Diagonal blocks are inverted, so that panels are products too.
-import { cut } from "../gemm.ts";
+import { cut, withParts } from "../gemm.ts";
 import type { ComputePool } from "../pool.ts";
 
 const BLOCK = 128;
@@ -46,19 +46,15 @@ function multiply(pool: ComputePool, { rows, columns, depth, a, b, c, mode, lowe
   // The longest stripes of a triangle first.
   if (lower) ranges.reverse();
   const widest = alongRows ? columns : Math.max(...ranges.map(([from, to]) => to - from));
-  const scratchBytes = pool.context.kernel("gemm64ScratchBytes")(widest);
-  const scratch = pool.arena.alloc(scratchBytes * ranges.length);
-  try {
+  withParts(pool, ranges.length, pool.context.kernel("gemm64ScratchBytes")(widest), (scratch) =>
     pool.runSync(
       "gemm64",
       ranges.map(([from, to], i) => {
         const area = lower ? [from, to, 0, to] : alongRows ? [from, to, 0, columns] : [0, rows, from, to];
-        return [...area, depth, ...strides(a), ...strides(b), c.address, c.rowStride, mode, scratch + i * scratchBytes];
+        return [...area, depth, ...strides(a), ...strides(b), c.address, c.rowStride, mode, scratch(i)];
       }),
-    );
-  } finally {
-    pool.arena.free(scratch);
-  }
+    ),
+  );
 }
 
 /** The lower triangle of Y Y^T, Y [rows, columns]; parts of what lies above it are overwritten. */

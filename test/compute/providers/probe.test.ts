@@ -87,7 +87,8 @@ describe("probeEngine", () => {
 
   it("gives a parseable script for every engine that is a package, all of which are absent from an empty folder", async () => {
     const packages = optionalEngines(1).filter(({ id }) => id !== "blas");
-    const reports = await Promise.all(packages.map((engine) => probeEngine(engine, { from: folder })));
+    const reports: EngineReport[] = [];
+    for (const engine of packages) reports.push(await probeEngine(engine, { from: folder }));
     assert.deepEqual(
       reports.map((r) => r.status),
       packages.map(() => "absent"),
