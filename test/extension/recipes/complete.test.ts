@@ -22,8 +22,8 @@ describe("completion of recipes", () => {
 
   it("offers the keys of each level", () => {
     assert.ok(labels("|").includes("base_model"));
-    assert.deepEqual(labels("models:\n  - |"), ["model", "parameters"]);
-    assert.deepEqual(labels("slices:\n  - sources:\n      - |"), ["model", "layer_range", "parameters"]);
+    assert.deepEqual(labels("models:\n  - |"), ["model", "fisher", "gram", "parameters"]);
+    assert.deepEqual(labels("slices:\n  - sources:\n      - |"), ["model", "layer_range", "fisher", "gram", "parameters"]);
   });
 
   it("offers only parameters of the chosen method, and for one model only those it may have", () => {
