@@ -109,7 +109,7 @@ if (process.argv.includes("--tests")) {
     ...entries("test", ".test.ts"),
     ...entries("test", ".bench.ts"),
     ...entries("test", ".e2e.ts"),
-    ...present({ bench: "test/bench/main.ts", zoo: "scripts/zoo/main.ts", schema: "scripts/schema/main.ts" }),
+    ...present({ bench: "test/bench/main.ts", zoo: "scripts/zoo/main.ts", "zoo-report": "scripts/zoo/report/main.ts", schema: "scripts/schema/main.ts" }),
   };
   await Promise.all([
     build({ ...node, outdir: OUT, entryPoints: { ...present(programs), ...tests } }),

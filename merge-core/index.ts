@@ -11,6 +11,7 @@ export { openCheckpoint } from "./checkpoints/open-checkpoint.ts";
 export { placeOf, type TensorPlace, type TensorRole } from "./checkpoints/tensor-roles.ts";
 export { type Diagnostic, formatDiagnostic, nearestName, type Severity, type SourceRange, WeightsmithError } from "./diagnostics.ts";
 export { type EvaluateOptions, type Evaluation, evaluate, evaluateCheckpoint } from "./evaluate/evaluate.ts";
+export { builtinMetric, type Evaluator, type EvaluatorOptions, evaluateRecipe, type MetricSpec, openEvaluator, type Scores } from "./evaluate/evaluators.ts";
 export { narrowFromFloat32, widenToFloat32 } from "./formats/dtype-codecs.ts";
 export { DTYPE_BYTES, type DType, type FloatDType } from "./formats/dtypes.ts";
 export { readHeader, type SafetensorsHeader, type TensorRange } from "./formats/safetensors.ts";

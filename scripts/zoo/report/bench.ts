@@ -1,0 +1,110 @@
+// What the report measures with: folds of the validation data, one for each seed, which choose; and the test data, which chose nothing.
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { readTaskVectors, type TaskVectors } from "../../../merge-core/adapt/task-vectors.ts";
+import { builtinMetric, type Evaluator, openEvaluator, planRecipe, type Scores } from "../../../merge-core/evaluate/evaluators.ts";
+import { unlabelledRows } from "../../../merge-core/evaluate/likelihood.ts";
+import { narrowFromFloat32 } from "../../../merge-core/formats/dtype-codecs.ts";
+import { findMethod } from "../../../merge-core/methods/registry.ts";
+import { type Example, readExamples, type TokenRow } from "../../../merge-core/nn/data.ts";
+import type { Setting } from "./method-grid.ts";
+
+export const ZOO = "media/zoo";
+export const SEEDS = [0, 1, 2];
+/** Parts of the validation data; each seed has one of its own. */
+export const FOLDS = 5;
+/** Test questions of each task: an answer costs a generation, and the whole report a few minutes. */
+export const TEST_QUESTIONS = 100;
+
+export interface Bench {
+  readonly tasks: readonly string[];
+  readonly folder: string;
+  readonly vectors: TaskVectors;
+  /** Mean loss of a recipe's merge on the seed's part of the validation data. */
+  validationLoss(text: string, seed: number): Promise<number>;
+  /** Exact match of a recipe's merge on the test data, by task. */
+  testRecipe(text: string, seed: number): Promise<Scores>;
+  readonly test: Evaluator;
+  readonly testData: readonly (readonly Example[])[];
+  /** Prompts of the seed's fold, by task. */
+  prompts(seed: number): readonly (readonly TokenRow[])[];
+  foldFile(seed: number, task: string): string;
+}
+
+export async function openBench(folder: string, threads: number): Promise<Bench> {
+  const { tasks: entries } = JSON.parse(readFileSync(join(ZOO, "zoo.json"), "utf8")) as { tasks: { name: string }[] };
+  const tasks = entries.map(({ name }) => name);
+  const foldFile = (seed: number, task: string) => join(folder, `fold${seed}`, `${task}.jsonl`);
+  const folds = new Map<number, Example[][]>();
+  for (const seed of SEEDS) {
+    mkdirSync(join(folder, `fold${seed}`), { recursive: true });
+    folds.set(seed, []);
+    for (const task of tasks) {
+      const own = (await readExamples(join(ZOO, "data", `${task}.validation.jsonl`))).filter((_, i) => i % FOLDS === seed);
+      writeFileSync(foldFile(seed, task), own.map((example) => `${JSON.stringify(example)}\n`).join(""));
+      folds.get(seed)?.push(own);
+    }
+  }
+  const metrics = (metric: string, file: (task: string) => string, limit: number) =>
+    tasks.map((task) => builtinMetric(metric, [file(task)], { name: task, limit }));
+  const options = { threads, batchSize: 256 };
+  const test = await openEvaluator(
+    metrics("exact_match", (task) => join(ZOO, "data", `${task}.test.jsonl`), TEST_QUESTIONS),
+    options,
+  );
+  const choosers: Evaluator[] = [];
+  for (const seed of SEEDS)
+    choosers.push(
+      await openEvaluator(
+        metrics("loss", (task) => foldFile(seed, task), TEST_QUESTIONS),
+        options,
+      ),
+    );
+  const plan = (text: string, seed: number) => planRecipe({ text, file: "report.yml" }, { seed });
+  const vectors = await readTaskVectors(recipeText(tasks, "task_arithmetic", { model: { weight: 1 } }), "report.yml");
+  return {
+    tasks,
+    folder,
+    vectors,
+    foldFile,
+    test,
+    testData: await Promise.all(tasks.map(async (task) => (await readExamples(join(ZOO, "data", `${task}.test.jsonl`))).slice(0, TEST_QUESTIONS))),
+    async validationLoss(text, seed) {
+      const scores = await choosers[SEEDS.indexOf(seed)]?.plan(await plan(text, seed));
+      return meanScore(scores ?? {});
+    },
+    testRecipe: async (text, seed) => test.plan(await plan(text, seed)),
+    prompts: (seed) => (folds.get(seed) ?? []).map((examples) => unlabelledRows(vectors.base, examples)),
+  };
+}
+
+export const meanOf = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+export const meanScore = (scores: Scores): number => meanOf(Object.values(scores));
+
+/** A recipe over the zoo's experts. @param beside further keys of a model, such as its file of statistics */
+export function recipeText(
+  tasks: readonly string[],
+  method: string,
+  setting: Setting,
+  beside: (task: string) => Readonly<Record<string, string>> = () => ({}),
+): string {
+  const known = findMethod(method);
+  const recipe = {
+    merge_method: method,
+    ...(known?.base === "none" ? {} : { base_model: join(ZOO, "base") }),
+    models: tasks.map((task) => ({ model: join(ZOO, task), ...beside(task), parameters: { ...setting.model } })),
+    parameters: { ...setting.global },
+    dtype: "bfloat16",
+  };
+  // JSON is YAML.
+  return JSON.stringify(recipe);
+}
+
+/** Values by tensor as tensors that an evaluator takes. */
+export function asTensors({ names, base }: TaskVectors, values: readonly Float32Array[]) {
+  const entries = names.map((name, i) => {
+    const data = narrowFromFloat32("F32", values[i] ?? new Float32Array());
+    return [name, { dtype: "F32" as const, shape: base.decoder.weights.get(name)?.shape ?? [], data }] as const;
+  });
+  return new Map(entries);
+}

@@ -1,0 +1,76 @@
+// docs/results.md from what was measured.
+import { VERSION } from "../../../merge-core/version.ts";
+import { meanOf, meanScore, SEEDS, TEST_QUESTIONS } from "./bench.ts";
+import { LEARNING } from "./learned.ts";
+import type { Ordering } from "./orderings.ts";
+import type { Row } from "./rows.ts";
+
+export interface Report {
+  readonly tasks: readonly string[];
+  readonly base: Row;
+  readonly experts: Row;
+  readonly rows: readonly Row[];
+  readonly orderings: readonly Ordering[];
+  readonly curve: readonly { readonly weight: number; readonly score: number }[];
+  /** Methods of the registry that the table leaves out. */
+  readonly left: readonly string[];
+}
+
+const percent = (value: number): string => (100 * value).toFixed(1);
+
+function deviation(values: readonly number[]): number {
+  const mean = meanOf(values);
+  return values.length < 2 ? 0 : Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1));
+}
+
+const table = (header: readonly string[], rows: readonly (readonly string[])[]): string =>
+  [header, header.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+
+function resultRow(row: Row, { tasks, experts }: Report): string[] {
+  const means = row.perSeed.map(meanScore);
+  const own = experts.perSeed[0] ?? {};
+  const relative = row.perSeed.map((scores) => meanOf(tasks.map((task) => (scores[task] ?? 0) / (own[task] ?? 1))));
+  const spread = row.perSeed.length < 2 ? "" : ` ± ${percent(deviation(means))}`;
+  const perTask = tasks.map((task) => percent(meanOf(row.perSeed.map((scores) => scores[task] ?? Number.NaN))));
+  const chosen = [...new Set(row.chosen)].join("; ");
+  return [row.name, row.needs, ...perTask, `${percent(meanOf(means))}${spread}`, percent(meanOf(relative)), chosen];
+}
+
+export function reportMarkdown(report: Report): string {
+  const { tasks, base, experts, rows, orderings, curve, left } = report;
+  const sorted = [...rows].sort((a, b) => meanOf(b.perSeed.map(meanScore)) - meanOf(a.perSeed.map(meanScore)));
+  const header = ["method", "needs", ...tasks, "mean", "of experts", "chosen on validation data"];
+  const fails = orderings.filter(({ holds }) => !holds);
+  return `# Results on the sample models
+
+Written by \`npm run zoo:report\` (version ${VERSION}); do not edit. The models are tiny and their tasks synthetic: orderings may carry over
+to other models, numbers do not. All four experts are merged. Exact match in percent on ${TEST_QUESTIONS} test questions per task, which chose
+nothing: the binomial error of a mean over ${tasks.length} tasks is up to ${percent(0.5 / Math.sqrt(TEST_QUESTIONS * tasks.length))} points, and smaller differences say nothing.
+
+Seeds ${SEEDS.join(", ")}: each chooses settings by the loss on its own fifth of the validation questions, and draws what is random; ± is the standard deviation over
+seeds. “Of experts” is the mean over tasks of the score divided by that of the task's expert. Learned methods take ${LEARNING.steps} steps on batches of
+${LEARNING.batchSize} prompts per task at a rate of ${LEARNING.lr}, from coefficients of ${LEARNING.init}; masks take ${LEARNING.maskSteps} steps at ${LEARNING.maskLr}, routers learn at ${LEARNING.routerLr}: settings
+for models of this size, not the papers'. They see the validation prompts, no answers and no test data.
+
+${table(
+  header,
+  [base, experts, ...sorted].map((row) => resultRow(row, report)),
+)}
+
+## Task arithmetic over its coefficient
+
+${table(["coefficient", ...curve.map(({ weight }) => `${weight}`)], [["mean", ...curve.map(({ score }) => percent(score))]])}
+
+## Expected orderings
+
+${fails.length} of ${orderings.length} do not hold here: ${fails.map(({ claim }) => claim).join("; ") || "none"}.
+
+${table(
+  ["expected", "holds", "figures"],
+  orderings.map(({ claim, holds, figures }) => [claim, holds ? "yes" : "**no**", figures]),
+)}
+
+Methods that this table leaves out, because they take two models, need other files or do something else: ${left.map((id) => `\`${id}\``).join(", ")}.
+Pareto searches, evolution and unlearning are measured by their own commands.
+`;
+}

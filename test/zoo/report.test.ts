@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { methods } from "../../merge-core/methods/registry.ts";
+import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
+import { recipeText } from "../../scripts/zoo/report/bench.ts";
+import { reportMarkdown } from "../../scripts/zoo/report/markdown.ts";
+import { GRID } from "../../scripts/zoo/report/method-grid.ts";
+import { tableOrderings } from "../../scripts/zoo/report/orderings.ts";
+import type { Row } from "../../scripts/zoo/report/rows.ts";
+
+describe("the report on the sample models", () => {
+  const row = (name: string, values: readonly number[], needs = "weights"): Row => ({
+    name,
+    needs,
+    perSeed: values.map((v) => ({ x: v, y: v / 2 })),
+    chosen: ["lambda 1", "lambda 1"],
+  });
+  const base = row("base", [0.2]);
+  const experts = row("experts", [0.8]);
+  const rows = [row("linear", [0.4]), row("ties", [0.5, 0.7]), row("task_arithmetic", [0.7])];
+
+  it("tries settings that recipes accept, of methods that there are", () => {
+    for (const { method, settings } of GRID) {
+      assert.ok(
+        methods.some(({ id }) => id === method),
+        method,
+      );
+      for (const setting of settings) {
+        const beside = (): Readonly<Record<string, string>> => (method === "regmean" ? { gram: "g.safetensors" } : {});
+        const { diagnostics } = parseRecipe(recipeText(["sort", "add"], method, setting, beside), "r.yml");
+        assert.deepEqual(diagnostics, [], `${method} ${JSON.stringify(setting)}`);
+      }
+    }
+  });
+
+  it("finds orderings that hold and those that do not", () => {
+    const orderings = tableOrderings(rows, base, experts);
+    const of = (claim: RegExp) => orderings.find((ordering) => claim.test(ordering.claim));
+    assert.equal(of(/base < average/)?.holds, true);
+    assert.equal(of(/^ties is/)?.holds, false);
+    assert.match(of(/^ties is/)?.figures ?? "", /^45.0 and 52.5$/);
+    assert.equal(of(/regmean/)?.holds, false, "a row that is missing proves nothing");
+  });
+
+  it("states means, deviations, what is relative to the experts, and every ordering that fails", () => {
+    const orderings = tableOrderings(rows, base, experts);
+    const text = reportMarkdown({ tasks: ["x", "y"], base, experts, rows, orderings, curve: [{ weight: 0.5, score: 0.25 }], left: ["slerp"] });
+    assert.match(text, /\| ties \| weights \| 60.0 \| 30.0 \| 45.0 ± 10.6 \| 75.0 \| lambda 1 \|/);
+    assert.ok(text.indexOf("| task_arithmetic |") < text.indexOf("| ties |"), "the best come first");
+    assert.match(text, /ties is at least as good as task_arithmetic \| \*\*no\*\* \| 45.0 and 52.5/);
+    assert.match(text, /\| mean \| 25.0 \|/);
+  });
+});
