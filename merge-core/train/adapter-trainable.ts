@@ -13,6 +13,7 @@ import { disposeDecoder } from "../nn/load.ts";
 import { uniforms } from "../nn/random.ts";
 import type { AdapterSettings, TrainConfig } from "./config.ts";
 import type { TrainingPass } from "./gradients.ts";
+import { chooseRanks, type Ranks } from "./rank-search.ts";
 import { disposeAdapter, type LiveTensors, partsOf, type StartedAdapter, sharedOf, startAdapter } from "./started-adapter.ts";
 import { baseName, dropoutOf, type Trainable, type TrainingStep } from "./trainable.ts";
 
@@ -27,15 +28,28 @@ export function adapterTrainable(decoder: Decoder, method: AdapterSettings, conf
   const adapter = startAdapter(decoder, family, { settings, targets: method.targetModules, seed: config.seed, tasks, fisher });
   const adapted: Decoder = { ...decoder, weights: new Map([...decoder.weights].map(([name, tensor]) => [name, adapter.replaced.get(name) ?? tensor])) };
   const parameters = parametersOf(adapter);
+  const chosen = new Map<string, number>();
   const rates = (progress: number) => family.training?.rates?.(settings, progress) ?? {};
   return {
     decoder: adapted,
     parameters,
     memory: memoryOf(adapter),
-    pass: (rows, step) => passOf(adapter, adapted, method, config.seed, rows, step),
+    pass: (rows, step) => passOf(adapter, adapted, method, config.seed, rows, step, chosen),
     rateOf: (name, progress) => rates(progress)[tensorName(adapter, name)] ?? 1,
     afterStep: (step) => family.training?.afterStep?.(liveModules(adapter), step),
-    save: (folder) => saveAdapter(adapter, method, config, folder),
+    async choose(lossOf) {
+      const set = (ranks: Ranks) => {
+        for (const [module, rank] of ranks) chosen.set(module, rank);
+      };
+      const measured = (ranks: Ranks) => {
+        set(ranks);
+        return lossOf?.() ?? Promise.resolve(Number.NaN);
+      };
+      const choice = await chooseRanks(settings, [...adapter.modules.keys()], config.seed, lossOf === undefined ? undefined : measured);
+      if (choice !== undefined) set(choice.ranks);
+      return choice?.loss;
+    },
+    save: (folder) => saveAdapter(adapter, method, config, folder, chosen),
     dispose() {
       disposeAdapter(adapter);
       disposeDecoder(decoder);
@@ -80,9 +94,10 @@ function passOf(
   seed: number,
   rows: readonly TokenRow[],
   step: TrainingStep | undefined,
+  chosen: Ranks,
 ): TrainingPass {
   const { family, settings } = adapter;
-  const parts = partsOf(adapter);
+  const parts = partsOf(adapter, (module): Settings => (step === undefined && chosen.has(module) ? { elastic_rank: chosen.get(module) ?? null } : {}));
   const pass: Pass = {
     tasks: tasksOfPositions(rows),
     ...(step === undefined
@@ -122,7 +137,7 @@ const startOf = (tensors: LiveTensors = {}): Start =>
   Object.fromEntries(Object.entries(tensors).map(([name, live]): [string, ModuleTensor] => [name, { shape: live.shape, values: live.values() }]));
 
 /** Every module in the form that files have, and what is left of the shared tensors. */
-async function saveAdapter(adapter: StartedAdapter, method: AdapterSettings, config: TrainConfig, folder: string): Promise<void> {
+async function saveAdapter(adapter: StartedAdapter, method: AdapterSettings, config: TrainConfig, folder: string, chosen: Ranks): Promise<void> {
   const { family, sites, modules, shared, replaced } = adapter;
   let settings: Settings = adapter.settings;
   const stored = new Map<string, Start>();
@@ -130,7 +145,7 @@ async function saveAdapter(adapter: StartedAdapter, method: AdapterSettings, con
   for (const { module, layer } of sites) {
     const found = family.training?.stored?.(adapter.settings, { layer, tensors: startOf(modules.get(module)) });
     settings = found?.settings ?? settings;
-    stored.set(module, found?.tensors ?? startOf(modules.get(module)));
+    stored.set(module, atRank(found?.tensors ?? startOf(modules.get(module)), chosen.get(module)));
   }
   if (family.training?.pack !== undefined)
     for (const [kind, pool] of pools) {
@@ -145,7 +160,11 @@ async function saveAdapter(adapter: StartedAdapter, method: AdapterSettings, con
   const replacements = new Map(
     [...replaced].map(([name, tensor]): [string, ModuleTensor] => [name, { shape: tensor.shape, values: tensor.dataSync<"float32">() }]),
   );
-  const more = { ...family.training?.fileConfig?.(settings, method.targetModules), ...(family.type === "LORA" ? { lora_dropout: method.dropout } : {}) };
+  const more = {
+    ...rankPatterns(settings, chosen),
+    ...family.training?.fileConfig?.(settings, method.targetModules),
+    ...(family.type === "LORA" ? { lora_dropout: method.dropout } : {}),
+  };
   const written = {
     family,
     settings,
@@ -157,4 +176,25 @@ async function saveAdapter(adapter: StartedAdapter, method: AdapterSettings, con
     replacements,
   };
   await writeAdapter(written, folder, config.dtype);
+}
+
+/** The leading part of a LoRA's factors. */
+function atRank(tensors: Start, rank: number | undefined): Start {
+  const { lora_A: a, lora_B: b } = tensors;
+  if (rank === undefined || a === undefined || b === undefined) return tensors;
+  const [[r = 0, inputs = 0], [outputs = 0]] = [a.shape, b.shape];
+  const columns = Float32Array.from({ length: outputs * rank }, (_, at) => b.values[Math.floor(at / rank) * r + (at % rank)] as number);
+  return {
+    ...tensors,
+    lora_A: { shape: [rank, inputs], values: Float32Array.from({ length: rank * inputs }, (_, at) => a.values[at] as number) },
+    lora_B: { shape: [outputs, rank], values: columns },
+  };
+}
+
+/** Ranks and alphas of modules, so that the scale is that of the whole rank. */
+function rankPatterns(settings: Settings, chosen: Ranks): Record<string, unknown> {
+  if (chosen.size === 0) return {};
+  const [alpha, r] = [Number(settings.lora_alpha), Number(settings.r)];
+  const share = (rank: number) => (settings.use_rslora === true ? Math.sqrt(rank / r) : rank / r);
+  return { rank_pattern: Object.fromEntries(chosen), alpha_pattern: Object.fromEntries([...chosen].map(([module, rank]) => [module, alpha * share(rank)])) };
 }

@@ -120,7 +120,7 @@ async function runInPartialFolder(run: Run, out: string, options: TrainOptions):
   if (options.overwrite) await rm(partial, { recursive: true, force: true });
   await mkdir(partial, { recursive: true });
   try {
-    const outcome = await runSteps(run, partial, options);
+    const outcome = await withChoice(run, await runSteps(run, partial, options), options);
     await run.trainable.save(partial);
     await writeJson(join(partial, "training.json"), { config: run.config, ...outcome, resumedFrom: undefined });
     await rm(join(partial, STATE), { force: true });
@@ -132,6 +132,15 @@ async function runInPartialFolder(run: Run, out: string, options: TrainOptions):
     if (!existsSync(join(partial, STATE))) await rm(partial, { recursive: true, force: true });
     throw error;
   }
+}
+
+/** What is left to choose after the last step is chosen by the validation loss, which is then that of the choice. */
+async function withChoice(run: Run, outcome: Outcome, { signal }: TrainOptions): Promise<Outcome> {
+  const { trainable, validation, config } = run;
+  const options = { batchSize: config.batchSize, ...(signal === undefined ? {} : { signal }) };
+  const lossOf = () => meanLossBy((rows) => trainable.pass(rows), trainable.decoder.config, validation, options);
+  const validationLoss = await trainable.choose?.(validation.length === 0 ? undefined : lossOf);
+  return validationLoss === undefined ? outcome : { ...outcome, validationLoss };
 }
 
 const STATE = "run-state.safetensors";

@@ -31,6 +31,8 @@ export interface Trainable {
   rateOf?(name: string, progress: number): number;
   /** After each step, from 1. */
   afterStep?(step: number): void;
+  /** After the last step, where something is left to choose. @param lossOf validation loss as things stand @returns that of the choice */
+  choose?(lossOf: (() => Promise<number>) | undefined): Promise<number | undefined>;
   /** Writes what was learned. */
   save(folder: string): Promise<void>;
   dispose(): void;

@@ -36,7 +36,7 @@ const FITTED: Readonly<Record<string, Record<string, string | number | boolean>>
 };
 const MORE: readonly FamilyCase[] = [
   { name: "LayerNorm tuning", type: "LN_TUNING", settings: {}, count: 0 },
-  { name: "elastic LoRA", type: "LORA", settings: { r: 4, elastic_ranks: "4,2" }, count: 0 },
+  { name: "elastic LoRA", type: "LORA", settings: { r: 4, elastic_ranks: "4,2,1", search_evaluations: 12 }, count: 0 },
   { name: "LoRA+", type: "LORA", settings: { r: 2, lora_plus_ratio: 4 }, count: 0 },
 ];
 
@@ -144,6 +144,22 @@ describe("Training of every adapter family", () => {
     });
   }
 
+  it("chooses ranks by the validation loss at the total of the middle ones, and keeps the scale", async () => {
+    const elastic = { name: "", type: "LORA", settings: { r: 4, lora_alpha: 6, elastic_ranks: "4,3,2" }, count: 0 };
+    const { folder, config } = setUp(elastic);
+    const middle = await train(config, join(folder, "middle"));
+    const search = { ...elastic, settings: { ...elastic.settings, search_evaluations: 20 } };
+    const searched = await train({ ...config, method: setUp(search).config.method }, join(folder, "searched"));
+    assert.ok((searched.validationLoss ?? 9) < (middle.validationLoss ?? 0), `${searched.validationLoss} and ${middle.validationLoss}`);
+    const { rank_pattern, alpha_pattern } = JSON.parse(readFileSync(join(folder, "searched", "adapter_config.json"), "utf8"));
+    const ranks = Object.values(rank_pattern as Record<string, number>);
+    assert.ok(new Set(ranks).size > 1);
+    assert.deepEqual(
+      Object.values(alpha_pattern),
+      ranks.map((rank) => (6 * rank) / 4),
+    );
+  });
+
   it("merges the experts of a mixture in the shares that were asked for, and refuses others", async () => {
     const { folder, config } = setUp(byName("mixture of LoRAs"), { length: { steps: 6 } });
     const base = await openCheckpoint(config.model);
@@ -164,6 +180,8 @@ describe("Training of every adapter family", () => {
     ["half a rank", "LORA", { r: 1.5 }, /r is not usable.*1\.5.*whole number/s],
     ["more weights than an output has", "x-weightsmith-neuroada", { k: 99 }, /ask for more than .*q_proj/s],
     ["a pool that is too small", "x-weightsmith-mos", { r: 64 }, /fewer shared chunks/],
+    ["elastic ranks of principal directions", "LORA", { r: 4, elastic_ranks: "4,2", init_lora_weights: "pissa" }, /leaves the base as it is/],
+    ["a start that there is not", "LORA", { init_lora_weights: "eva" }, /eva.*pissa, olora/s],
     ["a single mirror", "HRA", { r: 3 }, /mirrors come in pairs/],
   ] as const) {
     it(`refuses ${what} before it trains`, async () => {

@@ -9,6 +9,11 @@ const STARTS = ["default", "gaussian", "pissa", "olora"];
 /** @param scale what B A is multiplied by @throws WeightsmithError `adapter-setting-invalid` */
 export function startLora(site: Site, scale: number): Start {
   const { settings, layer, weight } = site;
+  if (settings.elastic_ranks !== "" && (settings.init_lora_weights === "pissa" || settings.init_lora_weights === "olora"))
+    throw inputError("adapter-setting-invalid", "elastic ranks need a start that leaves the base as it is", {
+      found: `init_lora_weights ${settings.init_lora_weights}`,
+      expected: "default or gaussian",
+    });
   const factors = startFactors(site, numberOf(settings, "r"), scale);
   if (settings.use_dora !== true) return factors;
   const { inFeatures, outFeatures } = layer;

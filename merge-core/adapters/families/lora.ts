@@ -64,6 +64,7 @@ export const lora: AdapterFamily = {
     settings: [
       { name: "init_lora_weights", default: "default", doc: "default, gaussian, pissa (2404.02948) or olora (2406.01775)" },
       { name: "lora_plus_ratio", default: 1, doc: "learning rate of B as a multiple of A's (2402.12354, which suggests 16)" },
+      { name: "search_evaluations", default: 0, doc: "validation losses spent on choosing ranks after training with elastic ones; 0 takes the middle of them" },
       { name: "elastic_ranks", default: "", doc: "ranks that steps draw from, such as 8,6,4; a step trains the first rows of A and columns of B" },
     ],
     start: (site) => startLora(site, loraScaleOf(site.settings)),
@@ -80,7 +81,10 @@ function factorsOf<T>(m: Algebra<T>, p: Part<T>): Factors<T> {
   return a0 === undefined || b0 === undefined ? { a, b, scale } : { a: m.concat([a, a0], 0), b: m.concat([b, m.scale(b0, -1)], 1), scale };
 }
 
-/** In training with elastic ranks (Shears, 2404.10934; LoNAS): the leading part of a rank that is drawn for the module; the scale stays. */
+/**
+ * With elastic ranks (Shears, 2404.10934; LoNAS) the leading part of a rank: in training of one that is drawn for the module, and
+ * afterwards of the one that was chosen for it (`elastic_rank`). The scale stays.
+ */
 function elastic<T>(
   m: Algebra<T>,
   { settings, module }: Part<T>,
@@ -88,8 +92,9 @@ function elastic<T>(
   draw?: (stream: string, count: number) => ArrayLike<number>,
 ): Factors<T> {
   const ranks = elasticRanks(settings);
-  if (draw === undefined || ranks.length === 0) return factors;
-  const rank = ranks[Math.floor((draw(`rank/${module}`, 1)[0] as number) * ranks.length)] as number;
+  const drawn = draw === undefined || ranks.length === 0 ? undefined : ranks[Math.floor((draw(`rank/${module}`, 1)[0] as number) * ranks.length)];
+  const rank = drawn ?? settings.elastic_rank;
+  if (typeof rank !== "number") return factors;
   const columns = (x: T) => m.transpose(x, [1, 0]);
   return { ...factors, a: firstRows(m, factors.a, rank), b: columns(firstRows(m, columns(factors.b), rank)) };
 }
