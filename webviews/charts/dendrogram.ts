@@ -72,7 +72,7 @@ export function drawDendrogram(tree: Dendrogram, size: ChartSize): SVGSVGElement
     .join("path")
     .attr("class", "joint")
     .attr("d", ({ height, parts: [a, b] }) => `M${x(a.height).toFixed(1)},${y(a.row)}H${x(height).toFixed(1)}V${y(b.row)}H${x(b.height).toFixed(1)}`);
-  const shown = Math.max(1, Math.floor((left - 8) / CHARACTER));
+  const shown = Math.max(1, Math.floor((left - 12) / CHARACTER));
   chart
     .selectAll("text.leaf")
     .data(root.members)

@@ -57,6 +57,7 @@ const ROW = 30;
 const COMPACT_ROW = 12;
 const MANY_ROWS = 60;
 const LEAST_PRINTED = 22;
+const NAME_ROOM = 10;
 const GROUP = 26;
 const GAP = 2;
 const SUMMARY_GAP = 10;
@@ -99,12 +100,15 @@ export function drawHeatmap(map: Heatmap, size: ChartSize): SVGSVGElement {
   const svg = createChart(size, layout.height, summarise(map), layout.compact ? "heatmap compact" : "heatmap");
   const root = select(svg);
   const header = layout.cells[0] ?? [];
+  // Names closer than this would lie on each other.
+  const every = Math.max(1, Math.ceil(NAME_ROOM / Math.max(1, (header[1]?.x ?? NAME_ROOM) - (header[0]?.x ?? 0))));
   root
     .append("g")
     .attr("class", "columns")
     .selectAll("text")
     .data(map.columns)
     .join("text")
+    .attr("display", (_, i) => (i % every === 0 ? null : "none"))
     .attr("transform", (_, i) => `translate(${centre(header[i])},${layout.headerHeight - 10})${layout.headerTurned ? " rotate(-90)" : ""}`)
     .attr("dy", layout.headerTurned ? "0.35em" : null)
     .attr("text-anchor", layout.headerTurned ? "start" : "middle")
@@ -134,7 +138,7 @@ function drawRow(svg: SVGSVGElement, map: Heatmap, row: HeatmapRow, layout: Heat
   const group = select(svg)
     .append("g")
     .attr("class", narrow ? "row narrow" : "row");
-  const characters = Math.max(1, Math.floor((layout.labelWidth - 8) / CHARACTER));
+  const characters = Math.max(1, Math.floor((layout.labelWidth - 12) / CHARACTER));
   group
     .append("text")
     .attr("class", "label")

@@ -33,7 +33,8 @@ export interface ParallelLayout {
 
 const HEIGHT = 240;
 const MARGIN = { top: 34, right: 40, bottom: 12, left: 56 };
-const CHARACTER = 7;
+/** Names are bold. */
+const CHARACTER = 8;
 
 export function layoutParallel({ axes }: Parallel, width: number): ParallelLayout {
   const inner = width - MARGIN.left - MARGIN.right;
@@ -100,7 +101,7 @@ export function drawParallel(data: Parallel, size: ChartSize, others: readonly n
       .attr("y", i % 2 === 0 || room > 120 ? -10 : -22)
       .attr("text-anchor", i === 0 ? "start" : i === data.axes.length - 1 ? "end" : "middle")
       .attr("x", i === 0 ? -MARGIN.left + 4 : i === data.axes.length - 1 ? MARGIN.right - 4 : 0)
-      .text(shorten(title, Math.max(6, Math.floor((room > 120 ? room - 8 : 1.8 * room) / CHARACTER))));
+      .text(shorten(title, Math.max(6, Math.floor((room > 120 ? 0.8 * room : 1.6 * room) / CHARACTER))));
     if (brush === undefined) return;
     const [top, bottom] = brush.map((value) => Math.max(0, Math.min(HEIGHT, layout.scales[i]?.(value) ?? 0))).sort((a, b) => a - b);
     axis

@@ -4,7 +4,6 @@ import { scaleLinear } from "d3-scale";
 import { select } from "d3-selection";
 import { symbol, symbolCircle, symbolDiamond, symbolSquare } from "d3-shape";
 import { type ChartSize, createChart, shorten } from "./svg.ts";
-import { type PlacedLabel, placeLabels } from "./tradeoff.ts";
 
 export interface PlanePoint {
   readonly name: string;
@@ -81,21 +80,43 @@ export function drawPlane(plane: Plane, size: ChartSize): SVGSVGElement {
     .append("path")
     .attr("class", ({ kind }) => `mark ${kind === "step" ? "curve-point" : kind}`)
     .attr("d", ({ kind }) => symbol(SHAPES[kind], AREAS[kind]).digits(2)() ?? "");
-  const named = plane.points.filter(({ kind }) => kind !== "step").map((point) => ({ text: point.name, x: x(point.x), y: y(point.y) }));
+  const named = plane.points
+    .filter(({ kind }) => kind !== "step")
+    .map((point) => placeName(shorten(point.name, Math.floor(width / 2 / CHARACTER)), x(point.x), y(point.y), width));
   plot
     .selectAll("text.name")
-    .data(placeLabels(named))
+    .data(apart(named))
     .join("text")
     .attr("class", "name")
-    .attr("text-anchor", (label) => (isLeft(label, width) ? "end" : "start"))
-    .attr("x", (label) => label.x + (isLeft(label, width) ? -10 : 10))
-    .attr("y", (label) => label.y - 8)
-    .text((label) => shorten(label.text, Math.floor(width / 2 / CHARACTER)));
+    .attr("x", (label) => label.left)
+    .attr("y", (label) => label.y)
+    .text((label) => label.text);
   return svg;
 }
 
-/** Labels of points in the right part stand to the left of them, inside the picture. */
-const isLeft = (label: PlacedLabel, width: number): boolean => label.x > width * 0.6;
+interface Name {
+  readonly text: string;
+  readonly left: number;
+  readonly y: number;
+}
+
+/** Names of points in the right part stand to the left of them, inside the picture. */
+const placeName = (text: string, x: number, y: number, width: number): Name => ({
+  text,
+  left: x > width * 0.6 ? x - 10 - text.length * CHARACTER : x + 10,
+  y: y - 8,
+});
+
+/** Of names that would lie on each other the last, which is a merge if there is one. */
+function apart(names: readonly Name[]): Name[] {
+  const kept: Name[] = [];
+  for (const name of names.toReversed()) {
+    const touches = (other: Name) =>
+      Math.abs(other.y - name.y) < 14 && name.left < other.left + other.text.length * CHARACTER && other.left < name.left + name.text.length * CHARACTER;
+    if (!kept.some(touches)) kept.push(name);
+  }
+  return kept;
+}
 
 function extent(values: readonly number[]): { middle: number; span: number } {
   const [low, high] = [Math.min(...values), Math.max(...values)];

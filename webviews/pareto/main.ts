@@ -24,7 +24,7 @@ const host = connect<ParetoState, ParetoMethods>((state) => {
   }
   const { file, name, running } = state;
   const measured = file.points.filter(({ evaluated }) => evaluated).length;
-  headline.textContent = `${file.points.length} points, ${measured} of them measured, ${file.points.filter(({ onFront }) => onFront).length} on the front.${running ? " The search goes on." : ""}`;
+  headline.textContent = `${file.points.length} ${file.points.length === 1 ? "point" : "points"}, ${measured} of them measured, ${file.points.filter(({ onFront }) => onFront).length} on the front.${running ? " The search goes on." : ""}`;
   if (page !== undefined) {
     page.show(file);
     return;

@@ -374,7 +374,7 @@ export class ParetoPage {
   #countShown(): void {
     const shown = this.#pass.reduce((sum, value) => sum + value, 0);
     const all = this.#file.points.length;
-    this.#shownCount.textContent = shown === all ? `All ${all} points.` : `${shown} of ${all} points.`;
+    this.#shownCount.textContent = shown === all ? (all === 1 ? "The only point." : `All ${all} points.`) : `${shown} of ${all} points.`;
   }
 
   #filterBox(): HTMLElement {

@@ -17,6 +17,9 @@ export interface RunsChoice {
 
 export const FIRST_CHOICE: RunsChoice = { smoothing: 0.6, logarithmic: false, hidden: [] };
 
+/** Budgets of more runs are folded. */
+const FEW = 3;
+
 export interface RunsTools {
   addLogs(): void;
   cancel(id: string): void;
@@ -190,7 +193,9 @@ export class RunsPage {
       table: () => ({ header: ["module", "parameters"], rows }),
       data: () => rows.map(([module, parameters]) => ({ module, parameters })),
     });
-    return element("section", {}, element("h3", {}, `${run.name}: ${total.toLocaleString("en")} trained parameters`), figure.element);
+    const details = element("details", {}, element("summary", {}, `${run.name}: ${total.toLocaleString("en")} trained parameters`), figure.element);
+    details.open = this.#state.trainings.length <= FEW;
+    return details;
   }
 
   #runSection(run: FollowedRun): HTMLElement {
