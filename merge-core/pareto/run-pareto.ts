@@ -115,10 +115,17 @@ async function search(config: ParetoConfig, run: SearchRun, points: FrontPoint[]
     return [];
   }
   if (method === "nested_map") {
-    await runNestedMap(problem, { ...config, preference: preference ?? [] });
+    markChosen(points, await runNestedMap(problem, { ...config, preference: preference ?? [] }));
     return [];
   }
   return (await (method === "bmap" ? runBayesianMap : runMap)(problem, config)).surrogates;
+}
+
+/** What Nested MAP comes to is a setting that it has measured on the way, so it is listed already: as one of its samples. */
+function markChosen(points: FrontPoint[], chosen: readonly number[]): void {
+  const at = points.findIndex(({ coefficients }) => coefficients?.every((c, i) => c === chosen[i]));
+  const point = points[at];
+  if (point !== undefined) points[at] = { ...point, id: "front-1", kind: "front" };
 }
 
 /** A setting that was measured before, such as a proposal that falls on a sample, is not listed again. */

@@ -102,6 +102,15 @@ describe("weightsmith pareto", () => {
     for (const bad of ["1", "1,x", "1,,0"]) await assert.rejects(evaluateAt(join(folder, "more"), bad), { code: "setting-invalid" });
   });
 
+  it("lists what Nested MAP chose as the front, measured in all objectives", async () => {
+    const { front } = await run("nested", `${CONFIG.replace("samples: 6\nfront: 3", "baselines: false")}method: nested_map\npreference: [0.5, 0.5]\n`);
+    const chosen = front.points.filter(({ kind }) => kind === "front");
+    assert.equal(chosen.length, 1);
+    assert.ok(chosen[0]?.evaluated && chosen[0].id === "front-1");
+    const sums = front.points.filter(({ evaluated }) => evaluated).map(({ values: [a, b] }) => Number(a) + Number(b));
+    assert.ok(Number(chosen[0].values[0]) + Number(chosen[0].values[1]) <= Math.min(...sums) + 1e-9);
+  });
+
   it("refuses trials of another configuration and folders of something else", async () => {
     await assert.rejects(run("whole", CONFIG.replace("samples: 6", "samples: 7")), { code: "resume-other-run" });
     writeFileSync(join(folder, "note.txt"), "mine");
