@@ -3,6 +3,7 @@
 import type { TensorEngine } from "../compute/engine.ts";
 import { abs as absolute, add, compare, constant, div, type Expr, input, linear, mul, type Reduction, select, sub } from "../compute/expr.ts";
 import { compactCounts } from "./magnitude-counts.ts";
+import { MOST_PATTERN_VECTORS, patternOf, patternsIn, type SignPattern } from "./sign-patterns.ts";
 import { type ModelSums, type PairSums, pairsOf, type Sums } from "./sums.ts";
 
 const ZERO = constant(0);
@@ -14,7 +15,6 @@ export async function measureTensor(engine: TensorEngine, hasBase: boolean, dens
   const [base, ...others] = weights;
   const vectors = hasBase ? others.map((x) => sub(x, base as Expr)) : weights;
   const dense = await denseSums(engine, hasBase ? [base as Expr, ...vectors] : vectors, vectors);
-  const histograms = await engine.magnitudeCounts(vectors);
   const keep = Math.max(1, Math.floor(density * engine.size));
   const selections = await engine.selectLargest(vectors.map((x) => ({ x, keep })));
   const trimmed = vectors.map((a, i): Expr => ({ op: "trim", a, selection: selections[i] as (typeof selections)[number] }));
@@ -23,10 +23,10 @@ export async function measureTensor(engine: TensorEngine, hasBase: boolean, dens
     elements: engine.size,
     gram: dense.gram,
     agreement: dense.agreement,
-    signCounts: completeCounts(dense.signCounts, engine.size),
+    signCounts: dense.signCounts,
     models: vectors.map((_, i) => ({
       ...(dense.models[i] as Dense),
-      magnitudes: compactCounts(histograms[i] as Float64Array),
+      magnitudes: compactCounts(dense.histograms[i] as Float64Array),
       ...(sparse.models[i] as Sparse),
     })),
     pairs: dense.pairs.map((pair, i) => ({ ...pair, ...(sparse.pairs[i] as SparsePair) })),
@@ -40,51 +40,96 @@ type SparsePair = Pick<PairSums, "keptBoth" | "keptOpposite">;
 async function denseSums(engine: TensorEngine, spanning: readonly Expr[], vectors: readonly Expr[]) {
   const products = spanning.flatMap((_, i) => spanning.slice(i).map((_, k): [number, number] => [i, i + k]));
   const signs = vectors.map(signOf);
-  const balance = linear(signs.map((x) => ({ weight: 1, x })));
-  const results = reader(
-    await engine.reduce([
+  const byPattern = vectors.length <= MOST_PATTERN_VECTORS;
+  const { results, counts } = await engine.survey(
+    [
       ...products.map(([i, j]): Reduction => ({ op: "dot", x: spanning[i] as Expr, y: spanning[j] as Expr })),
-      ...vectors.flatMap((x): Reduction[] => [
-        { op: "countNonZero", x },
-        { op: "maxAbs", x },
-      ]),
-      ...pairsOf(vectors.length).flatMap(([i, j]) => pairCounts(signs[i] as Expr, signs[j] as Expr)),
-      { op: "sum", x: agreementOf(signs) },
-      ...signSums(signs.length).map((sum): Reduction => ({ op: "countNonZero", x: compare("eq", balance, constant(sum)) })),
-    ]),
+      ...vectors.map((x): Reduction => ({ op: "maxAbs", x })),
+      ...(byPattern ? [] : signReductions(vectors, signs)),
+    ],
+    [...vectors, ...(byPattern ? [patternOf(signs)] : [])],
   );
+  const next = reader(results);
   const gram = spanning.map(() => new Array<number>(spanning.length).fill(0));
   for (const [i, j] of products) {
-    const product = results();
-    for (const [row, column] of [
-      [i, j],
-      [j, i],
-    ] as const)
-      (gram[row] as number[])[column] = product;
+    const product = next();
+    (gram[i] as number[])[j] = product;
+    (gram[j] as number[])[i] = product;
   }
-  const models = vectors.map((): Dense => ({ nonZero: results(), largest: results() }));
-  const pairs = pairsOf(vectors.length).map(() => ({ both: results(), opposite: results() }));
-  return { gram, models, pairs, agreement: results(), signCounts: signSums(vectors.length).map(results) };
+  const largest = vectors.map(next);
+  const found = byPattern
+    ? signsOf(patternsIn(counts[vectors.length] as Float64Array, vectors.length), vectors.length)
+    : readSigns(next, vectors.length, engine.size);
+  const models = found.nonZero.map((nonZero, i): Dense => ({ nonZero, largest: largest[i] as number }));
+  return { gram, models, pairs: found.pairs, agreement: found.agreement, signCounts: found.signCounts, histograms: counts };
 }
 
-async function sparseSums(engine: TensorEngine, trimmed: readonly Expr[]) {
+interface Signs {
+  readonly nonZero: number[];
+  readonly pairs: Pick<PairSums, "both" | "opposite">[];
+  readonly agreement: number;
+  readonly signCounts: number[];
+}
+
+/** What the patterns of signs say. */
+function signsOf(patterns: readonly SignPattern[], vectors: number): Signs {
+  const total = (of: (signs: readonly number[]) => number) => patterns.reduce((sum, { signs, count }) => sum + count * of(signs), 0);
+  const sumOf = (signs: readonly number[]) => signs.reduce((sum, sign) => sum + sign, 0);
+  const present = (signs: readonly number[]) => signs.filter((sign) => sign !== 0).length;
+  return {
+    nonZero: Array.from({ length: vectors }, (_, i) => total((signs) => Math.abs(signs[i] as number))),
+    pairs: pairsOf(vectors).map(([i, j]) => ({
+      both: total((signs) => Math.abs((signs[i] as number) * (signs[j] as number))),
+      opposite: total((signs) => Number((signs[i] as number) * (signs[j] as number) < 0)),
+    })),
+    agreement: total((signs) => (present(signs) === 0 ? 1 : Math.abs(sumOf(signs)) / present(signs))),
+    signCounts: Array.from({ length: 2 * vectors + 1 }, (_, at) => total((signs) => Number(sumOf(signs) === at - vectors))),
+  };
+}
+
+/** The same questions one by one, for more vectors than patterns have room for. */
+function signReductions(vectors: readonly Expr[], signs: readonly Expr[]): Reduction[] {
+  const balance = linear(signs.map((x) => ({ weight: 1, x })));
+  return [
+    ...vectors.map((x): Reduction => ({ op: "countNonZero", x })),
+    ...pairsOf(vectors.length).flatMap(([i, j]) => pairCounts(signs[i] as Expr, signs[j] as Expr)),
+    { op: "sum", x: agreementOf(signs) },
+    ...signSums(signs.length).map((sum): Reduction => ({ op: "countNonZero", x: compare("eq", balance, constant(sum)) })),
+  ];
+}
+
+function readSigns(next: () => number, vectors: number, size: number): Signs {
+  const nonZero = Array.from({ length: vectors }, next);
+  const pairs = pairsOf(vectors).map(() => ({ both: next(), opposite: next() }));
+  return { nonZero, pairs, agreement: next(), signCounts: completeCounts(signSums(vectors).map(next), size) };
+}
+
+async function sparseSums(engine: TensorEngine, trimmed: readonly Expr[]): Promise<{ models: Sparse[]; pairs: SparsePair[] }> {
   const positive = compare("ge", linear(trimmed.map((x) => ({ weight: 1, x }))), ZERO);
   const agreeing = trimmed.map((x) => select(select(positive, compare("gt", x, ZERO), compare("lt", x, ZERO)), x, ZERO));
   const signs = trimmed.map(signOf);
-  const results = reader(
-    await engine.reduce([
-      ...trimmed.flatMap((x, i) =>
-        [x, agreeing[i] as Expr].flatMap((y): Reduction[] => [
-          { op: "countNonZero", x: y },
-          { op: "sumSquares", x: y },
-        ]),
-      ),
-      ...pairsOf(trimmed.length).flatMap(([i, j]) => pairCounts(signs[i] as Expr, signs[j] as Expr)),
-    ]),
+  const byPattern = trimmed.length <= MOST_PATTERN_VECTORS;
+  const countsOf = (x: Expr, i: number): Reduction[] => [x, agreeing[i] as Expr].map((y) => ({ op: "countNonZero", x: y }));
+  const { results, counts } = await engine.survey(
+    [
+      ...trimmed.flatMap((x, i) => [x, agreeing[i] as Expr].map((y): Reduction => ({ op: "sumSquares", x: y }))),
+      ...(byPattern ? [] : [...trimmed.flatMap(countsOf), ...pairsOf(trimmed.length).flatMap(([i, j]) => pairCounts(signs[i] as Expr, signs[j] as Expr))]),
+    ],
+    byPattern ? [patternOf(signs, positive)] : [],
   );
-  const models = trimmed.map((): Sparse => ({ kept: results(), keptEnergy: results(), elected: results(), electedEnergy: results() }));
-  const pairs = pairsOf(trimmed.length).map((): SparsePair => ({ keptBoth: results(), keptOpposite: results() }));
-  return { models, pairs };
+  const next = reader(results);
+  const energies = trimmed.map(() => ({ keptEnergy: next(), electedEnergy: next() }));
+  if (!byPattern) {
+    const models = energies.map((energy): Sparse => ({ ...energy, kept: next(), elected: next() }));
+    return { models, pairs: pairsOf(trimmed.length).map(() => ({ keptBoth: next(), keptOpposite: next() })) };
+  }
+  const patterns = patternsIn(counts[0] as Float64Array, trimmed.length);
+  const kept = signsOf(patterns, trimmed.length);
+  const models = energies.map((energy, i): Sparse => {
+    const elected = patterns.filter(({ signs: found, flag }) => found[i] === (flag ? 1 : -1));
+    return { ...energy, kept: kept.nonZero[i] as number, elected: elected.reduce((sum, { count }) => sum + count, 0) };
+  });
+  return { models, pairs: kept.pairs.map(({ both, opposite }) => ({ keptBoth: both, keptOpposite: opposite })) };
 }
 
 /** -1, 0 or 1. Products of signs cannot underflow as products of small changes can. */

@@ -22,6 +22,8 @@ export interface TensorEngine {
   /** For each formula, how many elements have which upper 16 bits without the sign; bins ascend with magnitude, NaN is in the last.
    * With `bins`, of the elements of one such bin each, how many have which lower 16 bits. */
   magnitudeCounts(xs: readonly Expr[], bins?: readonly number[]): Promise<Float64Array[]>;
+  /** Reductions, and for each formula of `counted` what `magnitudeCounts` gives, in one pass. */
+  survey(reductions: readonly Reduction[], counted: readonly Expr[]): Promise<{ readonly results: number[]; readonly counts: Float64Array[] }>;
   /**
    * Memory and operations for whole matrices, for methods of the matrix kind; given back when `use` is done. Not bound by the memory
    * budget: the method says what it needs.

@@ -269,6 +269,10 @@ export function createReferenceEngine(task: {
     reduce: async (reductions) => reductions.map((r) => reduceArrays(r.op, evaluate(r.x, env), evaluate(r.op === "dot" ? r.y : r.x, env))),
     selectLargest: async (items) => items.map(({ x, keep }) => selectLargest(evaluate(x, env), keep)),
     magnitudeCounts: async (xs, bins) => xs.map((x, i) => countMagnitudes(evaluate(x, env), bins?.[i])),
+    survey: async (reductions, counted) => ({
+      results: reductions.map((r) => reduceArrays(r.op, evaluate(r.x, env), evaluate(r.op === "dot" ? r.y : r.x, env))),
+      counts: counted.map((x) => countMagnitudes(evaluate(x, env))),
+    }),
     values: async (expr, first = 0, end = size) => evaluate(expr, env).slice(first, end),
     withMatrices: async (use) => use(plainSpace()),
     write: (expr) => evaluate(expr, env),

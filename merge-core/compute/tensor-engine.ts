@@ -103,8 +103,16 @@ class PoolTensorEngine implements OpenTensor {
   }
 
   async reduce(reductions: readonly Reduction[]): Promise<number[]> {
-    const { gathered } = await this.#statistics(reductions.map((reduction) => ({ kind: "reduce", reduction })));
-    return reductions.map((reduction, i) => joinBlocks(reduction.op, gathered[i] ?? []));
+    return (await this.survey(reductions, [])).results;
+  }
+
+  async survey(reductions: readonly Reduction[], counted: readonly Expr[]): Promise<{ results: number[]; counts: Float64Array[] }> {
+    const sinks: Sink[] = [
+      ...reductions.map((reduction): Sink => ({ kind: "reduce", reduction })),
+      ...counted.map((x): Sink => ({ kind: "histogramHigh", x })),
+    ];
+    const { gathered } = await this.#statistics(sinks);
+    return { results: reductions.map(({ op }, i) => joinBlocks(op, gathered[i] ?? [])), counts: gathered.slice(reductions.length) };
   }
 
   selectLargest(items: readonly { readonly x: Expr; readonly keep: number }[]): Promise<MagnitudeSelection[]> {
@@ -123,8 +131,7 @@ class PoolTensorEngine implements OpenTensor {
       );
       return gathered.map((table) => table.slice(1));
     }
-    const { gathered } = await this.#statistics(xs.map((x) => ({ kind: "histogramHigh", x })));
-    return [...gathered];
+    return (await this.survey([], xs)).counts;
   }
 
   async withMatrices<T>(use: (space: MatrixSpace) => T | Promise<T>): Promise<T> {

@@ -145,6 +145,18 @@ describe("compare of whole models", () => {
     assert.deepEqual([a?.conflictRank, b?.conflictRank], (a?.conflict ?? 0) >= (b?.conflict ?? 0) ? [1, 2] : [2, 1]);
   });
 
+  it("counts signs of many models, one question at a time, as the patterns of a few tell them", async () => {
+    const [base = "", ...models] = folders;
+    const more = [50, 60].map((seed) => writeModel(tensors(seed)));
+    const [few, many] = [await compare(base, models), await compare(base, [...models, ...more])];
+    for (const { a, b, changes } of few.total.pairs) {
+      const other = many.total.pairs.find((pair) => pair.a === a && pair.b === b);
+      assert.deepEqual(other?.changes, changes);
+    }
+    const densities = (comparison: typeof few) => comparison.total.models.slice(0, 3).map(({ changes }) => changes?.density);
+    assert.deepEqual(densities(many), densities(few));
+  });
+
   it("reads quantiles within their bins, and the largest exactly", async () => {
     const [base = "", ...models] = folders;
     const { total } = await compare(base, models);
