@@ -1,11 +1,13 @@
 // npm run zoo: makes media/zoo again from nothing but seeds. Trains in a temporary folder, measures, and replaces the
-// sample models only if they show what they must. npm run zoo -- --measure only measures those that are there.
+// sample models only if they show what they must. npm run zoo -- --measure only measures those that are there, and
+// npm run zoo -- --families trains an adapter of every family and fills the README's table of them.
 import { cp, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { TASKS } from "../../merge-core/evaluate/synthetic-tasks.ts";
 import { writeJson } from "../../merge-core/nn/save.ts";
 import { describeZoo, zooReadme } from "./description.ts";
+import { measureFamilies } from "./families.ts";
 import { type Measurement, measureZoo } from "./measure.ts";
 import { REQUIRED } from "./settings.ts";
 import { trainZoo } from "./train-zoo.ts";
@@ -70,5 +72,7 @@ async function make(): Promise<void> {
   log(`${ZOO}: ${((await sizeOf(ZOO)) / 1e6).toFixed(2)} MB`);
 }
 
-if (process.argv.includes("--measure")) await describe(ZOO);
+const families = process.argv.indexOf("--families");
+if (families >= 0) await measureFamilies(process.argv.slice(families + 1), threads, log);
+else if (process.argv.includes("--measure")) await describe(ZOO);
 else await make();

@@ -43,7 +43,7 @@ export const hyperformer = defineFamily({
   },
 });
 
-/** Up starts at zero, so that adapters start without effect. */
+/** The norm's gain and shift start at zero, so that adapters start without effect; a zero up would leave the norm nothing to divide by. */
 function startShared(sites: readonly Site[]): Start {
   const [site] = sites;
   if (site === undefined) return {};
@@ -60,7 +60,7 @@ function startShared(sites: readonly Site[]): Start {
     hyper_w2: drawn("hyper_w2", z, hidden, 1 / Math.sqrt(hidden)),
     hyper_scale: filled(1, z),
     hyper_down: drawn("hyper_down", b * d, z, 1 / Math.sqrt(z * d)),
-    hyper_up: zeros(d * b, z),
+    hyper_up: drawn("hyper_up", d * b, z, 1 / Math.sqrt(z * b)),
     hyper_gamma: zeros(d, z),
     hyper_beta: zeros(d, z),
   };
@@ -74,7 +74,7 @@ function adapted<T>(m: Algebra<T>, p: Part<T>, y: T, task: number): T {
   const head = (name: string, ...shape: readonly number[]) => m.reshape(m.matMul(code, part(p, name), { transposeB: true }), shape);
   const inner = gelu(m, m.matMul(y, head("hyper_down", b, d), { transposeB: true }));
   const up = m.matMul(inner, head("hyper_up", d, b), { transposeB: true });
-  return m.add(m.mul(layerNorm(m, up), m.add(head("hyper_gamma", 1, d), m.constant([1], [1, 1]))), head("hyper_beta", 1, d));
+  return m.add(m.mul(layerNorm(m, up), head("hyper_gamma", 1, d)), head("hyper_beta", 1, d));
 }
 
 /** What the adapters' weights are written from [1, projected]. */
