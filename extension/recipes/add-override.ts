@@ -24,7 +24,8 @@ export function addOverride(text: string, { method, patterns }: RecipeChange): T
   if (list === undefined || list === null) {
     if (document.has("overrides")) throw cannot("overrides without a list", "no overrides, or a list of them");
     const end = text.trimEnd().length;
-    return { offset: end, text: `\noverrides:\n${items(patterns, "  ", method, base)}` };
+    const added = `\noverrides:\n${items(patterns, "  ", method, base)}`;
+    return { offset: end, text: text.length > end ? added.trimEnd() : added };
   }
   if (!isSeq(list) || list.flow || list.range == null) throw cannot("overrides in one line", "overrides as a list, one a line");
   // The list begins at its first dash.

@@ -1,0 +1,140 @@
+// The pages in the real editor: opened by command and by file, brushed, written back into a recipe, kept over a reload.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Browser, Frame, Page } from "playwright-core";
+import type { Comparison } from "../../merge-core/analysis/comparison.ts";
+import { randomFront } from "../helpers/fronts.ts";
+import { writeWorkspace } from "./fixtures.ts";
+import { type Server, startServer } from "./server.ts";
+import { answer, command, launchBrowser, openFile, openWorkbench, webview } from "./workbench.ts";
+
+const SHOTS = join(import.meta.dirname, "screenshots");
+const CONFIG = `base: ./models/base
+models: [./models/expert-a, ./models/expert-b]
+objectives:
+  - { name: first, metric: loss, data: data.jsonl }
+  - { name: second, metric: parameters }
+  - { name: third, metric: bytes }
+`;
+
+describe("pages in the editor", function () {
+  this.timeout(120_000);
+  let browser: Browser;
+  let server: Server;
+  let page: Page;
+  const shot = (name: string) => page.screenshot({ path: join(SHOTS, `explore-${name}.png`) });
+  const row = (text: RegExp) => page.locator(".pane-body .monaco-list-row", { hasText: text }).first();
+
+  before(async () => {
+    mkdirSync(SHOTS, { recursive: true });
+    browser = await launchBrowser();
+    server = await startServer({ vsix: process.env.VSIX ?? "weightsmith.vsix" });
+    writeWorkspace(server.workspace);
+    page = await openWorkbench(browser, server.url());
+  });
+  afterEach(async function () {
+    if (this.currentTest?.isFailed()) await shot(`failed ${this.currentTest.title}`.replaceAll(/[^\w]+/g, "-").slice(0, 80));
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  const similarity = (): Promise<Frame> => webview(page, '[data-testid="comparison"] .heatmap');
+
+  it("compares models, with the numbers that the command line gives", async () => {
+    await openFile(page, "good.merge.yml");
+    await command(page, "Weightsmith: Compare Models");
+    await page.getByPlaceholder("The models to compare").waitFor();
+    for (const name of ["models/base", "models/expert-a", "models/expert-b"])
+      await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
+    await page.keyboard.press("Enter");
+    await answer(page, "The base that the others were trained from", "models/base");
+    const frame = await similarity();
+    const model = (name: string) => join(server.workspace, "models", name);
+    const args = ["dist/weightsmith.js", "compare", "--base", model("base"), model("expert-a"), model("expert-b"), "--json", "--quiet"];
+    const comparison = JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" })) as Comparison;
+    const layer = comparison.layers[1];
+    const map = frame.getByRole("group", { name: /Layers by roles/ });
+    const shown = await map.locator('.cell[data-row="1"] text').allTextContents();
+    const expected = [...new Set(comparison.layers.flatMap(({ roles }) => roles.map(({ name }) => name)))].map(
+      (name) => layer?.roles.find((role) => role.name === name)?.conflict,
+    );
+    assert.deepEqual(
+      shown,
+      [...expected, layer?.conflict].map((value) => (typeof value === "number" ? (100 * value).toFixed(1) : "–")),
+    );
+    assert.match(await frame.locator("header").innerText(), new RegExp(`${comparison.total.elements.toLocaleString("en")} elements`));
+    await shot("similarity");
+  });
+
+  it("writes what is chosen into the open recipe, as an edit", async () => {
+    const frame = await similarity();
+    const map = frame.getByRole("group", { name: /Layers by roles/ });
+    await map.locator('.cell[data-row="1"]').last().click();
+    await frame.getByRole("button", { name: "Exclude From Merge" }).click();
+    await frame.getByText(/^Written into .*good\.merge\.yml\.$/).waitFor();
+    await page.locator(".view-lines", { hasText: "passthrough" }).waitFor();
+    await shot("recipe");
+    const file = join(server.workspace, "good.merge.yml");
+    for (const end = Date.now() + 20_000; Date.now() < end && !readFileSync(file, "utf8").includes("overrides"); ) await page.waitForTimeout(250);
+    const recipe = readFileSync(file, "utf8");
+    assert.match(recipe, /overrides:\n {2}- filter: 're:\^model\\\.layers\\\.1\\\.'\n {4}merge_method: passthrough\n {4}models: \[\.\/models\/base\]/);
+    const plan = execFileSync(process.execPath, ["dist/weightsmith.js", "plan", join(server.workspace, "good.merge.yml"), "--json"], { encoding: "utf8" });
+    const { jobs } = JSON.parse(plan) as { jobs: { name: string; kind: string; inputs?: { model: string }[] }[] };
+    for (const job of jobs.filter(({ name }) => name.startsWith("model.layers.1."))) assert.ok(job.kind === "copy" || job.inputs?.length === 1, job.name);
+  });
+
+  it("keeps its choice while it is hidden, and comes back after a reload of the window", async () => {
+    await (await similarity()).locator("#measure").selectOption("cosine");
+    await openFile(page, "planted.merge.yml");
+    await page.locator(".tab", { hasText: "Comparison of" }).first().click();
+    const frame = await similarity();
+    assert.equal(await frame.locator("#measure").inputValue(), "cosine");
+    assert.ok((await frame.locator(".cell.selected").count()) > 0);
+    await page.reload();
+    await page.locator(".tab", { hasText: "Comparison of" }).first().click();
+    assert.match(await (await similarity()).locator("header").innerText(), /2 models against/);
+  });
+
+  it("opens the result of a search as a page, follows the file, and writes a merge", async () => {
+    const folder = join(server.workspace, "front");
+    mkdirSync(folder);
+    const config = join(server.workspace, "search.yml");
+    writeFileSync(config, CONFIG);
+    const write = (points: number) =>
+      writeFileSync(join(folder, "pareto.json"), JSON.stringify({ ...randomFront(points, 3), config: { file: config, text: CONFIG } }));
+    write(30);
+    await command(page, "Weightsmith: Explore Pareto Front");
+    const frame = await webview(page, '[data-testid="pareto"] .scatter');
+    await frame.getByText(/^35 points/).waitFor();
+    await frame.getByRole("group", { name: /Points/ }).focus();
+    await page.keyboard.press("End");
+    await frame.locator("pre", { hasText: "task_arithmetic" }).waitFor();
+    await shot("trade-offs");
+    write(40);
+    await frame.getByText(/^45 points/).waitFor();
+    await frame.getByLabel("Chosen point").getByRole("button", { name: "Write This Merge" }).click();
+    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await page.keyboard.press("Enter");
+    await row(/merge search-merge\s*done/).waitFor({ timeout: 60_000 });
+    assert.match(readFileSync(join(server.workspace, "search-merge.merge.yml"), "utf8"), /task_arithmetic/);
+  });
+
+  it("says what is wrong with a file that is no result", async () => {
+    mkdirSync(join(server.workspace, "bad"));
+    writeFileSync(join(server.workspace, "bad", "other.pareto.json"), "{}");
+    await openFile(page, "other.pareto.json");
+    const frame = await webview(page, '[data-testid="pareto-problem"]');
+    assert.match(await frame.locator('[data-testid="pareto-problem"]').innerText(), /front-invalid/);
+  });
+
+  it("shows runs and training curves", async () => {
+    await command(page, "Weightsmith: Show Curves of Runs");
+    const frame = await webview(page, '[data-testid="runs"]');
+    await frame.getByRole("heading", { name: "merge search-merge" }).waitFor();
+    await shot("runs");
+  });
+});
