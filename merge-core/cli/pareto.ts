@@ -4,6 +4,7 @@ import { inputError } from "../diagnostics.ts";
 import type { FrontFile, FrontPoint } from "../pareto/front-file.ts";
 import { formatDuration } from "../units.ts";
 import type { Command, CommandContext } from "./command.ts";
+import { writeFrontPage } from "./front-page.ts";
 import { type Arguments, flag, OVERWRITE, positionals, THREADS, text, threads } from "./options.ts";
 import { formatTable } from "./output.ts";
 
@@ -57,7 +58,8 @@ measures one more setting of the coefficients and adds it to the file; with --re
       signal,
       onProgress: ({ done, total, detail }) => output.progress({ stage: "pareto", done, total, unit: "items", detail }),
     });
-    output.result({ ...front, frontFile, resumed, seconds }, page(front, frontFile, seconds));
+    const reportFile = await writeFrontPage(front, frontFile);
+    output.result({ ...front, frontFile, reportFile, resumed, seconds }, `${page(front, frontFile, seconds)}\n${reportFile}`);
   },
 };
 
