@@ -11,6 +11,7 @@ import { cellAt, layerHeatmap, levelsOf, tensorsIn } from "../../../webviews/com
 import { formatMeasure, type MeasureView, type Subject, shadeFor, subjectsOf } from "../../../webviews/comparison/measures.ts";
 import { modelNames } from "../../../webviews/comparison/names.ts";
 import { heatmapTable, pairsTable, roleBars, signColumns, tensorsTable } from "../../../webviews/comparison/view.ts";
+import { matchSnapshot } from "../../helpers/snapshot.ts";
 
 const page = () => new Window().document as unknown as Document;
 
@@ -207,6 +208,7 @@ describe("comparison page", () => {
     assert.equal(svg.querySelectorAll(".joint").length, 2);
     assert.match(svg.getAttribute("aria-label") ?? "", /a and c join first, at 0\.100, all at 1\.20/);
     assert.equal(modelTree({ ...comparison, models: ["a"] }), undefined);
+    matchSnapshot("test/fixtures/charts/dendrogram.svg", svg.outerHTML);
   });
 
   it("places joints between the middles of their parts", () => {
@@ -241,6 +243,7 @@ describe("comparison page", () => {
       [...svg.querySelectorAll(".value")].map((text) => text.textContent),
       ["70.0", "30.0", "–"],
     );
+    matchSnapshot("test/fixtures/charts/bars.svg", svg.outerHTML);
     const widths = [...svg.querySelectorAll(".bar")].map((bar) => Number(bar.getAttribute("width")));
     assert.ok(Math.abs((widths[0] ?? 0) / (widths[1] ?? 1) - 7 / 3) < 1e-9);
   });
