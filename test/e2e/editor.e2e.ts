@@ -177,6 +177,7 @@ describe("the packaged extension", function () {
     await page.locator(".tab", { hasText: "Comparison of good" }).waitFor({ timeout: 60_000 });
     const frame = await webview(page, "h1:has-text('ompar')");
     await frame.locator("svg").first().waitFor();
+    await frame.locator("summary", { hasText: "Pairs" }).click();
     await frame.locator("td", { hasText: "expert-a, expert-b" }).first().waitFor();
     await shot("comparison");
   });
