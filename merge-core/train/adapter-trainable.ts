@@ -12,6 +12,7 @@ import type { Decoder } from "../nn/llama.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { uniforms } from "../nn/random.ts";
 import type { AdapterSettings, TrainConfig } from "./config.ts";
+import { continueFrom } from "./continue-adapter.ts";
 import type { TrainingPass } from "./gradients.ts";
 import { chooseRanks, type Ranks } from "./rank-search.ts";
 import { disposeAdapter, type LiveTensors, partsOf, type StartedAdapter, sharedOf, startAdapter } from "./started-adapter.ts";
@@ -20,12 +21,18 @@ import { baseName, dropoutOf, type Trainable, type TrainingStep } from "./traina
 /** Weight of a step in running means. */
 const MEAN_RATE = 0.01;
 
-export function adapterTrainable(decoder: Decoder, method: AdapterSettings, config: TrainConfig, fisher?: ReadonlyMap<string, ArrayLike<number>>): Trainable {
+export async function adapterTrainable(
+  decoder: Decoder,
+  method: AdapterSettings,
+  config: TrainConfig,
+  fisher?: ReadonlyMap<string, ArrayLike<number>>,
+): Promise<Trainable> {
   const family = findFamily(method.family);
   if (family?.training === undefined) throw new TypeError(`${method.family} cannot be trained`);
   const tasks = config.data.train.length;
   const settings = "n_tasks" in method.settings ? { ...method.settings, n_tasks: Math.max(tasks, Number(method.settings.n_tasks)) } : method.settings;
   const adapter = startAdapter(decoder, family, { settings, targets: method.targetModules, seed: config.seed, tasks, fisher });
+  if (method.from !== undefined) await continueFrom(adapter, method.from);
   const adapted: Decoder = { ...decoder, weights: new Map([...decoder.weights].map(([name, tensor]) => [name, adapter.replaced.get(name) ?? tensor])) };
   const parameters = parametersOf(adapter);
   const chosen = new Map<string, number>();

@@ -4,7 +4,8 @@ import { dirname, resolve } from "node:path";
 import type { FamilySetting, Settings, SettingValue } from "../adapters/family.ts";
 import { families } from "../adapters/registry.ts";
 import { openError } from "../bytes/file-source.ts";
-import { NORMS, PROJECTIONS, type Projection } from "../nn/llama.ts";
+import { GPT2_NORMS, GPT2_PROJECTIONS } from "../nn/gpt2.ts";
+import { NORMS, PROJECTIONS } from "../nn/llama.ts";
 import { YamlMap } from "./yaml-map.ts";
 
 export interface LoraSettings {
@@ -12,7 +13,7 @@ export interface LoraSettings {
   readonly alpha: number;
   /** Probability that an input of the low-rank branch is zeroed during training. */
   readonly dropout: number;
-  readonly targetModules: readonly Projection[];
+  readonly targetModules: readonly string[];
 }
 
 /** An adapter of any family that can be trained. */
@@ -22,6 +23,8 @@ export interface AdapterSettings {
   /** Kinds of modules. */
   readonly targetModules: readonly string[];
   readonly dropout: number;
+  /** An adapter of the same family and shapes that training goes on from. */
+  readonly from?: string;
   /** Every setting of the family and of its training. */
   readonly settings: Settings;
 }
@@ -105,7 +108,7 @@ export function parseTrainConfig(text: string, file: string): TrainConfig {
     model: place(map.text("model")),
     init: map.choice("init", defaults.init, ["pretrained", "random"]),
     data: readData(map, place),
-    method: readMethod(map),
+    method: readMethod(map, place),
     optimizer: readOptimizer(map.child("optimizer")),
     schedule: readSchedule(map.child("schedule")),
     length: readLength(map),
@@ -131,34 +134,34 @@ function readData(map: YamlMap, place: (path: string) => string): TrainConfig["d
   return { train: files("train"), validation: data.has("validation") ? files("validation") : [] };
 }
 
-function readMethod(map: YamlMap): TrainConfig["method"] {
+function readMethod(map: YamlMap, place: (path: string) => string): TrainConfig["method"] {
   const kind = map.choice("method", "full", ["full", "lora", "adapter"]);
   for (const block of ["lora", "adapter"]) if (block !== kind && map.has(block)) throw map.refuse(block, `method: ${block} beside it, or no ${block} block`);
   if (kind === "full") return { kind };
   const block = map.child(kind);
   if (block === undefined) throw map.refuse(kind, kind === "lora" ? "a mapping with r, alpha and target_modules" : "a mapping with family and target_modules");
-  return kind === "lora" ? { kind, ...readLora(block) } : { kind, ...readAdapterSettings(block) };
+  return kind === "lora" ? { kind, ...readLora(block) } : { kind, ...readAdapterSettings(block, place) };
 }
 
 function readLora(lora: YamlMap): LoraSettings {
   lora.allow(["r", "alpha", "dropout", "target_modules"]);
   const r = lora.count("r", undefined, 1);
-  const targetModules = readTargets(lora, PROJECTIONS);
+  const targetModules = readTargets(lora, LAYERS);
   return { r, alpha: lora.number("alpha", r, { min: 0, minOpen: true }), dropout: readDropout(lora), targetModules };
 }
 
-function readAdapterSettings(block: YamlMap): AdapterSettings {
+function readAdapterSettings(block: YamlMap, place: (path: string) => string): AdapterSettings {
   const trainable = families.filter(({ training }) => training !== undefined);
   const names = trainable.map(({ type }) => type.replace(NATIVE, "").toLowerCase());
   const name = block.has("family") ? block.text("family").replace(NATIVE, "").toLowerCase() : "";
   const family = trainable[names.indexOf(name)];
   if (family === undefined) throw block.refuse("family", names.join(", "));
   const all = [...family.settings, ...(family.training?.settings ?? [])];
-  block.allow(["family", "target_modules", "dropout", ...all.map((setting) => setting.name)]);
-  const norms = family.replaces === undefined ? [] : NORMS;
-  const targetModules = readTargets<string>(block, family.math === undefined ? norms : [...PROJECTIONS, ...norms]);
+  block.allow(["family", "target_modules", "dropout", "from", ...all.map((setting) => setting.name)]);
+  const norms = family.replaces === undefined ? [] : [...NORMS, ...GPT2_NORMS];
+  const targetModules = readTargets(block, family.math === undefined ? norms : [...LAYERS, ...norms]);
   const settings = Object.fromEntries(all.map((setting) => [setting.name, readSetting(block, setting)]));
-  return { family: family.type, targetModules, dropout: readDropout(block), settings };
+  return { family: family.type, targetModules, dropout: readDropout(block), ...(block.has("from") ? { from: place(block.text("from")) } : {}), settings };
 }
 
 /** What families of our own have in front of their names in files. */
@@ -172,7 +175,10 @@ function readSetting(block: YamlMap, { name, default: fallback }: FamilySetting)
 
 const readDropout = (block: YamlMap): number => block.number("dropout", 0, { min: 0, max: 0.99 });
 
-function readTargets<T extends string>(block: YamlMap, known: readonly T[]): T[] {
+/** Of all architectures; which of them a model has is checked when it is read. */
+const LAYERS = [...PROJECTIONS, ...GPT2_PROJECTIONS];
+
+function readTargets(block: YamlMap, known: readonly string[]): string[] {
   const expected = `names out of ${known.join(", ")}`;
   return block.list("target_modules", expected).map((name) => {
     const target = known.find((one) => one === name);

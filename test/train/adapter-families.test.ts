@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
+import type { Settings } from "../../merge-core/adapters/family.ts";
 import { families } from "../../merge-core/adapters/registry.ts";
 import { openCheckpoint } from "../../merge-core/checkpoints/open-checkpoint.ts";
 import { attachAdapter } from "../../merge-core/evaluate/attach-adapter.ts";
@@ -22,6 +23,7 @@ import { train } from "../../merge-core/train/train.ts";
 import { CASES, type FamilyCase, familyOf } from "../helpers/family-table.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
 import { writeTinyModel } from "../helpers/tiny-decoder.ts";
+import { readTensors } from "../oracles/read-tensors.ts";
 
 /** Settings that fit layers of 8 and 12. */
 const FITTED: Readonly<Record<string, Record<string, string | number | boolean>>> = {
@@ -158,6 +160,26 @@ describe("Training of every adapter family", () => {
       Object.values(alpha_pattern),
       ranks.map((rank) => (6 * rank) / 4),
     );
+  });
+
+  it("goes on from an adapter: one LoRA from the mean of a multi-task run's skills, the router alone, and any other of its shape", async () => {
+    const poly = byName("Polytropon");
+    const { folder, config } = setUp(poly, { length: { steps: 6 } });
+    const [out, mean] = [join(folder, "out"), join(folder, "mean")];
+    const whole = await train(config, out);
+    await expandAdapter({ adapter: out, out: mean, base: await openCheckpoint(config.model), choice: "mean" });
+    const method = (type: string, settings: Settings, from: string) =>
+      ({ ...config, method: { ...config.method, family: type, settings: { ...defaultSettings(type), ...settings }, from } }) as TrainConfig;
+    const first = (folder_: string) => logOf(folder_)[0]?.loss ?? 0;
+    await train(method("LORA", { r: 2, lora_alpha: 2 }, mean), join(folder, "lora"));
+    assert.ok(first(join(folder, "lora")) < first(out), "starts better than from nothing");
+    await train(method("POLY", { r: 2, n_tasks: 3, router_only: true }, out), join(folder, "router"));
+    const skills = (from: string) =>
+      readTensors(join(from, "adapter_model.safetensors")).then((t) => [...t].filter(([name]) => name.includes("poly_lora")).map(([, { data }]) => data));
+    assert.deepEqual(await skills(join(folder, "router")), await skills(out));
+    assert.ok((await train(method("POLY", { r: 2, n_tasks: 3 }, out), join(folder, "more"))).trainLoss < whole.trainLoss);
+    await assert.rejects(train(method("POLY", { r: 4, n_tasks: 3 }, out), join(folder, "no")), /is not of the shape that training starts with/);
+    await assert.rejects(train(method("LORA", { r: 2 }, out), join(folder, "no")), /adapters of its own family/);
   });
 
   it("merges the experts of a mixture in the shares that were asked for, and refuses others", async () => {
