@@ -60,7 +60,10 @@ class ParetoDocument implements vscode.CustomDocument {
       const running = this.#context.jobs.running.some(({ record }) => record.verb === "pareto" && record.output === dirname(fsPath));
       return { kind: "front", file: parseFront(text, fsPath), name: relative(dirname(dirname(fsPath)), fsPath), running };
     } catch (error) {
-      return { kind: "problem", path: fsPath, diagnostics: diagnosticsOf(error) };
+      // Other programs have files of this name too.
+      const remedy = vscode.l10n.t("Reopen Editor With... shows the file as text");
+      const diagnostics = diagnosticsOf(error).map((diagnostic) => (diagnostic.code === "front-invalid" ? { ...diagnostic, remedy } : diagnostic));
+      return { kind: "problem", path: fsPath, diagnostics };
     }
   }
 
