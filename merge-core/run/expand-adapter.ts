@@ -46,6 +46,9 @@ export async function expandAdapter(request: ExpandRequest): Promise<ExpandResul
   let parameters = 0;
   try {
     const inputs = [adapter.file];
+    // What is wrong with one module is wrong with all of them: told before anything is written.
+    for (const [path, entries] of [...adapter.modules].slice(0, 1))
+      await factorsOf(adapter, path, { ...sharedEntries(adapter, path), ...entries }, request, reader);
     const warnings = await writeAdapterFolder(
       { out, overwrite: request.overwrite ?? false, inputs, maxBytes: mostBytes(adapter, request), signal },
       async (write) => {

@@ -1,6 +1,6 @@
 // Every family trained on a tiny model: the loss falls, the file that is written says all that training made.
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import type { Settings } from "../../merge-core/adapters/family.ts";
@@ -189,6 +189,8 @@ describe("Training of every adapter family", () => {
     for (const choice of ["uniform", "usage"]) await expandAdapter({ adapter: join(folder, "out"), out: join(folder, choice), base, choice });
     assert.notDeepEqual(...(["uniform", "usage"].map((choice) => readFileSync(join(folder, choice, "adapter_model.safetensors"))) as [Buffer, Buffer]));
     await assert.rejects(expandAdapter({ adapter: join(folder, "out"), out: join(folder, "no"), base, choice: "best" }), /uniform, usage/);
+    await assert.rejects(expandAdapter({ adapter: join(folder, "out"), out: join(folder, "no"), choice: "uniform" }), /--base/);
+    assert.equal(existsSync(join(folder, "no.partial")), false);
   });
 
   it("does not expand what no product of low rank is", async () => {
