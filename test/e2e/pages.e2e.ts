@@ -130,6 +130,7 @@ describe("pages", function () {
     const page = await show("pareto", FRONTS.usual);
     await page.getByRole("group", { name: /Points/ }).focus();
     await page.keyboard.press("End");
+    await page.waitForFunction("seam.sent.some(({ method }) => method === 'recipeAt')");
     await page.getByLabel("Chosen point").getByRole("button", { name: "Write This Merge" }).click();
     const requests = (await open?.requests()) ?? [];
     assert.deepEqual(

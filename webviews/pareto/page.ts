@@ -46,6 +46,9 @@ const LEGEND: readonly (readonly [ScatterKind, string])[] = [
 /** How near, in pixels, a click has to be to a point. */
 const REACH = 14;
 
+/** How long a point stays chosen before its recipe is asked for: arrow keys run over many. */
+const REST_MS = 150;
+
 export class ParetoPage {
   readonly element = element("main", { class: "pareto", "data-testid": "pareto" });
   readonly #tools: ParetoTools | undefined;
@@ -65,6 +68,8 @@ export class ParetoPage {
   #scatter: ScatterPlot | undefined;
   #parallel: ParallelPlot | undefined;
   #frame = 0;
+  #asking = 0;
+  readonly #recipes = new Map<string, Promise<string>>();
 
   constructor(file: FrontFile, saved: Partial<ParetoChoice> | undefined, keep: (choice: ParetoChoice) => void, tools?: ParetoTools) {
     this.#file = file;
@@ -102,6 +107,16 @@ export class ParetoPage {
     this.#keep(this.#choice);
     this.#refresh();
     this.#redraw();
+  }
+
+  /** A slider moves: its answer at once, the picture that shows it once a frame, the others not at all. */
+  #prefer(preference: readonly number[]): void {
+    this.#choice = { ...this.#choice, preference };
+    this.#keep(this.#choice);
+    this.#refresh();
+    this.#describePreference();
+    cancelAnimationFrame(this.#frame);
+    this.#frame = requestAnimationFrame(() => this.#figures.find(({ element: { tagName } }) => tagName === "FIGURE")?.redraw());
   }
 
   #redraw(): void {
@@ -316,15 +331,20 @@ export class ParetoPage {
       const slider = element("input", { type: "range", min: 0, max: 100, id: `preference-${i}`, value: this.#choice.preference[i] ?? 0 });
       slider.addEventListener("input", () => {
         value.textContent = slider.value;
-        this.#choose({ preference: this.#choice.preference.map((old, k) => (k === i ? Number(slider.value) : old)) });
+        this.#prefer(this.#choice.preference.map((old, k) => (k === i ? Number(slider.value) : old)));
       });
       return [element("label", { for: `preference-${i}` }, name), slider, value];
     });
     return element("section", {}, element("h3", {}, "How much does each count?"), element("div", { class: "preferences" }, ...sliders), this.#preferenceFacts);
   }
 
-  /** Texts of the preference and of the chosen point. */
   #describe(): void {
+    this.#describePreference();
+    this.#countShown();
+    this.#describePoint();
+  }
+
+  #describePreference(): void {
     const best = this.#choice.preference.some((weight) => weight > 0) ? pickPoint(this.#file, this.#choice.preference) : undefined;
     const said = this.#preferred && settingText(this.#file, this.#preferred);
     this.#preferenceFacts.replaceChildren(
@@ -342,7 +362,9 @@ export class ParetoPage {
         ? []
         : [element("p", { class: "soft" }, `Predicted best: ${said}`), this.#actions(this.#preferred.coefficients, true)]),
     );
-    this.#countShown();
+  }
+
+  #describePoint(): void {
     const point = this.#file.points.find(({ id }) => id === this.#choice.chosen);
     if (point === undefined) {
       this.#facts.replaceChildren(element("p", { class: "soft" }, "Choose a point to see its recipe, write it as a model, or measure it."));
@@ -352,10 +374,23 @@ export class ParetoPage {
     if (point.coefficients === undefined) return;
     const recipe = element("pre", { tabindex: 0 });
     this.#facts.append(this.#actions(point.coefficients, !point.evaluated), element("details", { open: "" }, element("summary", {}, "Recipe"), recipe));
-    void this.#tools
-      ?.recipeAt(point.coefficients)
-      .then((text) => recipe.replaceChildren(text))
-      .catch((error: unknown) => recipe.replaceChildren(messageOf(error)));
+    const { coefficients } = point;
+    const show = () =>
+      void this.#recipeOf(coefficients)
+        .then((text) => recipe.replaceChildren(text))
+        .catch((error: unknown) => recipe.replaceChildren(messageOf(error)));
+    clearTimeout(this.#asking);
+    if (this.#recipes.has(coefficients.join())) show();
+    else this.#asking = window.setTimeout(show, REST_MS);
+  }
+
+  /** Asked for once: the host starts a program to answer. */
+  #recipeOf(coefficients: readonly number[]): Promise<string> {
+    const key = coefficients.join();
+    const known = this.#recipes.get(key) ?? this.#tools?.recipeAt(coefficients) ?? Promise.resolve("");
+    this.#recipes.set(key, known);
+    known.catch(() => this.#recipes.delete(key));
+    return known;
   }
 
   #actions(coefficients: readonly number[], canEvaluate: boolean): HTMLElement {
