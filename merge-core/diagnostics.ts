@@ -12,11 +12,14 @@ export interface SourceRange {
   readonly end: number;
 }
 
-/** A replacement an editor can apply as it stands. */
+/** A change of a text that mends a problem. */
 export interface Fix {
   readonly title: string;
+  /** What is replaced; empty where whole lines are added. */
   readonly range: SourceRange;
   readonly text: string;
+  /** The part of `text` that stands for a model only the user can name; without one an editor can apply the fix as it stands. */
+  readonly model?: string;
 }
 
 /**
@@ -78,7 +81,14 @@ export function formatDiagnostic(d: Diagnostic): string {
   const values = [d.found === undefined ? "" : `found ${d.found}`, d.expected === undefined ? "" : `expected ${d.expected}`].filter(Boolean).join(", ");
   const text = [d.message, values, d.remedy ?? ""].filter(Boolean).join("; ");
   const notes = (d.notes ?? []).map((note) => `\n  note: ${note}`).join("");
-  return `${d.severity}[${d.code}]${place || ":"} ${text}${notes}`;
+  return `${d.severity}[${d.code}]${place || ":"} ${text}${notes}${formatFix(d.fix)}`;
+}
+
+/** Lines that a fix adds, and where; what a replacement does is said by the remedy. */
+function formatFix(fix: Fix | undefined): string {
+  if (fix === undefined || fix.range.end > fix.range.offset) return "";
+  const lines = fix.text.split("\n").filter((line) => line !== "");
+  return `\n  fix: insert before line ${fix.range.line + 1}${lines.map((line) => `\n    ${line}`).join("")}`;
 }
 
 /** The candidate nearest to `word` by edit distance, if near enough to be a likely slip of the keyboard. */

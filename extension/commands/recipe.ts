@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import * as vscode from "vscode";
 import type { MergeMethod } from "../../merge-core/methods/method.ts";
 import { methods } from "../../merge-core/methods/registry.ts";
+import { yamlText } from "../../merge-core/recipe/recipe-fixes.ts";
 import { parseRecipeFile } from "../../merge-core/recipe/stages.ts";
 import { isRecipeDocument } from "../recipes/features.ts";
 import { referenceTo } from "../recipes/recipe-models.ts";
@@ -116,12 +117,13 @@ async function askRecipeFile(folder: string, methodId: string): Promise<string |
   return answer === undefined ? undefined : fileOf(answer.trim());
 }
 
-/** Puts the reference of a chosen model in the place of one that is not there. */
-export const locateModel: Run = async ({ library }, uri, range) => {
+/** Puts the reference of a chosen model in the place of one that is not there, or in the gap of a text to insert. */
+export const locateModel: Run = async ({ library }, uri, range, around) => {
   if (!(uri instanceof vscode.Uri) || !(range instanceof vscode.Range)) return;
   const path = await pickModel(library, vscode.l10n.t("Locate the model"), vscode.l10n.t("The model that the recipe means"));
   if (path === undefined) return;
   const edit = new vscode.WorkspaceEdit();
-  edit.replace(uri, range, referenceTo(dirname(uri.fsPath), path));
+  const [before = "", after = ""] = Array.isArray(around) ? around.map(String) : [];
+  edit.replace(uri, range, before + yamlText(referenceTo(dirname(uri.fsPath), path)) + after);
   await vscode.workspace.applyEdit(edit);
 };

@@ -113,9 +113,11 @@ function fixes(document: vscode.TextDocument, _range: vscode.Range, { diagnostic
 function appliedFix(document: vscode.TextDocument, problem: RecipeProblem): vscode.CodeAction[] {
   const { fix } = problem.diagnostic;
   if (fix === undefined) return [];
-  const action = new vscode.CodeAction(fix.title, vscode.CodeActionKind.QuickFix);
-  action.edit = new vscode.WorkspaceEdit();
-  action.edit.replace(document.uri, toRange(fix.range), fix.text);
+  const action = new vscode.CodeAction(fix.model === undefined ? fix.title : `${fix.title}...`, vscode.CodeActionKind.QuickFix);
+  if (fix.model === undefined) {
+    action.edit = new vscode.WorkspaceEdit();
+    action.edit.replace(document.uri, toRange(fix.range), fix.text);
+  } else action.command = { command: "weightsmith.locateModel", title: action.title, arguments: [document.uri, toRange(fix.range), fix.text.split(fix.model)] };
   action.diagnostics = [problem];
   action.isPreferred = true;
   return [action];

@@ -1,5 +1,6 @@
 // Which documents are recipes, and the text of a new one; pure.
 import type { MergeMethod } from "../../merge-core/methods/method.ts";
+import { startValue, yamlText } from "../../merge-core/recipe/recipe-fixes.ts";
 
 /** Only the start of a file is looked at, so that opening a large YAML file costs nothing. */
 const HEAD_CHARACTERS = 64 * 1024;
@@ -25,27 +26,16 @@ export function newRecipeText({ method, base, models }: NewRecipe): string {
   const shared = required.filter((p) => p.scope === "global").map(value);
   const listed = method.base === "one-of" && base !== undefined && !models.includes(base) ? [base, ...models] : models;
   const parameters = perModel.length === 0 ? "" : `\n    parameters:\n${perModel.map((line) => `      ${line}`).join("\n")}`;
+  // Where the command that makes the file would be told to write it.
+  const statistics = (model: string) => (method.data === undefined ? "" : `\n    ${method.data}: ${yamlText(`${model}.${method.data}.safetensors`)}`);
   const lines = [
     `# ${method.title}: ${method.summary}`,
     `merge_method: ${method.id}`,
-    ...(base === undefined ? [] : [`base_model: ${quoted(base)}`]),
+    ...(base === undefined ? [] : [`base_model: ${yamlText(base)}`]),
     "models:",
-    ...listed.map((model) => `  - model: ${quoted(model)}${parameters}`),
+    ...listed.map((model) => `  - model: ${yamlText(model)}${statistics(model)}${parameters}`),
     ...(shared.length === 0 ? [] : ["parameters:", ...shared.map((line) => `  ${line}`)]),
     "dtype: bfloat16",
   ];
   return `${lines.join("\n")}\n`;
-}
-
-/** Equal shares for weights; else the middle of the legal range, or 1. */
-function startValue({ name, type, range }: MergeMethod["parameters"][number], models: number): number | boolean {
-  if (type === "flag") return true;
-  if (name === "weight") return Number((1 / Math.max(1, models)).toFixed(3));
-  const middle = range?.min !== undefined && range.max !== undefined ? (range.min + range.max) / 2 : Math.max(1, range?.min ?? 1);
-  return type === "integer" ? Math.round(middle) : middle;
-}
-
-/** Plain where YAML reads it back as the same text. */
-function quoted(text: string): string {
-  return /^[\w./~][\w./ -]*$/.test(text) && !/^(true|false|yes|no|on|off|null|~|[\d.]+)$/i.test(text) && text === text.trim() ? text : JSON.stringify(text);
 }

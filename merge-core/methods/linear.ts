@@ -18,6 +18,7 @@ export const linear: MergeMethod = {
   base: "none",
   models: { min: 1, max: Number.POSITIVE_INFINITY },
   passes: 1,
+  average: true,
   check: (task) => (flagOf(task, "normalize") ? zeroWeightSum(task.inputs) : undefined),
   merge(task) {
     const sum = weightedSum(task.inputs.map((model) => ({ weight: weightOf(model), x: input(model.index) })));

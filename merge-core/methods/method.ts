@@ -111,6 +111,8 @@ export interface MergeMethod {
    * @param others models besides the base
    */
   workingBytes?(shape: readonly number[], others: number, parameters: MergeTask["parameters"]): number;
+  /** The result is an average: weights should sum to 1, unless its flag `normalize` divides by their sum. */
+  readonly average?: true;
   /** The file of statistics that every model of the recipe must come with. */
   readonly data?: StatisticsKind;
   /** What must be known of all tensors before one is merged. */

@@ -33,7 +33,7 @@ export class Reader {
 
   constructor(
     readonly file: string,
-    private readonly source: YamlSource,
+    readonly source: YamlSource,
   ) {}
 
   report(code: string, message: string, range: SourceRange | undefined, details: Partial<Diagnostic> = {}): void {

@@ -11,6 +11,9 @@ const MAX_DEPTH = 100;
 /** One parsed document: its root, and where things are. */
 export interface YamlSource {
   readonly root: Node | null;
+  readonly text: string;
+  /** The place of a piece of the text, by offsets. */
+  placeOf(offset: number, end: number): SourceRange;
   rangeOf(node: Node): SourceRange;
   /** The node itself, or what an alias stands for (undefined for an alias of nothing). */
   follow(node: unknown): Node | undefined;
@@ -40,7 +43,7 @@ export function parseYaml(text: string, file: string): { source?: YamlSource; di
   if (orphan !== undefined) return fail("yaml-syntax", "this alias has no anchor before it", { range: places(...orphan) });
   const rangeOf = (node: Node) => places(node.range?.[0] ?? 0, node.range?.[1] ?? 0);
   const follow = (node: unknown) => (isAlias(node) ? targets.get(node) : isNode(node) ? node : undefined);
-  return { source: { root: document.contents, rangeOf, follow }, diagnostics: [] };
+  return { source: { root: document.contents, text, placeOf: places, rangeOf, follow }, diagnostics: [] };
 }
 
 const SYNTAX_REMEDIES: Readonly<Record<string, string>> = {

@@ -43,6 +43,29 @@ describe("recipes in the editor", () => {
     assert.ok(actions.some(({ title }) => title.startsWith("Locate this model")));
   });
 
+  it("offer to add what is missing: a base to be picked, and parameters in lines of their own", async () => {
+    const text = "merge_method: ties\nmodels:\n  - model: ./models/expert-a\n  - model: ./models/expert-b\n";
+    await vscode.workspace.fs.writeFile(vscode.Uri.file(join(folder(), "short.merge.yml")), Buffer.from(text));
+    const { document } = await open("short.merge.yml");
+    const [baseProblem] = await problems(document.uri, (found) => codes(found).includes("missing-base"));
+    const actionsAt = (range: vscode.Range | undefined) =>
+      vscode.commands.executeCommand<vscode.CodeAction[]>("vscode.executeCodeActionProvider", document.uri, range);
+    const addBase = (await actionsAt(baseProblem?.range)).find(({ title }) => title === "Add base_model...");
+    assert.deepEqual(addBase?.command?.arguments?.[2], ["base_model: ", "\n"]);
+    const edit = new vscode.WorkspaceEdit();
+    edit.insert(document.uri, new vscode.Position(1, 0), "base_model: ./models/base\n");
+    await vscode.workspace.applyEdit(edit);
+    for (const model of ["a", "b"]) {
+      const [problem] = await problems(document.uri, (found) => found[0]?.message.includes(`expert-${model}`) === true);
+      const add = (await actionsAt(problem?.range)).find(({ title }) => title === "Add weight: 0.5");
+      assert.ok(add?.edit);
+      await vscode.workspace.applyEdit(add.edit);
+    }
+    await problems(document.uri, (found) => found.length === 0);
+    assert.match(document.getText(), /expert-b\n {4}parameters:\n {6}weight: 0\.5\n$/);
+    await vscode.commands.executeCommand("workbench.action.revertAndCloseActiveEditor");
+  });
+
   it("of any name are known by their merge_method; other YAML is left alone", async () => {
     const write = async (name: string, text: string) => vscode.workspace.fs.writeFile(vscode.Uri.file(join(folder(), name)), Buffer.from(text));
     await write("mine.yaml", "merge_method: nonsense\nmodels: []\n");
