@@ -367,11 +367,17 @@ export class ParetoPage {
   #describePoint(): void {
     const point = this.#file.points.find(({ id }) => id === this.#choice.chosen);
     if (point === undefined) {
-      this.#facts.replaceChildren(element("p", { class: "soft" }, "Choose a point to see its recipe, write it as a model, or measure it."));
+      this.#facts.replaceChildren(
+        element(
+          "p",
+          { class: "soft" },
+          this.#tools === undefined ? "Choose a point to see its numbers." : "Choose a point to see its recipe, write it as a model, or measure it.",
+        ),
+      );
       return;
     }
     this.#facts.replaceChildren(element("h3", {}, nameOf(point)), element("p", {}, describePoint(this.#file, point)));
-    if (point.coefficients === undefined) return;
+    if (point.coefficients === undefined || this.#tools === undefined) return;
     const recipe = element("pre", { tabindex: 0 });
     this.#facts.append(this.#actions(point.coefficients, !point.evaluated), element("details", { open: "" }, element("summary", {}, "Recipe"), recipe));
     const { coefficients } = point;
