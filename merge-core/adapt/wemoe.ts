@@ -3,7 +3,7 @@
 import { setImmediate } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import { throwIfCancelled } from "../diagnostics.ts";
-import { WEIGHT_ENSEMBLE_TYPE } from "../nn/config.ts";
+import { requireLlamaLayers, WEIGHT_ENSEMBLE_TYPE } from "../nn/config.ts";
 import { padRows, type TokenRow } from "../nn/data.ts";
 import { expertName, expertShapes } from "../nn/expert-names.ts";
 import { causalAttend, type Decoder, hiddenStates } from "../nn/llama.ts";
@@ -36,6 +36,7 @@ const ROUTER_DEVIATION = 0.01;
 /** The model before its routers learn. The caller disposes its decoder. */
 export function buildWeMoe(vectors: TaskVectors, { init = 0.3, seed = 0 }: WeMoeOptions = {}): Model {
   const { base, names, origin, tasks } = vectors;
+  requireLlamaLayers(base.decoder.config, "no weight-ensembling mixtures are made");
   const even = tasks.map(() => names.map((name) => (MLP_WEIGHT.test(name) ? 0 : init)));
   const merged = combine(vectors, even);
   const config = { ...base.decoder.config, experts: tasks.length };
@@ -133,7 +134,7 @@ export function freezeWeMoe(model: Model, rows: readonly TokenRow[]): Model {
   };
 }
 
-const ARCHITECTURES = { llama: "LlamaForCausalLM", mistral: "MistralForCausalLM", qwen2: "Qwen2ForCausalLM" } as const;
+const ARCHITECTURES = { llama: "LlamaForCausalLM", mistral: "MistralForCausalLM", qwen2: "Qwen2ForCausalLM", gpt2: "GPT2LMHeadModel" } as const;
 
 function frozen(model: Decoder, name: string, tensor: tf.Tensor, coefficients: readonly (readonly number[])[]): tf.Tensor {
   const mlp = /^model\.layers\.(\d+)\.mlp\.(\w+)\.weight$/.exec(name);

@@ -18,10 +18,10 @@ export interface MixtureConfig {
   readonly renormalise: boolean;
 }
 
-/** A decoder-only transformer of the Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU. */
+/** A decoder-only transformer: of the Llama family (RMSNorm, rotary positions, grouped-query attention, SwiGLU), or GPT-2. */
 export interface DecoderConfig {
   /** The dense family whose attention and norms it has. */
-  readonly modelType: "llama" | "mistral" | "qwen2";
+  readonly modelType: "llama" | "mistral" | "qwen2" | "gpt2";
   /** Its feed-forward layers choose among experts. */
   readonly mixture?: MixtureConfig;
   readonly vocabSize: number;
@@ -65,6 +65,7 @@ const ARCHITECTURES: Readonly<Record<string, DecoderConfig["modelType"]>> = {
   LlamaForCausalLM: "llama",
   MistralForCausalLM: "mistral",
   Qwen2ForCausalLM: "qwen2",
+  GPT2LMHeadModel: "gpt2",
 };
 
 /**
@@ -75,6 +76,7 @@ export function parseDecoderConfig(json: Json, file = "config.json"): DecoderCon
   const [dense, names] = mixtureOf(json) ?? [];
   const modelType = dense ?? architectureOf(json, file);
   const read = new Reader(json, file);
+  if (modelType === "gpt2") return readGpt2(read);
   const heads = read.count("num_attention_heads");
   const hiddenSize = read.count("hidden_size");
   const config: DecoderConfig = {
@@ -103,6 +105,48 @@ export function parseDecoderConfig(json: Json, file = "config.json"): DecoderCon
   };
   checkConsistency(config, read);
   return config;
+}
+
+function readGpt2(read: Reader): DecoderConfig {
+  for (const key of ["scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention"])
+    if (read.flag(key, false)) throw read.unsupported(key, "true", "false");
+  if (!read.flag("scale_attn_weights", true)) throw read.unsupported("scale_attn_weights", "false", "true");
+  const activation = read.text("activation_function") ?? "gelu_new";
+  if (activation !== "gelu_new" && activation !== "gelu_pytorch_tanh") throw read.unsupported("activation_function", activation, "gelu_new");
+  const [heads, hiddenSize] = [read.count("n_head", 12), read.count("n_embd", 768)];
+  if (hiddenSize % heads !== 0) throw read.invalid("n_head", heads, `a divisor of n_embd, ${hiddenSize}`);
+  return {
+    modelType: "gpt2",
+    vocabSize: read.count("vocab_size", 50257),
+    hiddenSize,
+    intermediateSize: read.count("n_inner", 4 * hiddenSize),
+    layers: read.count("n_layer", 12),
+    heads,
+    kvHeads: heads,
+    headDim: hiddenSize / heads,
+    normEps: read.positive("layer_norm_epsilon", 1e-5),
+    ropeTheta: 1,
+    ropeScaling: undefined,
+    maxPositions: read.count("n_positions", 1024),
+    tiedHead: read.flag("tie_word_embeddings", true),
+    qkvBias: true,
+    outputBias: true,
+    mlpBias: true,
+    slidingWindow: undefined,
+    initializerRange: read.positive("initializer_range", 0.02),
+    bosTokenId: read.ids("bos_token_id")[0],
+    eosTokenIds: read.ids("eos_token_id"),
+    padTokenId: read.ids("pad_token_id")[0],
+  };
+}
+
+/** Statistics and edits that know the parts of Llama's layers by name. @throws WeightsmithError `unsupported-architecture` */
+export function requireLlamaLayers({ modelType }: DecoderConfig, what: string): void {
+  if (modelType === "gpt2")
+    throw inputError("unsupported-architecture", `${what} of this architecture`, {
+      found: "GPT2LMHeadModel",
+      expected: "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM",
+    });
 }
 
 function architectureOf(json: Json, file: string): DecoderConfig["modelType"] {
@@ -162,7 +206,7 @@ function ropeOf(read: Reader): Pick<DecoderConfig, "ropeTheta" | "ropeScaling"> 
 }
 
 function slidingWindowOf(read: Reader, modelType: DecoderConfig["modelType"]): number | undefined {
-  if (modelType === "llama" || read.isNull("sliding_window")) return undefined;
+  if (modelType === "llama" || modelType === "gpt2" || read.isNull("sliding_window")) return undefined;
   if (modelType === "mistral") return read.count("sliding_window", 4096);
   if (!read.flag("use_sliding_window", false)) return undefined;
   // Qwen2 can use full attention in its first layers and a window in the rest.

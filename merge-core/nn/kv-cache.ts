@@ -25,11 +25,12 @@ export function createCache(config: DecoderConfig, table: RopeTable, slots: numb
 /** Attention over whole right-padded prompts, filling slots 0 to batch - 1 on the way. */
 export function prefillAttend(cache: KvCache, batch: number, seq: number): Attend {
   const attend = causalAttend(cache.config, cache.table, batch, seq);
-  return (layer, q, k, v) => {
+  const filling = (layer: number, q: tf.Tensor2D, k: tf.Tensor2D, v: tf.Tensor2D) => {
     store(cache, cache.keys[layer], rope(k, cache.table, batch, seq), batch, seq);
     store(cache, cache.values[layer], v, batch, seq);
     return attend(layer, q, k, v);
   };
+  return Object.assign(filling, { positions: attend.positions });
 }
 
 function store(cache: KvCache, into: Float32Array | undefined, rows: tf.Tensor2D, batch: number, seq: number): void {
@@ -40,7 +41,7 @@ function store(cache: KvCache, into: Float32Array | undefined, rows: tf.Tensor2D
 
 /** Attention of one new position per sequence. Row i belongs to slot `slots[i]` and stands at position `positions[i]`. */
 export function decodeAttend(cache: KvCache, slots: readonly number[], positions: readonly number[]): Attend {
-  return (layer, q, k, v) => {
+  const single = (layer: number, q: tf.Tensor2D, k: tf.Tensor2D, v: tf.Tensor2D) => {
     const keys = cache.keys[layer];
     const values = cache.values[layer];
     if (keys === undefined || values === undefined) throw new RangeError("no such layer");
@@ -60,10 +61,12 @@ export function decodeAttend(cache: KvCache, slots: readonly number[], positions
     }
     return tf.tensor2d(out, [slots.length, q.shape[1]]);
   };
+  return Object.assign(single, { positions: Int32Array.from(positions) });
 }
 
 function rotate(x: Float32Array, offset: number, width: number, table: RopeTable, position: number): void {
   const { half } = table;
+  if (half === 0) return;
   for (let head = offset; head < offset + width; head += 2 * half) {
     for (let i = 0; i < half; i++) {
       const cos = table.cos[position * half + i] ?? 0;

@@ -1,8 +1,9 @@
-// Forward pass of the Llama family (Touvron et al. 2023, 2302.13971; Mistral's window, Qwen2's biases) on tfjs.
+// Forward pass of the Llama family (Touvron et al. 2023, 2302.13971; Mistral's window, Qwen2's biases) on tfjs, and what all decoders share.
 // Activations are 2-D [batch * seq, features]; weights keep their Hugging Face names and [out, in] layout.
 import * as tf from "@tensorflow/tfjs-core";
 import type { DecoderConfig } from "./config.ts";
 import { expertShapes } from "./expert-names.ts";
+import { GPT2_EMBEDDING, type Gpt2Parts, gpt2Block, gpt2Embedding, gpt2Norm, gpt2Shapes } from "./gpt2.ts";
 import { mixtureLayer, mixtureShapes } from "./mixture.ts";
 import { causalAttention, crossEntropy, embed, rmsNorm, rope, swiGlu } from "./ops.ts";
 import { type RopeTable, ropeTable } from "./rope.ts";
@@ -49,13 +50,16 @@ export interface Decoder {
 export interface Attend {
   (layer: number, q: tf.Tensor2D, k: tf.Tensor2D, v: tf.Tensor2D): tf.Tensor2D;
   readonly seq?: number;
+  /** The place of each row in its sequence, for decoders that learned places. */
+  readonly positions: Int32Array;
 }
 
 export const modulePath = (layer: number, projection: Projection): string =>
   `model.layers.${layer}.${projection.endsWith("_proj") && /^[qkvo]_/.test(projection) ? "self_attn" : "mlp"}.${projection}`;
 
-/** Name and shape of every tensor that a model of this configuration has, in the order transformers saves them. */
+/** Name and shape of every tensor that a model of this configuration has in memory, in the order transformers saves them. */
 export function weightShapes(config: DecoderConfig): Map<string, readonly number[]> {
+  if (config.modelType === "gpt2") return gpt2Shapes(config);
   const { hiddenSize: d, intermediateSize: m, vocabSize } = config;
   const shapes = new Map<string, readonly number[]>([["model.embed_tokens.weight", [vocabSize, d]]]);
   for (let layer = 0; layer < config.layers; layer++) {
@@ -87,16 +91,29 @@ export function weightShapes(config: DecoderConfig): Map<string, readonly number
 export function hiddenStates(unbound: Decoder, tokens: Int32Array, attend: Attend): tf.Tensor2D {
   const model = unbound.bind?.(attend) ?? unbound;
   const { config } = model;
-  let x = watched(model, "model.embed_tokens.weight", embed(weight<tf.Tensor2D>(model, "model.embed_tokens.weight"), tokens));
+  const gpt2 = config.modelType === "gpt2" ? gpt2Parts(model, attend) : undefined;
+  let x = gpt2
+    ? gpt2Embedding(gpt2, tokens, attend.positions)
+    : watched(model, "model.embed_tokens.weight", embed(weight<tf.Tensor2D>(model, "model.embed_tokens.weight"), tokens));
   // One scope per block: what the gradient does not need is freed as soon as the block is done.
   for (let layer = 0; layer < config.layers; layer++) x = tf.tidy(() => decoderBlock(model, layer, x, attend));
+  if (gpt2) return gpt2Norm(gpt2, "transformer.ln_f", x);
   return watched(model, "model.norm.weight", rmsNorm(x, weight<tf.Tensor1D>(model, "model.norm.weight"), config.normEps), x);
 }
+
+const gpt2Parts = (model: Decoder, attend: Attend): Gpt2Parts => ({
+  config: model.config,
+  attend,
+  weight: (name) => weight(model, name),
+  linear: (module, x) => project(model, module, x),
+  watched: (name, y, x) => watched(model, name, y, x),
+});
 
 const watched = (model: Decoder, name: string, y: tf.Tensor2D, x?: tf.Tensor2D): tf.Tensor2D => model.watch?.(name, y, x) ?? y;
 
 /** What one layer makes of its input [rows, hidden]. */
 export function decoderBlock(model: Decoder, layer: number, x: tf.Tensor2D, attend: Attend): tf.Tensor2D {
+  if (model.config.modelType === "gpt2") return gpt2Block(gpt2Parts(model, attend), layer, x);
   const linear = (projection: Projection, input: tf.Tensor2D) => project(model, modulePath(layer, projection), input);
   const norm = (name: string, input: tf.Tensor2D) => {
     const path = `model.layers.${layer}.${name}.weight`;
@@ -115,9 +132,12 @@ export function decoderBlock(model: Decoder, layer: number, x: tf.Tensor2D, atte
   return tf.add(between, linear("down_proj", swiGlu(linear("gate_proj", forMlp), linear("up_proj", forMlp))));
 }
 
+/** The table of token embeddings. */
+export const embeddingName = ({ modelType }: DecoderConfig): string => (modelType === "gpt2" ? GPT2_EMBEDDING : "model.embed_tokens.weight");
+
 /** Scores over the vocabulary, [rows, vocab]. */
 export function headLogits(model: Decoder, hidden: tf.Tensor2D): tf.Tensor2D {
-  const name = model.config.tiedHead ? "model.embed_tokens.weight" : "lm_head.weight";
+  const name = model.config.tiedHead ? embeddingName(model.config) : "lm_head.weight";
   return watched(model, name, tf.matMul(hidden, weight<tf.Tensor2D>(model, name), false, true), hidden);
 }
 
@@ -127,7 +147,7 @@ export function causalAttend(config: DecoderConfig, table: RopeTable, batch: num
   const layout = { batch, seq, heads, kvHeads, headDim, ...(slidingWindow === undefined ? {} : { window: slidingWindow }) };
   const attend = (_layer: number, q: tf.Tensor2D, k: tf.Tensor2D, v: tf.Tensor2D) =>
     causalAttention(rope(q, table, batch, seq), rope(k, table, batch, seq), v, layout);
-  return Object.assign(attend, { seq });
+  return Object.assign(attend, { seq, positions: Int32Array.from({ length: batch * seq }, (_, row) => row % seq) });
 }
 
 /** Next-token scores at every position of `batch` right-padded sequences, [batch * seq, vocab]. */

@@ -4,6 +4,7 @@ import { inputError, nearestName } from "../diagnostics.ts";
 import { widenToFloat32 } from "../formats/dtype-codecs.ts";
 import { type DType, elementCount, isFloat } from "../formats/dtypes.ts";
 import type { DecoderConfig } from "./config.ts";
+import { GPT2_MASK, gpt2Name, isTransposed } from "./gpt2.ts";
 import { type Decoder, weightShapes } from "./llama.ts";
 import { withExperts } from "./weight-ensemble.ts";
 
@@ -22,20 +23,32 @@ const REDUNDANT = /^lm_head\.weight$|rotary_emb\.inv_freq$/;
  * @param file what diagnostics call the source of the tensors
  * @throws WeightsmithError `tensor-missing`, `tensor-unexpected`, `tensor-shape-mismatch`, `tensor-not-float`
  */
-export function createDecoder(config: DecoderConfig, tensors: ReadonlyMap<string, TensorData>, file: string): Decoder {
+export function createDecoder(config: DecoderConfig, stored: ReadonlyMap<string, TensorData>, file: string): Decoder {
+  const tensors = config.modelType === "gpt2" ? new Map([...stored].map(([name, tensor]) => [gpt2Name(name), tensor])) : stored;
   const shapes = weightShapes(config);
   for (const name of tensors.keys()) {
-    if (shapes.has(name) || REDUNDANT.test(name)) continue;
+    if (shapes.has(name) || REDUNDANT.test(name) || (config.modelType === "gpt2" && GPT2_MASK.test(name))) continue;
     const near = nearestName(name, shapes.keys());
     throw inputError("tensor-unexpected", `tensor ${name} has no place in a ${config.modelType} model of this config.json`, {
       file,
       ...(near === undefined ? {} : { remedy: `did you mean ${near}?` }),
     });
   }
-  for (const [name, shape] of shapes) checkTensor(name, shape, tensors.get(name), file);
-  const weights = new Map([...shapes].map(([name, shape]) => [name, toTensor(tensors.get(name), shape)]));
+  for (const [name, shape] of shapes) checkTensor(name, isTransposed(config, name) ? shape.toReversed() : shape, tensors.get(name), file);
+  const weights = new Map(
+    [...shapes].map(([name, shape]) => [
+      name,
+      isTransposed(config, name) ? transposed(toTensor(tensors.get(name), shape.toReversed())) : toTensor(tensors.get(name), shape),
+    ]),
+  );
   const decoder = { config, weights };
   return config.experts === undefined ? decoder : withExperts(decoder);
+}
+
+function transposed(tensor: tf.Tensor): tf.Tensor {
+  const turned = tf.transpose(tensor);
+  tensor.dispose();
+  return turned;
 }
 
 export function disposeDecoder(model: Decoder): void {

@@ -9,6 +9,7 @@ import { narrowFromFloat32 } from "../formats/dtype-codecs.ts";
 import { elementCount } from "../formats/dtypes.ts";
 import { isRecord, parseJsonBytes } from "../formats/json.ts";
 import { type DecoderConfig, parseDecoderConfig } from "./config.ts";
+import { isTransposed } from "./gpt2.ts";
 import { type Decoder, weightShapes } from "./llama.ts";
 import { createDecoder, type TensorData } from "./load.ts";
 import { normals } from "./random.ts";
@@ -75,12 +76,12 @@ export async function readTensors(checkpoint: Checkpoint, options: LoadOptions =
 function randomTensors(config: DecoderConfig, seed: number): Map<string, TensorData> {
   const draw = (name: string, size: number) => {
     if (name.endsWith(".bias")) return new Float32Array(size);
-    if (/norm\.weight$/.test(name)) return new Float32Array(size).fill(1);
+    if (/(norm|\.ln_[12f])\.weight$/.test(name)) return new Float32Array(size).fill(1);
     return normals(seed, name, size).map((x) => x * config.initializerRange);
   };
   const entries = [...weightShapes(config)].map(([name, shape]) => {
     const data = narrowFromFloat32("F32", draw(name, elementCount(shape)));
-    return [name, { dtype: "F32", shape, data } satisfies TensorData] as const;
+    return [name, { dtype: "F32", shape: isTransposed(config, name) ? shape.toReversed() : shape, data } satisfies TensorData] as const;
   });
   return new Map(entries);
 }

@@ -47,6 +47,13 @@ export function rmsNorm(x: tf.Tensor2D, weight: tf.Tensor1D, eps: number): tf.Te
   );
 }
 
+/** (x - mean) * weight / sqrt(variance + eps) + bias over the last dimension. x [rows, n], weight and bias [n]. */
+export function layerNorm(x: tf.Tensor2D, weight: tf.Tensor1D, bias: tf.Tensor1D, eps: number): tf.Tensor2D {
+  const centred: tf.Tensor2D = tf.sub(x, tf.mean(x, 1, true));
+  const scale = tf.rsqrt(tf.add(tf.mean(tf.square(centred), 1, true), eps));
+  return tf.add(tf.mul(tf.mul(centred, scale), weight), bias);
+}
+
 /** silu(gate) * up, element by element. */
 export function swiGlu(gate: tf.Tensor2D, up: tf.Tensor2D): tf.Tensor2D {
   if (activeBackend() === undefined) return plain.swiGlu(gate, up);
@@ -59,6 +66,7 @@ export function swiGlu(gate: tf.Tensor2D, up: tf.Tensor2D): tf.Tensor2D {
 
 /** Rotary positions: x [batch * seq, heads * headDim], position = index in the sequence. */
 export function rope(x: tf.Tensor2D, table: RopeTable, batch: number, seq: number): tf.Tensor2D {
+  if (table.half === 0) return x;
   if (activeBackend() === undefined) return plain.rope(x, table, batch, seq);
   const part = (values: Float32Array) => tf.tensor2d(values.subarray(0, seq * table.half), [seq, table.half]);
   const [cos, sin] = [part(table.cos), part(table.sin)];

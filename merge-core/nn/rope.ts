@@ -10,8 +10,12 @@ export interface RopeTable {
 }
 
 /** Angles for positions 0 to `positions` - 1. Frequencies and angles are rounded to f32 as transformers does, so that long contexts agree. */
-export function ropeTable(config: Pick<DecoderConfig, "headDim" | "ropeTheta" | "ropeScaling">, positions: number): RopeTable {
-  const half = config.headDim / 2;
+export function ropeTable(
+  config: Pick<DecoderConfig, "headDim" | "ropeTheta" | "ropeScaling"> & Partial<Pick<DecoderConfig, "modelType">>,
+  positions: number,
+): RopeTable {
+  // Learned positions are added to the embedding; nothing rotates.
+  const half = config.modelType === "gpt2" ? 0 : config.headDim / 2;
   const cos = new Float32Array(positions * half);
   const sin = new Float32Array(positions * half);
   for (let i = 0; i < half; i++) {

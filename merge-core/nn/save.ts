@@ -1,8 +1,10 @@
 // A decoder -> a folder that transformers loads. Node only.
 import { copyFile, mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import * as tf from "@tensorflow/tfjs-core";
 import { narrowFromFloat32 } from "../formats/dtype-codecs.ts";
 import { encodeSafetensors } from "../formats/safetensors-write.ts";
+import { isTransposed } from "./gpt2.ts";
 import type { Model } from "./model.ts";
 import { liveValues } from "./storage.ts";
 
@@ -16,12 +18,12 @@ const SIDE_FILES = /^(tokenizer.*|special_tokens_map|added_tokens|vocab|merges|g
 /** Writes weights in `dtype`, config.json true to them, and the side files of the folder the model came from. The caller makes the write atomic. */
 export async function saveModel(model: Model, folder: string, dtype: SavedDType): Promise<void> {
   await mkdir(folder, { recursive: true });
-  const tensors = [...model.decoder.weights].map(([name, tensor]) => ({
-    name,
-    dtype,
-    shape: tensor.shape,
-    data: narrowFromFloat32(dtype, liveValues(tensor)),
-  }));
+  const tensors = [...model.decoder.weights].map(([name, weight]) => {
+    const tensor = isTransposed(model.decoder.config, name) ? tf.transpose(weight) : weight;
+    const stored = { name, dtype, shape: tensor.shape, data: narrowFromFloat32(dtype, liveValues(tensor)) };
+    if (tensor !== weight) tensor.dispose();
+    return stored;
+  });
   await writeFile(join(folder, "model.safetensors"), encodeSafetensors(tensors));
   // transformers 5 reads dtype, earlier versions torch_dtype.
   const config = { ...model.configJson, dtype: TORCH_NAMES[dtype], torch_dtype: TORCH_NAMES[dtype] };

@@ -3,6 +3,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { AdapterFamily, ModuleTensor, Settings } from "../adapters/family.ts";
 import type { Part } from "../adapters/family-math.ts";
 import type { RandomSource, Site, Start } from "../adapters/family-training.ts";
+import { inputError, nearestName } from "../diagnostics.ts";
 import type { Decoder } from "../nn/llama.ts";
 import { normals, permutation, uniforms } from "../nn/random.ts";
 import { liveValues } from "../nn/storage.ts";
@@ -51,7 +52,7 @@ export function startAdapter(decoder: Decoder, family: AdapterFamily, options: S
   const groups = family.sharedBy === "kind" ? [...new Set(sites.map(({ kind }) => kind))] : [""];
   const startShared = (kind: string) => family.training?.startShared?.(sites.filter((site) => kind === "" || site.kind === kind));
   const norms = [...decoder.weights].filter(
-    ([name]) => isTarget(moduleOf(name), options.targets) && family.replaces !== undefined && /norm\.weight$/.test(name),
+    ([name]) => isTarget(moduleOf(name), options.targets) && family.replaces !== undefined && /(norm|\.ln_[12f])\.weight$/.test(name),
   );
   return {
     family,
@@ -83,6 +84,7 @@ const isTarget = (module: string, targets: readonly string[]): boolean => target
 /** The linear layers that are meant, in the order of the model. */
 function sitesOf({ weights }: Decoder, { settings, targets, seed, tasks, fisher }: StartOptions): Site[] {
   const modules = [...weights].filter(([name, tensor]) => name.endsWith(".weight") && tensor.rank === 2 && isTarget(moduleOf(name), targets));
+  checkTargets(weights, targets);
   const kinds = [...new Set(modules.map(([name]) => kindOf(moduleOf(name))))];
   const all = fisher === undefined ? undefined : modules.map(([name]) => fisher.get(name) ?? []);
   return modules.map(([name, tensor], place) => {
@@ -93,6 +95,19 @@ function sitesOf({ weights }: Decoder, { settings, targets, seed, tasks, fisher 
     const where = { module, kind, place, kinds, index: same.findIndex(([other]) => other === name), count: same.length };
     const rest = { layer: { inFeatures, outFeatures }, settings, weight: liveValues(tensor), random: randomSource(seed, module), tasks };
     return { ...where, ...rest, ...(all === undefined ? {} : { fisher: all }) };
+  });
+}
+
+/** @throws WeightsmithError `adapter-target-missing` */
+function checkTargets(weights: Decoder["weights"], targets: readonly string[]): void {
+  const kinds = [...new Set([...weights.keys()].map((name) => kindOf(moduleOf(name))))];
+  const missing = targets.filter((target) => !kinds.includes(target));
+  if (missing.length === 0) return;
+  const near = nearestName(missing[0] ?? "", kinds);
+  throw inputError("adapter-target-missing", "the model has no layers of that name", {
+    found: missing.join(", "),
+    expected: kinds.join(", "),
+    ...(near === undefined ? {} : { remedy: `did you mean ${near}?` }),
   });
 }
 

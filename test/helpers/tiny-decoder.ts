@@ -5,6 +5,7 @@ import { narrowFromFloat32 } from "../../merge-core/formats/dtype-codecs.ts";
 import { elementCount } from "../../merge-core/formats/dtypes.ts";
 import { encodeSafetensors } from "../../merge-core/formats/safetensors-write.ts";
 import { type DecoderConfig, parseDecoderConfig } from "../../merge-core/nn/config.ts";
+import { isTransposed } from "../../merge-core/nn/gpt2.ts";
 import { weightShapes } from "../../merge-core/nn/llama.ts";
 import type { TensorData } from "../../merge-core/nn/load.ts";
 
@@ -31,6 +32,17 @@ export function tinyConfigJson(changes: Readonly<Record<string, unknown>> = {}):
   };
 }
 
+/** As changes of the above: a two-layer GPT-2. */
+export const TINY_GPT2: Readonly<Record<string, unknown>> = {
+  architectures: ["GPT2LMHeadModel"],
+  model_type: "gpt2",
+  n_embd: 8,
+  n_head: 2,
+  n_layer: 2,
+  n_positions: 64,
+  tie_word_embeddings: true,
+};
+
 export const tinyConfig = (changes: Readonly<Record<string, unknown>> = {}): DecoderConfig => parseDecoderConfig(tinyConfigJson(changes));
 
 /** Uniform numbers in [-1, 1); a linear congruential generator, so that the tests' numbers do not hang on the code under test. */
@@ -47,9 +59,10 @@ export function tinyTensors(config: DecoderConfig, seed = 1): Map<string, Tensor
   const random = testRandom(seed);
   return new Map(
     [...weightShapes(config)].map(([name, shape]) => {
-      const centre = /norm/.test(name) ? 1 : 0;
+      const centre = /norm|\.ln_.\.weight/.test(name) ? 1 : 0;
       const values = Float32Array.from({ length: elementCount(shape) }, () => centre + random() / 2);
-      return [name, { dtype: "F32", shape, data: narrowFromFloat32("F32", values) } satisfies TensorData];
+      const stored = isTransposed(config, name) ? shape.toReversed() : shape;
+      return [name, { dtype: "F32", shape: stored, data: narrowFromFloat32("F32", values) } satisfies TensorData];
     }),
   );
 }

@@ -5,14 +5,14 @@ import { generate } from "../../merge-core/nn/generate.ts";
 import { type Decoder, forwardLogits } from "../../merge-core/nn/llama.ts";
 import { createDecoder, disposeDecoder } from "../../merge-core/nn/load.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
-import { tinyConfig, tinyTensors } from "../helpers/tiny-decoder.ts";
+import { TINY_GPT2, tinyConfig, tinyTensors } from "../helpers/tiny-decoder.ts";
 
 const PROMPTS = [[1, 4, 5], [1], [1, 9, 9, 9, 3, 2, 7], [1, 16, 8, 11], [6, 1, 3]];
 
 describe("greedy generation", () => {
   before(() => initBackend({ threads: 1 }));
 
-  for (const changes of [{}, { architectures: ["MistralForCausalLM"], sliding_window: 3 }, { architectures: ["Qwen2ForCausalLM"] }]) {
+  for (const changes of [{}, { architectures: ["MistralForCausalLM"], sliding_window: 3 }, { architectures: ["Qwen2ForCausalLM"] }, TINY_GPT2]) {
     it(`with a cache gives what the whole sequence run again gives, ${JSON.stringify(changes)}`, async () => {
       const config = tinyConfig({ ...changes, eos_token_id: [12, 13] });
       for (const seed of [1, 2, 3]) {

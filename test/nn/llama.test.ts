@@ -15,7 +15,7 @@ const ORACLES = "test/fixtures/oracles";
 describe("Llama forward pass", () => {
   before(() => initBackend({ threads: 1 }));
 
-  for (const name of ["llama-tiny", "llama-tied", "llama3-rope-tiny", "mistral-tiny", "qwen2-tiny"]) {
+  for (const name of ["llama-tiny", "llama-tied", "llama3-rope-tiny", "mistral-tiny", "qwen2-tiny", "gpt2-tiny"]) {
     it(`gives the logits of transformers for ${name}`, async () => {
       const config = parseDecoderConfig(JSON.parse(readFileSync(`${ORACLES}/${name}/config.json`, "utf8")));
       const golden = JSON.parse(readFileSync(`${ORACLES}/${name}/logits.json`, "utf8")) as { input_ids: number[][]; logits: number[][][] };

@@ -10,7 +10,7 @@ import { type SavedDType, saveModel } from "../../merge-core/nn/save.ts";
 import { createTextCodec, readTextCodec } from "../../merge-core/nn/tokenizer.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
-import { tinyConfig, tinyTensors, tinyTokenizerJson, writeTinyModel } from "../helpers/tiny-decoder.ts";
+import { TINY_GPT2, tinyConfig, tinyTensors, tinyTokenizerJson, writeTinyModel } from "../helpers/tiny-decoder.ts";
 
 function logitsOf({ decoder }: Model): number[] {
   const logits = forwardLogits(decoder, Int32Array.of(1, 5, 7), 1);
@@ -22,6 +22,16 @@ function logitsOf({ decoder }: Model): number[] {
 
 describe("model folders", () => {
   before(() => initBackend({ threads: 1 }));
+
+  it("of GPT-2 come back bit for bit when saved in float32, with the layers as files hold them", async () => {
+    const folder = writeTinyModel(join(temporaryFolder(), "model"), TINY_GPT2);
+    const copy = join(folder, "..", "copy");
+    await saveModel(await loadModel(folder), copy, "F32");
+    const shapes = async (path: string) => new Map([...(await openCheckpoint(path)).tensors].map(([name, { shape }]) => [name, shape]));
+    assert.deepEqual(await shapes(copy), await shapes(folder));
+    assert.deepEqual((await shapes(copy)).get("transformer.h.0.attn.c_attn.weight"), [8, 24]);
+    assert.deepEqual(logitsOf(await loadModel(copy)), logitsOf(await loadModel(folder)));
+  });
 
   it("come back bit for bit when saved in float32", async () => {
     const folder = writeTinyModel(join(temporaryFolder(), "model"));

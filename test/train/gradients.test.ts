@@ -6,7 +6,7 @@ import { createDecoder, disposeDecoder } from "../../merge-core/nn/load.ts";
 import { ropeTable } from "../../merge-core/nn/rope.ts";
 import { liveValues } from "../../merge-core/nn/storage.ts";
 import { stepGradients } from "../../merge-core/train/gradients.ts";
-import { testRandom, tinyConfig, tinyTensors } from "../helpers/tiny-decoder.ts";
+import { TINY_GPT2, testRandom, tinyConfig, tinyTensors } from "../helpers/tiny-decoder.ts";
 
 const ROWS = [
   { tokens: [1, 4, 5, 6, 7, 2], lossFrom: 3 },
@@ -24,6 +24,7 @@ describe("gradients", () => {
     "untied, grouped queries": {},
     "tied head": { tie_word_embeddings: true },
     "all biases": { attention_bias: true, mlp_bias: true },
+    "GPT-2": TINY_GPT2,
     "sliding window": { architectures: ["MistralForCausalLM"], sliding_window: 3 },
   };
   for (const [name, changes] of Object.entries(variants)) {

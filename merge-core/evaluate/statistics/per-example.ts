@@ -4,6 +4,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 // tfjs-core alone knows operations, not their derivatives.
 import "@tensorflow/tfjs-core/dist/register_all_gradients.js";
+import { requireLlamaLayers } from "../../nn/config.ts";
 import { causalAttend, type Decoder, headLogits, hiddenStates } from "../../nn/llama.ts";
 import { embed, rmsNorm } from "../../nn/ops.ts";
 import { ropeTable } from "../../nn/rope.ts";
@@ -28,8 +29,11 @@ export type BatchLoss = (logits: tf.Tensor2D) => tf.Scalar;
 /** Per-example gradients of one matrix that are made at once, in elements: they stay in the cache, and memory stays bounded. */
 const GROUP_ELEMENTS = 2 ** 20;
 
-export const zeroSums = (model: Decoder): Map<string, Float64Array> =>
-  new Map([...model.weights].map(([name, tensor]) => [name, new Float64Array(tensor.size)]));
+/** @throws WeightsmithError `unsupported-architecture` */
+export function zeroSums(model: Decoder): Map<string, Float64Array> {
+  requireLlamaLayers(model.config, "no squared gradients are taken on models");
+  return new Map([...model.weights].map(([name, tensor]) => [name, new Float64Array(tensor.size)]));
+}
 
 /** Adds the squared gradients of each example of the batch to `sums`. */
 export function addSquaredGradients(model: Decoder, batch: ExampleBatch, lossOf: BatchLoss, sums: SquareSums): void {

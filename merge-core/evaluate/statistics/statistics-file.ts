@@ -7,6 +7,7 @@ import { inputError, throwIfCancelled } from "../../diagnostics.ts";
 import { narrowFromFloat32 } from "../../formats/dtype-codecs.ts";
 import { layoutFile } from "../../formats/safetensors-write.ts";
 import { initBackend } from "../../nn/backend.ts";
+import { requireLlamaLayers } from "../../nn/config.ts";
 import { DEFAULT_MAX_LENGTH, lossTokens, readExamples, type TokenRow, tokenize } from "../../nn/data.ts";
 import type { Decoder } from "../../nn/llama.ts";
 import { disposeDecoder } from "../../nn/load.ts";
@@ -90,6 +91,7 @@ async function writeStatistics(
   const checkpoint = await openCheckpoint(path, signalled);
   const model = await modelFromTensors(checkpoint.folder, await readTensors(checkpoint, signalled));
   try {
+    requireLlamaLayers(model.decoder.config, "no statistics are taken on models");
     const perExample = examples.map((example) => tokenize(example, model.codec, model.decoder.config.eosTokenIds[0], maxLength(model)));
     const rows = perExample.flat();
     if (lossTokens(rows) === 0)
