@@ -76,7 +76,7 @@ const ENTRIES: readonly Entry[] = [
   { name: "MoLoRA", type: native("molora"), settings: { r: 4, n_experts: 4 }, lr: 0.003 },
   { name: "MoV", type: native("mov"), settings: { n_experts: 4 }, lr: 0.03 },
   { name: "mixture of LoRAs", type: native("mol"), settings: { r: 4, n_experts: 4 }, lr: 0.003 },
-  { name: "MoSA", type: native("mosa"), settings: { r: 16, scale: 1 }, lr: 0.01 },
+  { name: "MoSA", type: native("mosa"), settings: { r: 16, scale: 1 }, lr: 0.003 },
   { name: "HyperFormer", type: native("hyperformer"), settings: { reduction: 8, embedding: 16, hidden: 32, projected: 16 }, lr: 0.003, targets: OUTPUTS },
 ];
 

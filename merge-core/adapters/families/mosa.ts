@@ -41,8 +41,8 @@ export const mosa = defineFamily({
       { name: "n_experts", default: 4, count: true, doc: "parts that the entries are divided into" },
       {
         name: "merge",
-        default: "joint",
-        doc: "how the experts become one: joint takes each entry from its owner, add divides what was trained by their number",
+        default: "add",
+        doc: "how the experts become one: add divides what was trained by their number, as the sum of the copies does; joint takes each entry whole from its owner",
       },
     ],
     start(site) {
@@ -76,8 +76,14 @@ function owners({ settings, random }: Site, side: string, rows: number, columns:
 function oneExpert<T>(m: Algebra<T>, p: Part<T>, { draw }: Pass): Factors<T> {
   const [down, up] = [part(p, "mosa_down"), part(p, "mosa_up")];
   const scale = numberOf(p.settings, "scale");
-  if (draw === undefined || p.tensors.mosa_down_start === undefined) return { a: down, b: up, scale };
+  const start = p.tensors.mosa_down_start;
+  if (start === undefined) return { a: down, b: up, scale };
   const experts = numberOf(p.settings, "n_experts");
+  if (draw === undefined) {
+    // As it will be stored.
+    const share = p.settings.merge === "add" ? 1 / experts : 1;
+    return { a: m.add(start, m.scale(m.sub(down, start), share)), b: m.scale(up, share), scale };
+  }
   const mask = (side: string) => {
     const chosen = Math.floor((draw(`expert/${side}/${p.module}`, 1)[0] as number) * experts);
     const owner = part(p, `mosa_${side}_owner`);
@@ -86,7 +92,6 @@ function oneExpert<T>(m: Algebra<T>, p: Part<T>, { draw }: Pass): Factors<T> {
       m.shapeOf(owner),
     );
   };
-  const start = p.tensors.mosa_down_start;
   return { a: m.add(start, m.mul(m.sub(down, start), mask("down"))), b: m.mul(up, mask("up")), scale };
 }
 
