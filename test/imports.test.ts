@@ -20,10 +20,11 @@ const ARROWS: Record<string, readonly string[]> = {
   train: [...BELOW_COMPUTE, "compute", "adapters", "nn", "evaluate"],
   evaluate: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn"],
   moe: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train"],
-  adapt: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train", "evaluate"],
   transplant: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn"],
+  adapt: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train", "evaluate"],
   analysis: [...BELOW_COMPUTE, "compute"],
   pareto: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train", "evaluate", "analysis"],
+  notebook: [".", "analysis", "pareto", "train"],
   unlearn: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train", "evaluate", "analysis", "pareto"],
 };
 
