@@ -5,6 +5,7 @@ import type { CommandContext } from "./commands/context.ts";
 import { tellEnd } from "./commands/runs.ts";
 import { registerCheckpointEditor } from "./editors/checkpoint-editor.ts";
 import { registerParetoEditor } from "./editors/pareto-editor.ts";
+import { showJobProblems } from "./jobs/job-problems.ts";
 import { Jobs } from "./jobs/jobs.ts";
 import { ModelLibrary } from "./models/library.ts";
 import { registerComparisonPanels } from "./panels/comparison-panel.ts";
@@ -35,6 +36,7 @@ export function activate(extension: vscode.ExtensionContext): void {
     vscode.window.registerTreeDataProvider("weightsmith.models", new ModelsView(library)),
     vscode.window.registerTreeDataProvider("weightsmith.runs", new RunsView(jobs)),
     showRunning(jobs),
+    showJobProblems(jobs),
     jobs.onDidEnd((job) => {
       library.refresh();
       void tellEnd(context, job);

@@ -15,6 +15,12 @@ export function threadOptions(): string[] {
   return threads > 0 ? ["--threads", String(threads)] : [];
 }
 
+/** What computes whole matrices of a merge, likewise. */
+export const deviceOptions = (): string[] => ["--device", read("device", "cpu")];
+
+/** How many runs go on at once; 0 for any number. */
+export const maxJobs = (): number => read("maxJobs", 1);
+
 /** Folders that are searched for models besides the workspace. */
 export const modelFolders = (): readonly string[] => read<string[]>("modelFolders", []);
 

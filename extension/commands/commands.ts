@@ -4,12 +4,14 @@ import { formatDiagnostic } from "../../merge-core/diagnostics.ts";
 import { exploreParetoFront } from "../editors/pareto-editor.ts";
 import { diagnosticsOf } from "../panels/page-channel.ts";
 import { showRunCurves } from "../panels/runs-panel.ts";
+import { extractAdapter, mergeAdapters } from "./adapters.ts";
 import { compareModels } from "./compare.ts";
 import type { CommandContext, Run } from "./context.ts";
 import { showEngines } from "./engines.ts";
 import { inspectCheckpoint, refreshModels, togglePin } from "./models.ts";
 import { locateModel, newRecipe, planRecipe, runRecipe } from "./recipe.ts";
-import { cancelRun, openRunInput, openRunOutput, removeRun, resumeRun, showLog } from "./runs.ts";
+import { cancelRun, openRunInput, openRunOutput, removeRun, rerunRun, resumeRun, showLog } from "./runs.ts";
+import { unlearnModel } from "./unlearn.ts";
 import { evaluateModel, trainAdapter, verifyOutput } from "./work.ts";
 import { openZoo } from "./zoo.ts";
 
@@ -23,6 +25,9 @@ export const COMMANDS: Readonly<Record<string, Run>> = {
   "weightsmith.showRunCurves": showRunCurves,
   "weightsmith.evaluateModel": evaluateModel,
   "weightsmith.trainAdapter": trainAdapter,
+  "weightsmith.mergeAdapters": mergeAdapters,
+  "weightsmith.extractAdapter": extractAdapter,
+  "weightsmith.unlearn": unlearnModel,
   "weightsmith.verifyOutput": verifyOutput,
   "weightsmith.openZoo": openZoo,
   "weightsmith.showEngines": showEngines,
@@ -33,6 +38,7 @@ export const COMMANDS: Readonly<Record<string, Run>> = {
   "weightsmith.unpinModel": togglePin,
   "weightsmith.cancelRun": cancelRun,
   "weightsmith.resumeRun": resumeRun,
+  "weightsmith.rerunRun": rerunRun,
   "weightsmith.removeRun": removeRun,
   "weightsmith.openRunOutput": openRunOutput,
   "weightsmith.openRunInput": openRunInput,

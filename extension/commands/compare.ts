@@ -18,11 +18,21 @@ interface Comparison {
 export const compareModels: Run = async (context, argument, selected) => {
   const comparison = (await comparisonOf(argument)) ?? (await askComparison(context, chosenPaths(argument, selected)));
   if (comparison === undefined) return;
-  const { title, base, models, cwd, recipe } = comparison;
+  await show(context, comparison);
+};
+
+/** The comparison of a new recipe's models beside it; undefined for less than two of them, which compare with nothing. */
+export async function compareBeside(context: CommandContext, recipe: string): Promise<void> {
+  const comparison = await comparisonOf(vscode.Uri.file(recipe));
+  if (comparison !== undefined && comparison.models.length + (comparison.base === undefined ? 0 : 1) > 1)
+    await show(context, comparison, vscode.ViewColumn.Beside);
+}
+
+async function show(context: CommandContext, { title, base, models, cwd, recipe }: Comparison, column?: vscode.ViewColumn): Promise<void> {
   const args = ["compare", ...(base === undefined ? [] : [`--base=${base}`]), ...models, "--json", ...memoryOptions(), ...threadOptions()];
   const json = await runReport(context, { doing: vscode.l10n.t("Comparing {0}", title), args, cwd });
-  await showComparison(context.extension, vscode.l10n.t("Comparison of {0}", title), json, recipe);
-};
+  await showComparison(context.extension, vscode.l10n.t("Comparison of {0}", title), json, recipe, column);
+}
 
 /** What a recipe compares: its models with its base. Undefined for anything else. */
 async function comparisonOf(argument: unknown): Promise<Comparison | undefined> {

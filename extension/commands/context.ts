@@ -53,8 +53,9 @@ export async function pickModels(
   title: string,
   placeHolder: string,
   except: readonly string[] = [],
+  fits: (path: string) => boolean = () => true,
 ): Promise<readonly string[] | undefined> {
-  const items = (await modelItems(library)).filter(({ path }) => path === undefined || !except.includes(path));
+  const items = (await modelItems(library)).filter(({ path }) => path === undefined || (!except.includes(path) && fits(path)));
   if (items.length === 0) return browseModels(title, true);
   const picked = await vscode.window.showQuickPick([...items, browse()], { title, placeHolder, canPickMany: true, matchOnDescription: true });
   if (picked === undefined) return undefined;

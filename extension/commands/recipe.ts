@@ -2,14 +2,17 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as vscode from "vscode";
+import { describeCheckpoint } from "../../merge-core/checkpoints/describe.ts";
 import type { MergeMethod } from "../../merge-core/methods/method.ts";
 import { methods } from "../../merge-core/methods/registry.ts";
 import { yamlText } from "../../merge-core/recipe/recipe-fixes.ts";
 import { parseRecipeFile } from "../../merge-core/recipe/stages.ts";
+import { formatBytes } from "../../merge-core/units.ts";
 import { isRecipeDocument } from "../recipes/features.ts";
 import { referenceTo } from "../recipes/recipe-models.ts";
 import { newRecipeText } from "../recipes/recipe-text.ts";
-import { memoryOptions, threadOptions } from "../settings.ts";
+import { deviceOptions, memoryOptions, threadOptions } from "../settings.ts";
+import { compareBeside } from "./compare.ts";
 import { type CommandContext, isAllowed, pickModel, pickModels, type Run, recipeName, uriOf } from "./context.ts";
 import { askOutput } from "./output-folder.ts";
 import { showReport } from "./report.ts";
@@ -58,7 +61,7 @@ export const runRecipe: Run = async ({ jobs }, argument) => {
   jobs.start({
     verb: "merge",
     title: recipeName(document.fileName),
-    args: [document.fileName, output.path, ...memoryOptions(), ...threadOptions(), ...(output.replace ? ["--overwrite"] : [])],
+    args: [document.fileName, output.path, ...memoryOptions(), ...threadOptions(), ...deviceOptions(), ...(output.replace ? ["--overwrite"] : [])],
     cwd: folder,
     input: document.fileName,
     output: output.path,
@@ -81,7 +84,23 @@ export const newRecipe: Run = async (context) => {
   const text = newRecipeText({ method, base: chosen.base && reference(chosen.base), models: chosen.models.map(reference) });
   await vscode.workspace.fs.writeFile(vscode.Uri.file(file), Buffer.from(text));
   await vscode.window.showTextDocument(vscode.Uri.file(file));
+  await offerComparison(context, [...(chosen.base === undefined ? [] : [chosen.base]), ...chosen.models], file);
 };
+
+/** Compare reads all weights, which takes as long as copying the models does. */
+const COMPARED_AT_ONCE_BYTES = 2 ** 31;
+
+/** What compare says of the chosen models, beside the recipe: at once where that takes seconds, else when asked for. */
+async function offerComparison(context: CommandContext, models: readonly string[], recipe: string): Promise<void> {
+  const headers = await Promise.all(models.map((model) => context.library.headers(model).catch(() => undefined)));
+  // A model that cannot be read is told of by the recipe's problems.
+  if (headers.includes(undefined)) return;
+  const bytes = headers.reduce((sum, checkpoint) => sum + (checkpoint === undefined ? 0 : describeCheckpoint(checkpoint).bytes), 0);
+  const compare = vscode.l10n.t("Compare");
+  const message = vscode.l10n.t("Compare these models beside the recipe? That reads {0}.", formatBytes(bytes));
+  if (bytes > COMPARED_AT_ONCE_BYTES && (await vscode.window.showInformationMessage(message, compare)) !== compare) return;
+  await compareBeside(context, recipe);
+}
 
 async function pickMethod(): Promise<MergeMethod | undefined> {
   const items = methods.map((method) => ({ label: method.id, description: method.title, detail: method.summary, method }));

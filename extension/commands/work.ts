@@ -1,24 +1,38 @@
 // Commands that start other work than merges: evaluate, train, verify.
 import { basename, dirname } from "node:path";
 import * as vscode from "vscode";
+import { BUILTIN_METRICS } from "../../merge-core/evaluate/metric-spec.ts";
 import { threadOptions } from "../settings.ts";
 import { isAllowed, pickModel, type Run, uriOf } from "./context.ts";
 import { askOutput } from "./output-folder.ts";
 import { showReport } from "./report.ts";
 
-const SKIPPED = "**/{node_modules,.git,*.partial}/**";
+export const SKIPPED = "**/{node_modules,.git,*.partial}/**";
 
 export const evaluateModel: Run = async ({ jobs, library }, argument) => {
   if (!isAllowed()) return;
   const model = uriOf(argument)?.fsPath ?? (await pickModel(library, vscode.l10n.t("Evaluate a model"), vscode.l10n.t("The model to measure")));
   const data = model === undefined ? undefined : await pickFiles("**/*.jsonl", vscode.l10n.t("Data to measure it on (JSONL)"));
   if (model === undefined || data === undefined || data.length === 0) return;
-  jobs.start({ verb: "eval", title: basename(model), args: [model, ...data.flatMap((file) => ["--data", file]), ...threadOptions()], cwd: dirname(model) });
+  const metrics = await pickMetrics();
+  if (metrics === undefined) return;
+  const args = [model, ...data.flatMap((file) => ["--data", file]), ...metrics.flatMap((metric) => ["--metric", metric]), ...threadOptions()];
+  jobs.start({ verb: "eval", title: basename(model), args, cwd: dirname(model) });
   await vscode.commands.executeCommand("weightsmith.runs.focus");
 };
 
+/** What to measure; none chosen leaves it to what the data holds. */
+async function pickMetrics(): Promise<readonly string[] | undefined> {
+  const items = Object.entries(BUILTIN_METRICS).map(([label, better]) => ({
+    label,
+    description: better === "max" ? vscode.l10n.t("higher is better") : vscode.l10n.t("lower is better"),
+  }));
+  const placeHolder = vscode.l10n.t("Metrics; choose none for loss, perplexity and exact match");
+  return (await vscode.window.showQuickPick(items, { placeHolder, canPickMany: true }))?.map(({ label }) => label);
+}
+
 /** Files of the workspace; the dialog where it has none. */
-async function pickFiles(pattern: string, placeHolder: string): Promise<readonly string[] | undefined> {
+export async function pickFiles(pattern: string, placeHolder: string): Promise<readonly string[] | undefined> {
   const found = await vscode.workspace.findFiles(pattern, SKIPPED, 500);
   if (found.length === 0) return (await vscode.window.showOpenDialog({ title: placeHolder, canSelectMany: true }))?.map(({ fsPath }) => fsPath);
   const items = found.map((uri) => ({ label: vscode.workspace.asRelativePath(uri), path: uri.fsPath }));

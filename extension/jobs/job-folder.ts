@@ -1,21 +1,32 @@
 // A job's files: job.json, stdout and stderr in a folder of its own.
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeFileSync } from "node:fs";
+import { uptime } from "node:os";
 import { join } from "node:path";
-import type { JobRecord } from "./job.ts";
+import { type JobEnd, type JobExit, type JobRecord, lastLineOf } from "./job.ts";
 import { commandLine } from "./program.ts";
 
-export type JobRequest = Omit<JobRecord, "id" | "pid" | "startedMs">;
+export type JobRequest = Omit<JobRecord, "id" | "pid" | "startedMs" | "queued" | "cancelRequested">;
+
+/** Writes a job down that is to be started later. */
+export function queueJob(root: string, request: JobRequest, id: string = randomUUID()): JobRecord {
+  mkdirSync(join(root, id), { recursive: true });
+  for (const name of ["stdout", "stderr"]) writeFileSync(join(root, id, name), "");
+  const record: JobRecord = { ...request, id, pid: 0, startedMs: Date.now(), queued: true };
+  writeJob(root, record);
+  return record;
+}
 
 /** Starts a job that goes on without this process, its output going to files. */
 export function startJob(root: string, extensionPath: string, request: JobRequest, id: string = randomUUID()): JobRecord {
   const folder = join(root, id);
   mkdirSync(folder, { recursive: true });
+  rmSync(join(folder, EXIT), { force: true });
   const out = openSync(join(folder, "stdout"), "w");
   const err = openSync(join(folder, "stderr"), "w");
   const child = spawn(
-    ...commandLine(extensionPath, [request.verb, ...request.args, "--json", "--progress-json"], {
+    ...commandLine(extensionPath, [...request.verb.split(" "), ...request.args, "--json", "--progress-json"], {
       cwd: request.cwd,
       detached: true,
       stdio: ["ignore", out, err],
@@ -24,12 +35,31 @@ export function startJob(root: string, extensionPath: string, request: JobReques
   child.unref();
   // Without a listener a program that cannot be started would end the host; the job then counts as died.
   child.once("error", () => undefined);
+  child.once("exit", (code, signal) => {
+    // Removed by then: nobody asks any more.
+    if (existsSync(folder)) writeFileSync(join(folder, EXIT), JSON.stringify({ code, signal } satisfies JobExit));
+  });
   closeSync(out);
   closeSync(err);
   const record: JobRecord = { ...request, id, pid: child.pid ?? 0, startedMs: Date.now() };
   writeJob(root, record);
   return record;
 }
+
+const EXIT = "exit.json";
+
+/** What is known of the end of a job's process. */
+export function readEnd(root: string, id: string): JobEnd {
+  const lastLine = lastLineOf(readJobFile(root, id, "stderr").text.slice(-LAST_CHARACTERS));
+  const bootMs = Date.now() - 1000 * uptime();
+  try {
+    return { exit: JSON.parse(readFileSync(join(root, id, EXIT), "utf8")) as JobExit, lastLine, bootMs };
+  } catch {
+    return { lastLine, bootMs };
+  }
+}
+
+const LAST_CHARACTERS = 64 * 1024;
 
 export function writeJob(root: string, record: JobRecord): void {
   writeFileSync(join(root, record.id, "job.json"), JSON.stringify(record));

@@ -19,7 +19,24 @@ export interface JobRecord {
   readonly input?: string;
   readonly startedMs: number;
   readonly pid: number;
+  /** It waits for others to end; it has no process yet. */
+  readonly queued?: boolean;
   readonly cancelRequested?: boolean;
+}
+
+/** How a process ended, where the window that started it was still there to see it. */
+export interface JobExit {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+/** What is known of a job's end besides what it printed. */
+export interface JobEnd {
+  readonly exit?: JobExit | undefined;
+  /** The last line on stderr that is no progress. */
+  readonly lastLine?: string | undefined;
+  /** When this machine was started. */
+  readonly bootMs?: number | undefined;
 }
 
 export interface JobProgress {
@@ -34,7 +51,7 @@ export interface JobProgress {
 }
 
 /** `died`: the process ended without a word, as when it is killed or the machine goes down. */
-export type JobStatus = "running" | "done" | "failed" | "cancelled" | "died";
+export type JobStatus = "queued" | "running" | "done" | "failed" | "cancelled" | "died";
 
 export interface JobOutcome {
   readonly status: JobStatus;
@@ -42,21 +59,30 @@ export interface JobOutcome {
 }
 
 /** Whether a process ended well is read from its result on stdout, because nobody may have been there to see its exit status. */
-export function outcomeOf(record: JobRecord, alive: boolean, stdout: string): JobOutcome {
+export function outcomeOf(record: JobRecord, alive: boolean, stdout: string, end: JobEnd = {}): JobOutcome {
+  if (record.queued) return { status: record.cancelRequested ? "cancelled" : "queued", diagnostics: [] };
   if (alive) return { status: "running", diagnostics: [] };
   const document = parseDocument(stdout);
-  if (document === undefined) return { status: record.cancelRequested ? "cancelled" : "died", diagnostics: record.cancelRequested ? [] : [DIED] };
+  if (document === undefined)
+    return { status: record.cancelRequested ? "cancelled" : "died", diagnostics: record.cancelRequested ? [] : [diedOf(record, end)] };
   const diagnostics = failureOf(document);
   if (diagnostics === undefined) return { status: "done", diagnostics: [] };
   return { status: diagnostics[0]?.code === "cancelled" ? "cancelled" : "failed", diagnostics };
 }
 
-const DIED: Diagnostic = {
-  code: "job-died",
-  severity: "error",
-  message: "the run ended without a result",
-  remedy: "it may have run out of memory or been killed; resume it, with less memory if it happens again",
-};
+const DIED: Diagnostic = { code: "job-died", severity: "error", message: "the run ended without a result" };
+const RESUME = "resume it: it goes on from what is done";
+
+/** Why a run ended without a word, as far as that can be told. */
+function diedOf({ startedMs }: JobRecord, { exit, lastLine, bootMs = 0 }: JobEnd): Diagnostic {
+  // A second of tolerance: the time since the start of a machine is told in whole seconds.
+  if (bootMs > startedMs + 1000) return { ...DIED, message: "the machine was started anew while it ran", remedy: RESUME };
+  if (exit?.signal === "SIGKILL")
+    return { ...DIED, found: "killed (SIGKILL), as a system without memory left does", remedy: `${RESUME}, with less memory if it happens again` };
+  const found = exit?.signal ? `ended by ${exit.signal}` : (lastLine ?? (exit?.code ? `exit status ${exit.code}` : undefined));
+  if (found !== undefined) return { ...DIED, found, remedy: RESUME };
+  return { ...DIED, remedy: "it may have run out of memory or been killed; resume it, with less memory if it happens again" };
+}
 
 function parseDocument(stdout: string): unknown {
   try {
@@ -70,6 +96,11 @@ function parseDocument(stdout: string): unknown {
 function failureOf(document: unknown): readonly Diagnostic[] | undefined {
   if (typeof document !== "object" || document === null || !("ok" in document) || document.ok !== false) return undefined;
   return "diagnostics" in document && Array.isArray(document.diagnostics) ? (document.diagnostics as Diagnostic[]) : [DIED];
+}
+
+/** The last line that is no progress record; undefined without one. */
+export function lastLineOf(stderr: string): string | undefined {
+  return readStderr(`${stderr}\n`).lines.at(-1);
 }
 
 /** Progress records and other lines in a piece of stderr; a piece that ends within a line gives the rest back. */

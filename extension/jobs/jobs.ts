@@ -2,8 +2,9 @@
 import { join } from "node:path";
 import * as vscode from "vscode";
 import { formatDiagnostic } from "../../merge-core/diagnostics.ts";
+import { maxJobs } from "../settings.ts";
 import { type JobOutcome, type JobProgress, type JobRecord, outcomeOf, readStderr } from "./job.ts";
-import { isAlive, type JobRequest, listJobs, readJobFile, removeJob, startJob, writeJob } from "./job-folder.ts";
+import { isAlive, type JobRequest, listJobs, queueJob, readEnd, readJobFile, removeJob, startJob, writeJob } from "./job-folder.ts";
 
 const POLL_MS = 250;
 
@@ -18,6 +19,13 @@ interface Followed {
   job: Job;
   stderrEnd: number;
   stderrRest: string;
+}
+
+export const isUnfinished = ({ status }: Job): boolean => status === "running" || status === "queued";
+
+/** What a job was asked to do. */
+function requestOf({ verb, title, args, cwd, output, input }: JobRecord): JobRequest {
+  return { verb, title, args, cwd, ...(output && { output }), ...(input && { input }) };
 }
 
 export class Jobs implements vscode.Disposable {
@@ -46,6 +54,11 @@ export class Jobs implements vscode.Disposable {
     return [...this.#followed.values()].map(({ job }) => job).sort((a, b) => b.record.startedMs - a.record.startedMs);
   }
 
+  /** Those that run or are to run. */
+  get unfinished(): readonly Job[] {
+    return this.all.filter(isUnfinished);
+  }
+
   get running(): readonly Job[] {
     return this.all.filter(({ status }) => status === "running");
   }
@@ -59,34 +72,50 @@ export class Jobs implements vscode.Disposable {
     return readJobFile(this.#root, id, "stdout").text;
   }
 
+  /** Starts a job, or puts it behind those that run where no more of them may. */
   start(request: JobRequest, id?: string): JobRecord {
-    const record = startJob(this.#root, this.#extensionPath, request, id);
-    this.#log.info(`started: weightsmith ${record.verb} ${record.args.join(" ")}`);
+    const record = this.#isFull() ? queueJob(this.#root, request, id) : startJob(this.#root, this.#extensionPath, request, id);
+    this.#log.info(`${record.queued ? "queued" : "started"}: weightsmith ${record.verb} ${record.args.join(" ")}`);
     this.#follow(record);
     this.#poll();
     return record;
   }
 
+  #isFull(): boolean {
+    const limit = maxJobs();
+    return limit > 0 && this.running.length >= limit;
+  }
+
+  /** Starts what waits, oldest first, while there is room. */
+  #startQueued(): void {
+    for (const { record, status } of [...this.all].reverse()) {
+      if (status !== "queued") continue;
+      if (this.#isFull()) return;
+      this.#follow(startJob(this.#root, this.#extensionPath, requestOf(record), record.id));
+      this.#log.info(`started: weightsmith ${record.verb} ${record.args.join(" ")}`);
+    }
+  }
+
   /** Asks the job to stop; it cleans up or leaves its journal, then ends. */
   cancel(id: string): void {
     const followed = this.#followed.get(id);
-    if (followed?.job.status !== "running") return;
+    if (followed === undefined || !isUnfinished(followed.job)) return;
     const record = { ...followed.job.record, cancelRequested: true };
     followed.job = { ...followed.job, record };
     writeJob(this.#root, record);
-    process.kill(record.pid, "SIGINT");
+    if (record.queued) this.#poll();
+    else process.kill(record.pid, "SIGINT");
   }
 
   /** Runs the same command again in the same place; a merge goes on from its journal. */
   resume(id: string): void {
     const job = this.find(id);
-    if (job === undefined || job.status === "running") return;
-    const { verb, title, args, cwd, output, input } = job.record;
-    this.start({ verb, title, args, cwd, ...(output && { output }), ...(input && { input }) }, id);
+    if (job !== undefined && !isUnfinished(job)) this.start(requestOf(job.record), id);
   }
 
   remove(id: string): void {
-    if (this.find(id)?.status === "running") return;
+    const job = this.find(id);
+    if (job?.status === "running") return;
     removeJob(this.#root, id);
     this.#followed.delete(id);
     this.#changed.fire();
@@ -99,15 +128,20 @@ export class Jobs implements vscode.Disposable {
   }
 
   #follow(record: JobRecord): void {
-    this.#followed.set(record.id, { job: { record, status: "running", diagnostics: [], progress: undefined, first: undefined }, stderrEnd: 0, stderrRest: "" });
+    this.#followed.set(record.id, {
+      job: { record, status: record.queued ? "queued" : "running", diagnostics: [], progress: undefined, first: undefined },
+      stderrEnd: 0,
+      stderrRest: "",
+    });
   }
 
   /** @param quiet for jobs that ended before this window opened */
   #poll(quiet = false): void {
     clearTimeout(this.#timer);
-    for (const followed of this.#followed.values()) if (followed.job.status === "running") this.#update(followed, quiet);
+    for (const followed of this.#followed.values()) if (isUnfinished(followed.job)) this.#update(followed, quiet);
+    this.#startQueued();
     this.#changed.fire();
-    this.#timer = this.running.length > 0 ? setTimeout(() => this.#poll(), POLL_MS) : undefined;
+    this.#timer = this.unfinished.length > 0 ? setTimeout(() => this.#poll(), POLL_MS) : undefined;
   }
 
   #update(followed: Followed, quiet: boolean): void {
@@ -118,10 +152,12 @@ export class Jobs implements vscode.Disposable {
     const { progress = followed.job.progress, lines, rest } = readStderr(followed.stderrRest + text);
     Object.assign(followed, { stderrEnd: end, stderrRest: rest });
     if (!quiet) for (const line of lines) this.#log.info(line);
-    const outcome = outcomeOf(record, alive, alive ? "" : readJobFile(this.#root, record.id, "stdout").text);
+    const outcome = alive
+      ? outcomeOf(record, alive, "")
+      : outcomeOf(record, alive, readJobFile(this.#root, record.id, "stdout").text, readEnd(this.#root, record.id));
     const sameStage = progress?.stage === followed.job.progress?.stage;
     followed.job = { record, ...outcome, progress, first: sameStage ? first : progress && { done: progress.done, atMs: Date.now() } };
-    if (!alive && !quiet) this.#end(followed.job);
+    if (!isUnfinished(followed.job) && !quiet) this.#end(followed.job);
   }
 
   #end(job: Job): void {

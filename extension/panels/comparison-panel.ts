@@ -23,12 +23,23 @@ interface Kept {
 const folderOf = (extension: vscode.ExtensionContext): vscode.Uri => vscode.Uri.joinPath(extension.storageUri ?? extension.globalStorageUri, "comparisons");
 
 /** Opens a panel for what `weightsmith compare --json` printed. */
-export async function showComparison(extension: vscode.ExtensionContext, title: string, json: string, recipe: string | undefined): Promise<void> {
+export async function showComparison(
+  extension: vscode.ExtensionContext,
+  title: string,
+  json: string,
+  recipe: string | undefined,
+  column: vscode.ViewColumn = vscode.ViewColumn.Active,
+): Promise<void> {
   const kept: Kept = { title, recipe, comparison: JSON.parse(json) as Comparison };
   const text = JSON.stringify(kept);
   const key = createHash("sha256").update(text).digest("hex").slice(0, 32);
   await vscode.workspace.fs.writeFile(vscode.Uri.joinPath(folderOf(extension), `${key}.json`), Buffer.from(text));
-  const panel = vscode.window.createWebviewPanel(VIEW_TYPE, title, vscode.ViewColumn.Active, { enableFindWidget: true });
+  const panel = vscode.window.createWebviewPanel(
+    VIEW_TYPE,
+    title,
+    { viewColumn: column, preserveFocus: column === vscode.ViewColumn.Beside },
+    { enableFindWidget: true },
+  );
   serve(extension, panel, key, kept);
 }
 

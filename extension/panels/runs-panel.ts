@@ -106,7 +106,8 @@ class RunsPanel {
     try {
       const { all } = this.#context.jobs;
       const trainings = await Promise.all(this.#logsOf(all).map(({ log, running }) => readTraining(log, running)));
-      const runs = all.slice(0, MOST_RUNS).map((job) => followed(job, this.#history.of(job.record.id)));
+      // What waits has nothing to show yet.
+      const runs = all.slice(0, MOST_RUNS).flatMap((job) => (job.status === "queued" ? [] : [followed(job, job.status, this.#history.of(job.record.id))]));
       this.#state = { trainings: trainings.filter((run) => run !== undefined), runs, logs: [...this.#logs] };
       this.#panel?.page.push();
     } finally {
@@ -127,8 +128,8 @@ class RunsPanel {
   }
 }
 
-function followed(job: Job, samples: readonly RunSample[]): FollowedRun {
-  const { record, status, progress, diagnostics } = job;
+function followed(job: Job, status: FollowedRun["status"], samples: readonly RunSample[]): FollowedRun {
+  const { record, progress, diagnostics } = job;
   return {
     id: record.id,
     title: `${record.verb} ${record.title}`,

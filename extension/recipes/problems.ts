@@ -6,6 +6,7 @@ import type { Diagnostic } from "../../merge-core/diagnostics.ts";
 import { modelOpener, type OpenModel } from "../../merge-core/plan/open-model.ts";
 import { planMerge } from "../../merge-core/plan/plan-merge.ts";
 import { parseRecipeFile } from "../../merge-core/recipe/stages.ts";
+import { planStages } from "../../merge-core/run/plan-stages.ts";
 import type { ModelLibrary } from "../models/library.ts";
 import { diagnosticsOf } from "../panels/page-channel.ts";
 import { checksModels } from "../settings.ts";
@@ -45,14 +46,14 @@ export class RecipeProblems implements vscode.Disposable {
     }
     const key = document.uri.toString();
     clearTimeout(this.#timers.get(key));
-    const { stages = [], diagnostics } = parseRecipeFile(document.getText(), document.fileName);
+    const { stages = [], final, diagnostics } = parseRecipeFile(document.getText(), document.fileName);
     this.#show(document.uri, diagnostics);
-    const [stage] = stages;
-    // Recipes that use each other's results are looked into when they are planned or run.
-    if (stage === undefined || stages.length > 1 || document.uri.scheme !== "file" || !checksModels()) return;
+    if (final === undefined || document.uri.scheme !== "file" || !checksModels()) return;
     const { version } = document;
     const plan = async () => {
-      const found = await planMerge(stage.recipe, this.#opener(document.fileName)).then((result) => result.diagnostics, diagnosticsOf);
+      const open = this.#opener(document.fileName);
+      const planning = stages.length === 1 ? planMerge(final.recipe, open) : planStages({ stages, final, open, options: {} }, `${document.fileName}.stages`);
+      const found = await planning.then((result) => result.diagnostics, diagnosticsOf);
       if (document.version === version && !document.isClosed) this.#show(document.uri, [...diagnostics, ...found]);
     };
     this.#timers.set(

@@ -4,7 +4,14 @@ import { formatDiagnostic } from "../../merge-core/diagnostics.ts";
 import { type JobStatus, progressText } from "../jobs/job.ts";
 import type { Job, Jobs } from "../jobs/jobs.ts";
 
-const ICONS: Readonly<Record<JobStatus, string>> = { running: "sync~spin", done: "pass", failed: "error", cancelled: "circle-slash", died: "warning" };
+const ICONS: Readonly<Record<JobStatus, string>> = {
+  queued: "clock",
+  running: "sync~spin",
+  done: "pass",
+  failed: "error",
+  cancelled: "circle-slash",
+  died: "warning",
+};
 
 export class RunsView implements vscode.TreeDataProvider<Job> {
   readonly #jobs: Jobs;
@@ -35,7 +42,8 @@ export class RunsView implements vscode.TreeDataProvider<Job> {
 export function describeJob({ status, progress, first, diagnostics }: Job): string {
   if (status === "running") return progress === undefined ? "starting" : progressText(progress, first ?? { done: progress.done, atMs: Date.now() }, Date.now());
   const [cause] = diagnostics;
-  return status === "failed" || status === "died" ? `${status}: ${cause?.message ?? ""}` : status;
+  if (status === "died") return `died: ${cause?.found ?? cause?.message ?? ""}`;
+  return status === "failed" ? `${status}: ${cause?.message ?? ""}` : status;
 }
 
 function tooltip({ record, diagnostics }: Job): string {

@@ -8,7 +8,7 @@ import { type PlanOptions, planMerge } from "../plan/plan-merge.ts";
 import { parseRecipe } from "../recipe/parse-recipe.ts";
 import { hasStages, parseStages } from "../recipe/stages.ts";
 import { defaultMemoryBytes } from "../run/memory.ts";
-import { type PlannedStage, planStages, type StagedRecipe } from "../run/stages.ts";
+import { type PlannedStage, planStages, type StagedRecipe } from "../run/plan-stages.ts";
 import type { CommandContext } from "./command.ts";
 import { type Arguments, flag, MEMORY, number, type OptionSpec, SEED } from "./options.ts";
 

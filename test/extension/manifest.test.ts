@@ -1,8 +1,11 @@
 // What package.json promises and what the code does, compared both ways.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { COMBINATIONS } from "../../merge-core/adapters/combine.ts";
+import { DEVICE } from "../../merge-core/cli/device.ts";
+import { UNLEARN_METHODS } from "../../merge-core/unlearn/config.ts";
 
 interface Manifest {
   readonly engines: { readonly vscode: string };
@@ -10,12 +13,14 @@ interface Manifest {
   readonly icon: string;
   readonly contributes: {
     readonly commands: readonly { readonly command: string }[];
-    readonly menus: Readonly<Record<string, readonly { readonly command: string }[]>>;
+    readonly menus: Readonly<Record<string, readonly { readonly command: string; readonly when?: string; readonly group?: string }[]>>;
     readonly views: { readonly weightsmith: readonly { readonly id: string }[] };
     readonly customEditors: readonly { readonly viewType: string }[];
     readonly yamlValidation: readonly { readonly url: string }[];
     readonly snippets: readonly { readonly path: string }[];
-    readonly configuration: { readonly properties: Readonly<Record<string, { readonly default?: unknown; readonly markdownDescription?: string }>> };
+    readonly configuration: {
+      readonly properties: Readonly<Record<string, { readonly default?: unknown; readonly enum?: readonly string[]; readonly markdownDescription?: string }>>;
+    };
   };
 }
 
@@ -28,6 +33,9 @@ const source = readdirSync("extension", { recursive: true })
   .filter((file) => file.endsWith(".ts"))
   .map((file) => readFileSync(file, "utf8"))
   .join("\n");
+
+/** Offered where a recipe names a model that is not there. */
+const BY_QUICK_FIX = ["weightsmith.locateModel"];
 
 const sorted = (values: Iterable<string>) => [...new Set(values)].sort();
 const matches = (pattern: RegExp, where = source) => sorted([...where.matchAll(pattern)].map((match) => match[1] ?? ""));
@@ -57,6 +65,35 @@ describe("manifest", () => {
       assert.notEqual(value, undefined, name);
       assert.ok(markdownDescription, name);
     }
+  });
+
+  it("reaches each command by keyboard: in the palette, or in a context menu", () => {
+    const { commandPalette = [], ...menus } = contributes.menus;
+    const hidden = commandPalette.filter(({ when }) => when === "false").map(({ command }) => command);
+    const inMenus = ["view/item/context", "explorer/context"].flatMap((name) => menus[name] ?? []);
+    for (const command of hidden.filter((id) => !BY_QUICK_FIX.includes(id)))
+      assert.ok(
+        inMenus.some((entry) => entry.command === command && entry.group !== "inline"),
+        command,
+      );
+  });
+
+  it("offers the devices that the command line takes", () => {
+    const { enum: devices = [], default: device } = contributes.configuration.properties["weightsmith.device"] ?? {};
+    assert.ok(devices.length > 1);
+    for (const name of devices) assert.ok(DEVICE.choices?.includes(name), name);
+    assert.equal(device, "cpu");
+  });
+
+  it("offers ways to combine adapters and to forget that the command line knows", () => {
+    const listed = (file: string, name: string) => {
+      const [, block = ""] = new RegExp(`const ${name}[^{]*\\{([^}]*)\\}`).exec(readFileSync(file, "utf8")) ?? [];
+      return matches(/^ {2}(\w+):/gm, block);
+    };
+    const [ways, forgetting] = [listed("extension/commands/adapters.ts", "WAYS"), listed("extension/commands/unlearn.ts", "FORGETTING")];
+    assert.ok(ways.length > 3 && forgetting.length > 2);
+    for (const way of ways) assert.ok((COMBINATIONS as readonly string[]).includes(way), way);
+    assert.deepEqual(forgetting, [...UNLEARN_METHODS].sort());
   });
 
   it("has a text for each string it names, and no other texts", () => {
@@ -89,6 +126,9 @@ describe("manifest", () => {
       files.filter((file) => !allowed.test(file)),
       [],
     );
+    const bytes = files.reduce((sum, file) => sum + statSync(file).size, 0);
+    // Packed it is smaller still.
+    assert.ok(bytes < 15e6, `${bytes} bytes`);
     for (const needed of ["package.json", "package.nls.json", "dist/extension.cjs", "dist/inspector.js", "dist/weightsmith.js", "dist/kernels.wasm"])
       assert.ok(files.includes(needed), needed);
   });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { outcomeOf, readStderr } from "../../../extension/jobs/job.ts";
-import { isAlive, listJobs, readJobFile, removeJob, startJob } from "../../../extension/jobs/job-folder.ts";
+import { isAlive, listJobs, queueJob, readEnd, readJobFile, removeJob, startJob } from "../../../extension/jobs/job-folder.ts";
 import { temporaryFolder } from "../../helpers/folders.ts";
 
 /** A folder with a program in the place of the command line. */
@@ -33,6 +33,37 @@ describe("jobs on disk", () => {
     assert.deepEqual(JSON.parse(readJobFile(root, record.id, "stdout").text), ["merge", "recipe.yml", "out", "--json", "--progress-json"]);
     assert.deepEqual(readStderr(readJobFile(root, record.id, "stderr").text).lines, ["note"]);
     assert.deepEqual(listJobs(root), [record]);
+  });
+
+  it("of a group of commands run with its parts as words of their own", async () => {
+    const extension = extensionWith("console.log(JSON.stringify(process.argv.slice(2)));");
+    const root = temporaryFolder();
+    const { id } = startJob(root, extension, { ...request, verb: "adapter merge" });
+    await ended(root, id);
+    assert.deepEqual((JSON.parse(readJobFile(root, id, "stdout").text) as string[]).slice(0, 2), ["adapter", "merge"]);
+  });
+
+  it("wait without a process until they are started under the same name", async () => {
+    const root = temporaryFolder();
+    const waiting = queueJob(root, request);
+    assert.deepEqual([waiting.pid, waiting.queued, isAlive(waiting)], [0, true, false]);
+    assert.deepEqual(listJobs(root), [waiting]);
+    const started = startJob(root, extensionWith("console.log('{}');"), request, waiting.id);
+    await ended(root, waiting.id);
+    assert.deepEqual(listJobs(root), [started]);
+    assert.equal(started.queued, undefined);
+  });
+
+  it("leave how they ended to whoever saw it", async () => {
+    const root = temporaryFolder();
+    const { id, pid } = startJob(root, extensionWith('console.error("working"); setInterval(() => {}, 1000);'), request);
+    for (let i = 0; i < 500 && readJobFile(root, id, "stderr").text === ""; i++) await new Promise((r) => setTimeout(r, 20));
+    process.kill(pid, "SIGKILL");
+    await ended(root, id);
+    for (let i = 0; i < 500 && readEnd(root, id).exit === undefined; i++) await new Promise((r) => setTimeout(r, 20));
+    const { exit, lastLine, bootMs = 0 } = readEnd(root, id);
+    assert.deepEqual([exit, lastLine], [{ code: null, signal: "SIGKILL" }, "working"]);
+    assert.ok(bootMs < Date.now());
   });
 
   it("are found alive by a reader who did not start them, and end by a signal", async () => {

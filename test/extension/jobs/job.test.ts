@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type JobRecord, outcomeOf, progressText, readStderr } from "../../../extension/jobs/job.ts";
+import { type JobEnd, type JobRecord, outcomeOf, progressText, readStderr } from "../../../extension/jobs/job.ts";
 
 const RECORD: JobRecord = { id: "1", verb: "merge", title: "a", args: [], cwd: "/", startedMs: 0, pid: 1 };
 const CANCELLED = JSON.stringify({ ok: false, diagnostics: [{ code: "cancelled", severity: "error", message: "cancelled" }] });
@@ -21,6 +21,24 @@ describe("job outcome", () => {
   it("carries the diagnostics of a failure, and says what to do about a death", () => {
     assert.equal(outcomeOf(RECORD, false, FAILED).diagnostics[0]?.code, "disk-full");
     assert.match(outcomeOf(RECORD, false, "").diagnostics[0]?.remedy ?? "", /resume/);
+  });
+
+  it("of a death says why, as far as that can be told", () => {
+    const died = (end: JobEnd) => {
+      const [diagnostic] = outcomeOf({ ...RECORD, startedMs: 10_000 }, false, "", end).diagnostics;
+      return `${diagnostic?.message}; ${diagnostic?.found}; ${diagnostic?.remedy}`;
+    };
+    assert.match(died({ exit: { code: null, signal: "SIGKILL" } }), /killed \(SIGKILL\).*without memory.*resume it.*less memory/);
+    assert.match(died({ exit: { code: null, signal: "SIGTERM" } }), /ended by SIGTERM; resume it/);
+    assert.match(died({ exit: { code: 134, signal: null }, lastLine: "FATAL ERROR: heap" }), /FATAL ERROR: heap; resume it/);
+    assert.match(died({ exit: { code: 3, signal: null } }), /exit status 3/);
+    assert.match(died({ bootMs: 20_000, lastLine: "something" }), /the machine was started anew/);
+    assert.match(died({ bootMs: 5_000 }), /may have run out of memory/);
+  });
+
+  it("of a job that waits is queued, or cancelled before it ran", () => {
+    assert.equal(outcomeOf({ ...RECORD, pid: 0, queued: true }, false, "").status, "queued");
+    assert.equal(outcomeOf({ ...RECORD, pid: 0, queued: true, cancelRequested: true }, false, "").status, "cancelled");
   });
 
   it("of a process that was asked to stop and left no word is cancelled", () => {
