@@ -3,6 +3,7 @@ import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
 import { placeOf } from "../checkpoints/tensor-roles.ts";
 import type { ComputePool } from "../compute/pool.ts";
 import { openTensorEngine } from "../compute/tensor-engine.ts";
+import { inputError } from "../diagnostics.ts";
 import type { FloatDType } from "../formats/dtypes.ts";
 import { VERSION } from "../version.ts";
 import { type Comparison, EXPLANATIONS, type Group, type LayerGroup, type TensorGroup } from "./comparison.ts";
@@ -17,18 +18,24 @@ export interface CompareOptions {
   readonly memoryBytes: number;
   /** Share of elements per tensor that the previewed trim keeps. */
   readonly density: number;
+  /** Compares only tensors whose names it takes. */
+  readonly only?: ((name: string) => boolean) | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Bytes read of all bytes, and the tensor at work. */
   readonly onProgress?: (done: number, total: number, tensor: string) => void;
 }
 
-/** @param base the model whose difference from the others counts; without one only weights are compared @throws WeightsmithError as `matchModels` does */
+/** @param base the model whose difference from the others counts; without one only weights are compared @throws WeightsmithError as `matchModels` does; `tensor-missing` */
 export async function compareModels(base: Checkpoint | undefined, models: readonly Checkpoint[], options: CompareOptions): Promise<Comparison> {
-  const { tensors, skipped } = matchModels(base === undefined ? models : [base, ...models]);
+  const { only = () => true } = options;
+  const matched = matchModels(base === undefined ? models : [base, ...models]);
+  const tensors = matched.tensors.filter(([entry]) => only(entry?.name ?? ""));
+  if (tensors.length === 0 && options.only !== undefined)
+    throw inputError("tensor-missing", "no tensor that the models share fits", { remedy: "see weightsmith inspect for the names" });
   const progress = byteProgress(tensors, options);
   const hasBase = base !== undefined;
   const groups = new Groups(hasBase, noSums(models.length, models.length + (hasBase ? 1 : 0)));
-  const left = [...skipped];
+  const left = matched.skipped.filter(({ name }) => only(name));
   for (const entries of tensors) {
     const sums = await measureEntries(entries, hasBase, options, progress);
     const entry = entries[0] as TensorEntry;

@@ -16,6 +16,9 @@ export interface ChangeMeasures {
   /** Share of the trimmed elements, and of their energy, that the sign election drops. */
   readonly droppedBySign: Measure;
   readonly droppedEnergy: Measure;
+  /** Means over the matrices that have a value. */
+  readonly effectiveRank?: Measure;
+  readonly stableRank?: Measure;
 }
 
 export interface ModelMeasures {
@@ -23,6 +26,9 @@ export interface ModelMeasures {
   /** Cosine of the weights with the base's. */
   readonly cosineToBase: Measure;
   readonly changes?: ChangeMeasures;
+  /** Of the weights: means over the matrices that have a value. */
+  readonly effectiveRank?: Measure;
+  readonly stableRank?: Measure;
 }
 
 export interface PairMeasures {
@@ -43,8 +49,12 @@ export interface PairMeasures {
     /** The same two after the trim. */
     readonly topOverlap: Measure;
     readonly topConflict: Measure;
-    /** Share of a's change that lies in the span of b's leading directions. */
+    /** Share of a's change that lies in the span of b's leading directions, and of b's in a's: means over the matrices that have a value. */
     readonly subspace?: Measure;
+    readonly subspaceReverse?: Measure;
+    /** Mean principal angle in degrees, and mean squared cosine, of the first leading directions. */
+    readonly angle?: Measure;
+    readonly directionOverlap?: Measure;
   };
 }
 
@@ -78,10 +88,37 @@ export interface TensorGroup extends Group {
   readonly shape: readonly number[];
 }
 
-/** Singular values of the changes of one tensor, by model, falling. */
+export interface Spectrum {
+  /** Falling; those below 1e-7 of the largest, which are rounding, are left out. */
+  readonly singularValues: readonly number[];
+  /** exp of the entropy of the values' shares; null of a part of the values and of zeros. */
+  readonly effectiveRank: Measure;
+  /** Squared Frobenius norm over squared largest value. */
+  readonly stableRank: Measure;
+  /** How many directions leave at most 5 % of the norm over; null where more would be needed than are known. */
+  readonly spanningRank?: number | null;
+  /** Only the leading values of a large matrix. */
+  readonly partial?: true;
+}
+
+export interface SubspacePair {
+  readonly a: number;
+  readonly b: number;
+  /** Share of a's change in the span of b's `spanningRank` leading left directions, and of b's in a's. */
+  readonly subspace: Measure;
+  readonly subspaceReverse: Measure;
+  /** Principal angles in degrees, rising, between the spans of the first leading left directions; the mean of their squared cosines. */
+  readonly angles: readonly number[];
+  readonly overlap: Measure;
+}
+
+/** Singular values of the changes of one tensor, by model; and of the weights. */
 export interface TensorSpectra {
   readonly tensor: string;
-  readonly models: readonly { readonly singularValues: readonly number[]; readonly effectiveRank: Measure; readonly stableRank: Measure }[];
+  readonly models: readonly Spectrum[];
+  readonly base?: Spectrum;
+  readonly weights?: readonly Spectrum[];
+  readonly pairs?: readonly SubspacePair[];
 }
 
 export interface Comparison {
@@ -98,6 +135,8 @@ export interface Comparison {
   /** Models that Weightsmith merged, by index. */
   readonly merges?: readonly number[];
   readonly spectra?: readonly TensorSpectra[];
+  /** Tensors of the comparison that have no spectra, and why. */
+  readonly spectraSkipped?: readonly { readonly name: string; readonly reason: string }[];
   /** Tensors left out, and why. */
   readonly skipped: readonly { readonly name: string; readonly reason: string }[];
   readonly explanations: readonly Explanation[];

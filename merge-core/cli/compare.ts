@@ -3,17 +3,20 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { compareModels } from "../analysis/compare.ts";
 import type { Comparison } from "../analysis/comparison.ts";
+import { addSpectra } from "../analysis/spectra/add-spectra.ts";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
 import { createPool } from "../compute/pool.ts";
 import { inputError } from "../diagnostics.ts";
+import { fitsPattern, patternProblem } from "../recipe/tensor-pattern.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "../run/memory.ts";
 import { MANIFEST_FILE } from "../run/work-folder.ts";
 import type { Command } from "./command.ts";
 import { comparisonText } from "./compare-tables.ts";
 import { checkWritable, writeComparisonPage } from "./comparison-page.ts";
-import { type Arguments, flag, MEMORY, number, OVERWRITE, THREADS, text, threads } from "./options.ts";
+import { type Arguments, flag, list, MEMORY, number, OVERWRITE, THREADS, text, threads, usage } from "./options.ts";
 
 const DEFAULT_DENSITY = 0.2;
+const DEFAULT_DIRECTIONS = 16;
 
 export const compare: Command = {
   name: "compare",
@@ -24,12 +27,21 @@ Reads all models once and measures, per tensor, layer, role and in total: cosine
 from the base, sign agreement and conflict, density, magnitude quantiles, overlap of the largest changes, and what a trim
 and a sign election would drop. Ranks layers by conflict. Without --base only weights are compared. It predicts no quality.
 
+--spectra decomposes every matrix: singular values, effective and stable rank of weights and of changes, and the alignment
+and principal angles of the changes' leading directions. Matrices with both sides above 1024 give their 256 leading
+directions, or all with --exact, which takes minutes for each at a side of 4096.
+
   weightsmith compare --base ./base ./math ./code
   weightsmith compare --base ./base ./math ./code --html conflict.html
-  weightsmith compare --base ./base ./math ./code --density 0.3 --json`,
+  weightsmith compare --base ./base ./math ./code --density 0.3 --json
+  weightsmith compare --base ./base ./math ./code --spectra --tensors "*.mlp.*"`,
   options: [
     { name: "base", type: "string", value: "MODEL", doc: "the model that the others were trained from" },
     { name: "density", type: "string", value: "SHARE", doc: `share of elements that the previewed trim keeps (default: ${DEFAULT_DENSITY})` },
+    { name: "tensors", type: "list", value: "GLOB", doc: "compare only tensors whose whole name fits; may be given several times" },
+    { name: "spectra", type: "flag", doc: "also measure singular values and subspaces of every matrix" },
+    { name: "directions", type: "integer", value: "N", doc: `leading directions between which angles are measured (default: ${DEFAULT_DIRECTIONS})` },
+    { name: "exact", type: "flag", doc: "decompose large matrices whole, however long it takes" },
     { name: "html", type: "string", value: "FILE", doc: "also write a page with charts, complete in one file" },
     MEMORY,
     THREADS,
@@ -38,6 +50,8 @@ and a sign election would drop. Ranks layers by conflict. Without --base only we
   async run(args, { output, signal }) {
     const paths = modelPaths(args);
     const density = densityOf(args);
+    const spectra = spectraOf(args);
+    const only = onlyOf(args);
     checkWritable(text(args, "html"), flag(args, "overwrite"));
     const basePath = text(args, "base");
     const base = basePath === undefined ? undefined : await openCheckpoint(basePath, { signal });
@@ -45,8 +59,13 @@ and a sign election would drop. Ranks layers by conflict. Without --base only we
     const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
     const pool = createPool({ threads: threads(args), maxMemoryBytes: memoryBytes + ARENA_SLACK_BYTES });
     try {
-      const onProgress = (done: number, total: number, detail: string) => output.progress({ stage: "compare", done, total, unit: "bytes", detail });
-      const comparison = withMerges(await compareModels(base, models, { pool, memoryBytes, density, signal, onProgress }));
+      const onProgress = (stage: string, unit: "bytes" | "items") => (done: number, total: number, detail: string) =>
+        output.progress({ stage, done, total, unit, detail });
+      const shared = { pool, memoryBytes, signal };
+      const compared = await compareModels(base, models, { ...shared, density, only, onProgress: onProgress("compare", "bytes") });
+      const measured =
+        spectra === undefined ? compared : await addSpectra(compared, base, models, { ...shared, ...spectra, onProgress: onProgress("spectra", "items") });
+      const comparison = withMerges(measured);
       const html = text(args, "html");
       if (html !== undefined) await writeComparisonPage(comparison, html, flag(args, "overwrite"));
       output.result(comparison, `${comparisonText(comparison)}${html === undefined ? "" : `\n\npage: ${html}`}`);
@@ -71,6 +90,26 @@ function modelPaths(args: Arguments): readonly string[] {
     expected: least === 2 ? "two or more, or one with --base" : "one or more",
     remedy: "see --help",
   });
+}
+
+/** What --spectra asks for. */
+function spectraOf(args: Arguments): { directions: number; exact: boolean } | undefined {
+  const directions = number(args, "directions");
+  const exact = flag(args, "exact");
+  if (directions === 0) throw usage("option --directions must be at least 1", { found: "0" });
+  if (flag(args, "spectra")) return { directions: directions ?? DEFAULT_DIRECTIONS, exact };
+  if (directions === undefined && !exact) return undefined;
+  throw usage(`option --${exact ? "exact" : "directions"} is of --spectra`, { remedy: "add --spectra" });
+}
+
+/** Which tensors --tensors chooses. */
+function onlyOf(args: Arguments): ((name: string) => boolean) | undefined {
+  const globs = list(args, "tensors").map((glob) => `glob:${glob}`);
+  for (const glob of globs) {
+    const problem = patternProblem(glob);
+    if (problem !== undefined) throw usage("option --tensors has a pattern that cannot be used", { found: glob.slice("glob:".length), expected: problem });
+  }
+  return globs.length === 0 ? undefined : (name) => globs.some((glob) => fitsPattern(glob, name));
 }
 
 function densityOf(args: Arguments): number {

@@ -8,11 +8,11 @@
 import type { TensorEngine } from "../compute/engine.ts";
 import { add, type Expr, given, input, sub } from "../compute/expr.ts";
 import { cholesky, solveRow } from "../compute/linalg/cholesky.ts";
+import { loadMatrix } from "../compute/linalg/load-matrix.ts";
 import type { Matrix, MatrixSpace } from "../compute/linalg/matrix.ts";
 import { meanByWeight } from "./fisher.ts";
 import type { GramSource, MergeInput, MergeMethod, MergeTask } from "./method.ts";
 import { numberOf, weightOf, zeroWeightSum } from "./parameters.ts";
-import { loadMatrix } from "./whole-matrices.ts";
 
 export const regmean: MergeMethod = {
   id: "regmean",

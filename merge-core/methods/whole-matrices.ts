@@ -1,6 +1,7 @@
 // What the methods on whole matrices share: which tensors are matrices, loading differences, and what to do with the rest.
 import type { TensorEngine } from "../compute/engine.ts";
 import { add, type Expr, given, input, linear, sub } from "../compute/expr.ts";
+import { loadMatrix } from "../compute/linalg/load-matrix.ts";
 import type { Matrix, MatrixSpace } from "../compute/linalg/matrix.ts";
 import type { MergeInput, MergeTask, ParameterSpec } from "./method.ts";
 import { numberOf } from "./parameters.ts";
@@ -46,18 +47,6 @@ export function ontoBase(task: MergeTask, merged: Expr): Expr {
 
 /** The authors' rule for tensors that are no matrices: the plain mean of the differences, never their sum. */
 export const meanOf = (deltas: readonly Expr[]): Expr => linear(deltas.map((x) => ({ weight: 1 / deltas.length, x })));
-
-/** A difference as a matrix of rows of the last dimension. */
-export async function loadMatrix(engine: TensorEngine, space: MatrixSpace, x: Expr): Promise<Matrix> {
-  const [rows = 1, columns = 1] = engine.shape;
-  const matrix = space.zeros(rows, columns);
-  const step = Math.max(1, Math.floor(LOAD_ELEMENTS / columns)) * columns;
-  for (let first = 0; first < engine.size; first += step) matrix.data.set(await engine.values(x, first, Math.min(engine.size, first + step)), first);
-  return matrix;
-}
-
-/** Elements that are copied at a time. */
-const LOAD_ELEMENTS = 1 << 22;
 
 /** Merges matrices by `combine`, everything else by the mean; tensors whose differences are not finite are refused by warning and averaged too. */
 export async function mergeMatrices(
