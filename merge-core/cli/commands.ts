@@ -1,6 +1,7 @@
 // The subcommands, in the order help shows them.
 import { adapt, freeze } from "./adapt.ts";
 import { adapter } from "./adapter.ts";
+import { align } from "./align.ts";
 import type { Command } from "./command.ts";
 import { compare } from "./compare.ts";
 import { demo } from "./demo.ts";
@@ -29,6 +30,7 @@ export const commands: readonly Command[] = [
   methods,
   inspect,
   compare,
+  align,
   train,
   trainFront,
   pareto,

@@ -68,6 +68,9 @@ anything differs. The recipe's relative paths start in the current folder, or wh
   },
 };
 
+/** Outputs that are no merges. */
+const COMMAND_METHODS: readonly string[] = ["align", "share"];
+
 const errorsFirst = (list: readonly Diagnostic[]): Diagnostic[] => [
   ...list.filter(({ severity }) => severity === "error"),
   ...list.filter(({ severity }) => severity !== "error"),
@@ -82,6 +85,11 @@ async function rebuild(
   const { output, signal } = context;
   const file = join(out, recipeFileOf(manifest.method));
   if (recipe === undefined) throw inputError("output-recipe-differs", "there is no recipe to merge again", { file });
+  if (COMMAND_METHODS.includes(manifest.method))
+    throw inputError("rebuild-unsupported", `what weightsmith ${manifest.method} made is not made again by verify`, {
+      file,
+      remedy: "verify without --rebuild, or run the command again with the settings in this file and compare",
+    });
   const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
   const onProgress = (p: MergeProgress) => output.progress({ stage: "rebuild", done: p.bytesDone, total: p.bytesTotal, unit: "bytes", detail: p.tensor });
   const blas = await engineOf(manifest, threads(args), file);

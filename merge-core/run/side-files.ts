@@ -12,7 +12,7 @@ export const RECIPE_FILE = "mergekit_config.yml";
 
 /** The name that the recipe has in an output: the one that mergekit's tool for it would give it. */
 export const recipeFileOf = (method: string): string =>
-  method === "moe" ? "mergekit_moe_config.yml" : method === "tokens" ? "weightsmith_tokens.json" : RECIPE_FILE;
+  method === "moe" ? "mergekit_moe_config.yml" : ["tokens", "align", "share"].includes(method) ? `weightsmith_${method}.json` : RECIPE_FILE;
 
 const INDEX_FILE = "model.safetensors.index.json";
 
