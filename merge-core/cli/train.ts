@@ -24,6 +24,12 @@ command, and ends with the same weights as one that was not interrupted.
   epochs: 3
   batch_size: 16
 
+  optimizer: { name: lion, lr: 1e-4 }                          # adamw, adamw_8bit, lion, sgd; for all weights galore, apollo,
+                                                               # frugal; from losses alone mezo, sparse_mezo
+  optimizer: { lora_pro: true, groups: [{ match: lora_B, rate: 16 }] }
+  early_stopping: { patience: 3 }                              # with eval_every: keeps the weights of the lowest validation loss
+  gradient_checkpointing: true                                 # less memory, the same gradients
+
   method: adapter                                              # in place of lora
   adapter: { family: vera, r: 64, target_modules: [q_proj, v_proj] }
 

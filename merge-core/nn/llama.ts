@@ -6,6 +6,7 @@ import { expertShapes } from "./expert-names.ts";
 import { GPT2_EMBEDDING, type Gpt2Parts, gpt2Block, gpt2Embedding, gpt2Norm, gpt2Shapes } from "./gpt2.ts";
 import { mixtureLayer, mixtureShapes } from "./mixture.ts";
 import { causalAttention, crossEntropy, embed, rmsNorm, rope, swiGlu } from "./ops.ts";
+import { parametersOfLayer, recomputed } from "./recompute.ts";
 import { type RopeTable, ropeTable } from "./rope.ts";
 
 /** The linear layers of a decoder block, where LoRA can attach. */
@@ -42,6 +43,8 @@ export interface Decoder {
   readonly dropout?: (module: string, x: tf.Tensor2D) => tf.Tensor2D;
   /** Sees the output `y` of every operation with a weight, its input `x` (none for the embedding), and says what goes on in place of `y`. */
   readonly watch?: (weight: string, y: tf.Tensor2D, x: tf.Tensor2D | undefined) => tf.Tensor2D;
+  /** What gradients are wanted of, by name; set where blocks are to be computed once more for their gradients instead of being held. */
+  readonly recompute?: ReadonlyMap<string, tf.Tensor>;
   /** The decoder of one pass, where that hangs on how sequences lie in it. */
   readonly bind?: (attend: Attend) => Decoder;
 }
@@ -96,7 +99,10 @@ export function hiddenStates(unbound: Decoder, tokens: Int32Array, attend: Atten
     ? gpt2Embedding(gpt2, tokens, attend.positions)
     : watched(model, "model.embed_tokens.weight", embed(weight<tf.Tensor2D>(model, "model.embed_tokens.weight"), tokens));
   // One scope per block: what the gradient does not need is freed as soon as the block is done.
-  for (let layer = 0; layer < config.layers; layer++) x = tf.tidy(() => decoderBlock(model, layer, x, attend));
+  for (let layer = 0; layer < config.layers; layer++) {
+    const block = (input: tf.Tensor2D) => decoderBlock(model, layer, input, attend);
+    x = tf.tidy(() => (model.recompute === undefined ? block(x) : recomputed(block, x, parametersOfLayer(model.recompute, layer))));
+  }
   if (gpt2) return gpt2Norm(gpt2, "transformer.ln_f", x);
   return watched(model, "model.norm.weight", rmsNorm(x, weight<tf.Tensor1D>(model, "model.norm.weight"), config.normEps), x);
 }

@@ -42,6 +42,7 @@ export async function adapterTrainable(
     parameters,
     memory: memoryOf(adapter),
     pass: (rows, step) => passOf(adapter, adapted, method, config.seed, rows, step, chosen),
+    ...(family.type === "LORA" ? { factorScale: scaleOf(settings) } : {}),
     rateOf: (name, progress) => rates(progress)[tensorName(adapter, name)] ?? 1,
     afterStep: (step) => family.training?.afterStep?.(liveModules(adapter), step),
     async choose(lossOf) {
@@ -63,6 +64,8 @@ export async function adapterTrainable(
     },
   };
 }
+
+const scaleOf = ({ lora_alpha: alpha, r, use_rslora: rooted }: Settings): number => Number(alpha) / (rooted === true ? Math.sqrt(Number(r)) : Number(r));
 
 const nameOf = (place: string, { name, suffix }: FamilyTensor): string => `${place === "" ? "" : `${place}.`}${name}${suffix ?? ""}`;
 
@@ -105,6 +108,8 @@ function passOf(
 ): TrainingPass {
   const { family, settings } = adapter;
   const parts = partsOf(adapter, (module): Settings => (step === undefined && chosen.has(module) ? { elastic_rank: chosen.get(module) ?? null } : {}));
+  // Where blocks are computed once more for their gradients, they are seen twice.
+  const seenBefore = new Set<string>();
   const pass: Pass = {
     tasks: tasksOfPositions(rows),
     ...(step === undefined
@@ -112,7 +117,10 @@ function passOf(
       : {
           progress: step.progress,
           draw: (stream, count) => uniforms(seed, `draw/${step.name}/${stream}`, count),
-          observe: (...seen) => keepMean(adapter, ...seen),
+          observe(module, name, seen) {
+            if (!seenBefore.has(`${module}/${name}`)) keepMean(adapter, module, name, seen);
+            seenBefore.add(`${module}/${name}`);
+          },
         }),
   };
   const layers = family.math === undefined ? {} : { adapted: adaptedLayers(family, parts, pass) };

@@ -6,6 +6,7 @@ import { families } from "../adapters/registry.ts";
 import { openError } from "../bytes/file-source.ts";
 import { GPT2_NORMS, GPT2_PROJECTIONS } from "../nn/gpt2.ts";
 import { NORMS, PROJECTIONS } from "../nn/llama.ts";
+import { type OptimizerSettings, readOptimizer } from "./optimizer-config.ts";
 import { YamlMap } from "./yaml-map.ts";
 
 export interface LoraSettings {
@@ -29,17 +30,17 @@ export interface AdapterSettings {
   readonly settings: Settings;
 }
 
-export interface OptimizerSettings {
-  readonly lr: number;
-  readonly betas: readonly [number, number];
-  readonly eps: number;
-  readonly weightDecay: number;
-}
-
 export interface ScheduleSettings {
   readonly warmupSteps: number;
   /** Last learning rate as a fraction of the highest. */
   readonly floor: number;
+}
+
+export interface EarlyStopping {
+  /** Measurements in a row without a new lowest loss. */
+  readonly patience: number;
+  /** A loss must be so much lower to count as lower. */
+  readonly minDelta: number;
 }
 
 export interface TrainConfig {
@@ -65,6 +66,10 @@ export interface TrainConfig {
   readonly saveEvery: number;
   /** Steps between measurements of the validation loss; 0 measures at the end only. */
   readonly evalEvery: number;
+  /** Stops where the validation loss no longer falls, and keeps the weights with which it was lowest. */
+  readonly earlyStopping?: EarlyStopping;
+  /** Blocks are computed once more on the way back, so that only their inputs are held: less memory for a third more time, the same gradients. */
+  readonly gradientCheckpointing?: boolean;
   /** Of the saved weights. Training itself is in float32. */
   readonly dtype: "F32" | "BF16" | "F16";
   /** Tokens of one sequence; 0 means the model's own limit, but at most 2048. */
@@ -88,7 +93,7 @@ export const TRAIN_DEFAULTS: Omit<TrainConfig, "model" | "data"> = {
 };
 
 const KEYS = ["model", "init", "data", "method", "lora", "adapter", "optimizer", "schedule", "epochs", "steps", "batch_size", "gradient_accumulation"];
-const MORE_KEYS = ["max_grad_norm", "seed", "save_every", "eval_every", "dtype", "max_length"];
+const MORE_KEYS = ["max_grad_norm", "seed", "save_every", "eval_every", "dtype", "max_length", "early_stopping", "gradient_checkpointing"];
 const DTYPES = { float32: "F32", bfloat16: "BF16", float16: "F16" } as const;
 
 /** Reads a training file; paths in it are relative to it. @throws WeightsmithError, every diagnostic with its place */
@@ -104,12 +109,13 @@ export function parseTrainConfig(text: string, file: string): TrainConfig {
   const map = YamlMap.parse(text, file).allow([...KEYS, ...MORE_KEYS]);
   const defaults = TRAIN_DEFAULTS;
   const place = (path: string) => resolve(dirname(file), path);
+  const earlyStopping = readEarlyStopping(map);
   return {
     model: place(map.text("model")),
     init: map.choice("init", defaults.init, ["pretrained", "random"]),
     data: readData(map, place),
     method: readMethod(map, place),
-    optimizer: readOptimizer(map.child("optimizer")),
+    optimizer: readOptimizer(map.child("optimizer"), defaults.optimizer),
     schedule: readSchedule(map.child("schedule")),
     length: readLength(map),
     batchSize: map.count("batch_size", defaults.batchSize, 1),
@@ -119,6 +125,8 @@ export function parseTrainConfig(text: string, file: string): TrainConfig {
     saveEvery: map.count("save_every", defaults.saveEvery, 0),
     evalEvery: map.count("eval_every", defaults.evalEvery, 0),
     dtype: DTYPES[map.choice("dtype", "bfloat16", ["float32", "bfloat16", "float16"])],
+    ...(earlyStopping === undefined ? {} : { earlyStopping }),
+    ...(map.has("gradient_checkpointing") && map.flag("gradient_checkpointing") ? { gradientCheckpointing: true } : {}),
     maxLength: map.has("max_length") ? map.count("max_length", undefined, 2) : defaults.maxLength,
   };
 }
@@ -187,22 +195,6 @@ function readTargets(block: YamlMap, known: readonly string[]): string[] {
   });
 }
 
-function readOptimizer(map: YamlMap | undefined): OptimizerSettings {
-  const defaults = TRAIN_DEFAULTS.optimizer;
-  map?.allow(["lr", "betas", "eps", "weight_decay"]);
-  if (map === undefined) return defaults;
-  const betas = map.has("betas") ? map.list("betas", "two numbers") : defaults.betas;
-  const [first, second] = betas;
-  const fits = (beta: unknown): beta is number => typeof beta === "number" && beta >= 0 && beta < 1;
-  if (betas.length !== 2 || !fits(first) || !fits(second)) throw map.refuse("betas", "two numbers of at least 0 and below 1");
-  return {
-    lr: map.number("lr", defaults.lr, { min: 0, minOpen: true }),
-    betas: [first, second],
-    eps: map.number("eps", defaults.eps, { min: 0, minOpen: true }),
-    weightDecay: map.number("weight_decay", defaults.weightDecay, { min: 0 }),
-  };
-}
-
 function readSchedule(map: YamlMap | undefined): ScheduleSettings {
   const defaults = TRAIN_DEFAULTS.schedule;
   map?.allow(["warmup_steps", "floor"]);
@@ -210,6 +202,13 @@ function readSchedule(map: YamlMap | undefined): ScheduleSettings {
     warmupSteps: map?.count("warmup_steps", defaults.warmupSteps, 0) ?? defaults.warmupSteps,
     floor: map?.number("floor", defaults.floor, { min: 0, max: 1 }) ?? defaults.floor,
   };
+}
+
+function readEarlyStopping(map: YamlMap): EarlyStopping | undefined {
+  const block = map.child("early_stopping")?.allow(["patience", "min_delta"]);
+  if (block === undefined) return undefined;
+  if (!map.has("eval_every") || map.child("data")?.has("validation") !== true) throw map.refuse("early_stopping", "data.validation and eval_every beside it");
+  return { patience: block.count("patience", 3, 1), minDelta: block.number("min_delta", 0, { min: 0 }) };
 }
 
 function readLength(map: YamlMap): TrainConfig["length"] {

@@ -14,6 +14,21 @@ export interface StepGradients {
   readonly tokens: number;
 }
 
+/** The mean loss over the predicted tokens of all micro-batches, in nats, as `stepGradients` has it. */
+export function stepLoss(
+  microBatches: readonly (readonly TokenRow[])[],
+  decoderOf: (microBatch: number, rows: readonly TokenRow[]) => TrainingPass,
+  table: RopeTable,
+): number {
+  const tokens = microBatches.reduce((sum, rows) => sum + lossTokens(rows), 0);
+  return microBatches.reduce((sum, rows, index) => {
+    const value = tf.tidy(microBatchLoss(decoderOf(index, rows), rows, { tokens, index, table }));
+    const loss = value.dataSync()[0] ?? Number.NaN;
+    value.dispose();
+    return sum + loss;
+  }, 0);
+}
+
 /** A decoder for one micro-batch of training. */
 export interface TrainingPass extends Decoder {
   /** Added to the loss once a step. */
@@ -38,14 +53,7 @@ export function stepGradients(
   let sums: tf.Tensor[] = [];
   let loss = 0;
   for (const [index, rows] of microBatches.entries()) {
-    const batch = padRows(rows, 1 / tokens);
-    const pass = decoderOf(index, rows);
-    if (pass.rowWeight !== undefined) weighRows(batch.weights, batch.seq, rows, pass.rowWeight);
-    const lossOf = () => {
-      const penalty = index === 0 ? pass.penalty?.() : undefined;
-      const sum = weightedLoss(pass, batch, table);
-      return penalty === undefined ? sum : (tf.add(sum, penalty) as tf.Scalar);
-    };
+    const lossOf = microBatchLoss(decoderOf(index, rows), rows, { tokens, index, table });
     const { value, grads } = tf.valueAndGrads(lossOf)([...parameters.values()]);
     loss += value.dataSync()[0] ?? Number.NaN;
     value.dispose();
@@ -54,6 +62,20 @@ export function stepGradients(
     if (previous.length > 0) tf.dispose([previous, grads]);
   }
   return { loss, tokens, gradients: new Map(names.map((name, i) => [name, sums[i] ?? tf.scalar(0)])) };
+}
+
+function microBatchLoss(
+  pass: TrainingPass,
+  rows: readonly TokenRow[],
+  { tokens, index, table }: { readonly tokens: number; readonly index: number; readonly table: RopeTable },
+): () => tf.Scalar {
+  const batch = padRows(rows, 1 / tokens);
+  if (pass.rowWeight !== undefined) weighRows(batch.weights, batch.seq, rows, pass.rowWeight);
+  return () => {
+    const penalty = index === 0 ? pass.penalty?.() : undefined;
+    const sum = weightedLoss(pass, batch, table);
+    return penalty === undefined ? sum : (tf.add(sum, penalty) as tf.Scalar);
+  };
 }
 
 function weighRows(weights: Float32Array, seq: number, rows: readonly TokenRow[], weightOf: (row: TokenRow) => number): void {

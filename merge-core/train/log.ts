@@ -13,8 +13,8 @@ export interface LogRecord {
 }
 
 export interface TrainLog {
-  /** The last record that was kept on opening. */
-  readonly last: LogRecord | undefined;
+  /** The records that were kept on opening. */
+  readonly kept: readonly LogRecord[];
   append(record: LogRecord): Promise<void>;
 }
 
@@ -22,9 +22,8 @@ export interface TrainLog {
 export async function openLog(file: string, step: number): Promise<TrainLog> {
   const lines = step === 0 ? [] : (await readFile(file, "utf8")).split("\n").slice(0, step);
   await writeFile(file, lines.map((line) => `${line}\n`).join(""));
-  const last = lines.at(-1);
   return {
-    last: last === undefined ? undefined : (JSON.parse(last) as LogRecord),
+    kept: lines.filter((line) => line !== "").map((line) => JSON.parse(line) as LogRecord),
     append: (record) => appendFile(file, `${JSON.stringify(record)}\n`),
   };
 }

@@ -2,7 +2,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { adamwStep, sumSquares } from "../compute/adamw.ts";
 import { requireBackend } from "../nn/storage.ts";
-import type { OptimizerSettings } from "./config.ts";
+import type { OptimizerSettings } from "./optimizer-config.ts";
 
 type Parameters = ReadonlyMap<string, tf.Tensor>;
 

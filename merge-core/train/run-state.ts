@@ -8,23 +8,23 @@ import { narrowFromFloat32, widenToFloat32 } from "../formats/dtype-codecs.ts";
 import { readHeader } from "../formats/safetensors.ts";
 import { encodeSafetensors } from "../formats/safetensors-write.ts";
 import { liveValues } from "../nn/storage.ts";
-import type { AdamState } from "./optimizer.ts";
+import type { StateArray } from "./optimisers/rule.ts";
 
 interface RunState {
   readonly parameters: ReadonlyMap<string, tf.Tensor>;
-  readonly adam: AdamState;
+  /** What the optimiser keeps, by name. */
+  readonly optimizer?: ReadonlyMap<string, StateArray>;
   /** Numbers that steps change beside the parameters, by name. */
   readonly memory?: ReadonlyMap<string, Float32Array>;
 }
 
 /** Every array of the state under a name of its own; the arrays are the live ones. */
-function arraysOf({ parameters, adam, memory = new Map() }: RunState): Map<string, Float32Array> {
+function arraysOf({ parameters, optimizer = new Map(), memory = new Map() }: RunState): Map<string, StateArray> {
   const named = (kind: string, tensors: ReadonlyMap<string, tf.Tensor>) =>
     [...tensors].map(([name, tensor]) => [`${kind}/${name}`, liveValues(tensor)] as const);
-  return new Map([
+  return new Map<string, StateArray>([
     ...named("parameter", parameters),
-    ...named("adam.m", adam.m),
-    ...named("adam.v", adam.v),
+    ...optimizer,
     ...[...memory].map(([name, values]) => [`memory/${name}`, values] as const),
   ]);
 }
@@ -33,9 +33,9 @@ function arraysOf({ parameters, adam, memory = new Map() }: RunState): Map<strin
 export async function saveState(file: string, state: RunState, step: number, fingerprint: string): Promise<void> {
   const tensors = [...arraysOf(state)].map(([name, values]) => ({
     name,
-    dtype: "F32" as const,
+    dtype: values instanceof Uint8Array ? ("U8" as const) : ("F32" as const),
     shape: [values.length],
-    data: narrowFromFloat32("F32", values),
+    data: values instanceof Uint8Array ? values : narrowFromFloat32("F32", values),
   }));
   const handle = await open(`${file}.new`, "w");
   try {
@@ -62,6 +62,7 @@ export async function restoreState(file: string, state: RunState, fingerprint: s
     });
   }
   const arrays = arraysOf(state);
-  for (const { name, begin, end } of header.tensors) arrays.get(name)?.set(widenToFloat32("F32", bytes.subarray(begin, end)));
+  for (const { name, dtype, begin, end } of header.tensors)
+    arrays.get(name)?.set(dtype === "U8" ? bytes.subarray(begin, end) : widenToFloat32("F32", bytes.subarray(begin, end)));
   return Number(header.metadata.step);
 }

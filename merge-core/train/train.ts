@@ -4,8 +4,7 @@ import { existsSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import * as tf from "@tensorflow/tfjs-core";
-import { inputError, throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
+import { inputError, throwIfCancelled } from "../diagnostics.ts";
 import { meanLossBy } from "../evaluate/loss.ts";
 import { initBackend } from "../nn/backend.ts";
 import { DEFAULT_MAX_LENGTH, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
@@ -15,12 +14,12 @@ import { type RopeTable, ropeTable } from "../nn/rope.ts";
 import { writeJson } from "../nn/save.ts";
 import { type BatchPlan, planBatches } from "./batches.ts";
 import type { TrainConfig } from "./config.ts";
-import { stepGradients } from "./gradients.ts";
+import { type Measurement, watchLosses } from "./early-stopping.ts";
 import { type LogRecord, openLog } from "./log.ts";
+import { makeOptimizer, type Optimizer } from "./make-optimizer.ts";
 import { makeTrainable } from "./make-trainable.ts";
-import { type AdamState, adamW, createAdamState, disposeAdamState, globalNorm } from "./optimizer.ts";
 import { restoreState, saveState } from "./run-state.ts";
-import { learningRate } from "./schedule.ts";
+import { takeStep } from "./take-step.ts";
 import type { Trainable } from "./trainable.ts";
 
 export interface TrainProgress extends LogRecord {
@@ -49,6 +48,8 @@ export interface TrainResult {
   /** Of the last step, in nats per token. */
   readonly trainLoss: number;
   readonly validationLoss: number | undefined;
+  /** The step whose weights were kept, where early stopping chose. */
+  readonly bestStep?: number;
   readonly seconds: number;
 }
 
@@ -56,7 +57,7 @@ export interface TrainResult {
 interface Run {
   readonly config: TrainConfig;
   readonly trainable: Trainable;
-  readonly adam: AdamState;
+  readonly optimizer: Optimizer;
   readonly batches: BatchPlan;
   readonly validation: readonly TokenRow[];
   readonly table: RopeTable;
@@ -79,16 +80,26 @@ export async function train(config: TrainConfig, out: string, options: TrainOpti
   });
   const trainable = await makeTrainable(model, config, rows, options.signal);
   try {
+    checkHook(trainable, config);
     const table = ropeTable(model.decoder.config, Math.max(...[...rows, ...validation].map((row) => row.tokens.length)));
     const batches = planBatches(config, rows);
-    const run: Run = { config, trainable, adam: createAdamState(trainable.parameters), batches, validation, table };
-    const outcome = await runInPartialFolder(run, out, options).finally(() => disposeAdamState(run.adam));
+    const optimizer = makeOptimizer(trainable.parameters, config.optimizer, config.seed);
+    const run: Run = { config, trainable, optimizer, batches, validation, table };
+    const outcome = await runInPartialFolder(run, out, options).finally(() => optimizer.dispose());
     const parameters = [...trainable.parameters.values()].reduce((sum, tensor) => sum + tensor.size, 0);
     const seconds = (performance.now() - started) / 1000;
     return { out, method: config.method.kind, parameters, examples: rows.length, skippedTooLong: skipped, ...outcome, seconds };
   } finally {
     trainable.dispose();
   }
+}
+
+/** @throws WeightsmithError `optimizer-needs-lora` */
+function checkHook({ factorScale }: Trainable, { optimizer }: TrainConfig): void {
+  if (optimizer.loraPro === true && factorScale === undefined)
+    throw inputError("optimizer-needs-lora", "lora_pro changes the gradients of LoRA's factors, and none are trained", {
+      remedy: "use method: lora, or leave out lora_pro",
+    });
 }
 
 async function readAllRows(model: Model, config: TrainConfig): Promise<{ rows: TokenRow[]; skipped: number; validation: TokenRow[] }> {
@@ -113,7 +124,7 @@ async function readRows(model: Model, config: TrainConfig, files: readonly strin
   return { rows, skipped };
 }
 
-type Outcome = Pick<TrainResult, "steps" | "resumedFrom" | "trainLoss" | "validationLoss">;
+type Outcome = Pick<TrainResult, "steps" | "resumedFrom" | "trainLoss" | "validationLoss" | "bestStep">;
 
 async function runInPartialFolder(run: Run, out: string, options: TrainOptions): Promise<Outcome> {
   const partial = `${out}.partial`;
@@ -123,7 +134,7 @@ async function runInPartialFolder(run: Run, out: string, options: TrainOptions):
     const outcome = await withChoice(run, await runSteps(run, partial, options), options);
     await run.trainable.save(partial);
     await writeJson(join(partial, "training.json"), { config: run.config, ...outcome, resumedFrom: undefined });
-    await rm(join(partial, STATE), { force: true });
+    for (const name of [STATE, BEST]) await rm(join(partial, name), { force: true });
     if (options.overwrite) await rm(out, { recursive: true, force: true });
     await rename(partial, out);
     return outcome;
@@ -144,69 +155,50 @@ async function withChoice(run: Run, outcome: Outcome, { signal }: TrainOptions):
 }
 
 const STATE = "run-state.safetensors";
+/** The weights with the lowest validation loss. */
+const BEST = "best-state.safetensors";
 
 async function runSteps(run: Run, folder: string, options: TrainOptions): Promise<Outcome> {
   const { config } = run;
   const { totalSteps } = run.batches;
   const { parameters, memory } = run.trainable;
-  const live = { parameters, adam: run.adam, ...(memory === undefined ? {} : { memory }) };
+  const learned = { parameters, ...(memory === undefined ? {} : { memory }) };
+  const live = { ...learned, optimizer: run.optimizer.state };
   const fingerprint = fingerprintOf(run);
   const resumedFrom = await restoreState(join(folder, STATE), live, fingerprint);
   const log = await openLog(join(folder, "training-log.jsonl"), resumedFrom);
-  let last: LogRecord | undefined;
-  for (let step = resumedFrom + 1; step <= totalSteps; step++) {
+  const records = [...log.kept];
+  const stopping = () => (config.earlyStopping === undefined ? undefined : watchLosses(measurementsOf(records), config.earlyStopping));
+  for (let step = resumedFrom + 1; step <= totalSteps && stopping()?.over !== true; step++) {
     await setImmediate();
     throwIfCancelled(options.signal);
-    last = await runStep(run, step, options);
-    await log.append(last);
-    options.onProgress?.({ ...last, totalSteps });
+    const record = await runStep(run, step, options);
+    records.push(record);
+    await log.append(record);
+    options.onProgress?.({ ...record, totalSteps });
+    if (stopping()?.best?.step === step) await saveState(join(folder, BEST), learned, step, fingerprint);
     if (config.saveEvery > 0 && step % config.saveEvery === 0) await saveState(join(folder, STATE), live, step, fingerprint);
   }
-  last ??= log.last;
-  return { steps: totalSteps, resumedFrom, trainLoss: last?.loss ?? Number.NaN, validationLoss: last?.validationLoss };
+  const last = records.at(-1);
+  const outcome = { steps: last?.step ?? totalSteps, resumedFrom, trainLoss: last?.loss ?? Number.NaN, validationLoss: last?.validationLoss };
+  const best = stopping()?.best;
+  if (best === undefined) return outcome;
+  await restoreState(join(folder, BEST), learned, fingerprint);
+  return { ...outcome, bestStep: best.step, validationLoss: best.loss };
 }
+
+const measurementsOf = (records: readonly LogRecord[]): Measurement[] =>
+  records.flatMap(({ step, validationLoss }) => (validationLoss === undefined ? [] : [{ step, loss: validationLoss }]));
 
 async function runStep(run: Run, step: number, { signal }: TrainOptions): Promise<LogRecord> {
   const { config, trainable } = run;
-  const { totalSteps } = run.batches;
-  const { parameters } = trainable;
   const started = performance.now();
-  const progress = (step - 1) / totalSteps;
-  const decoderOf = (pass: number, rows: readonly TokenRow[]) => trainable.pass(rows, { name: `${step}/${pass}`, progress });
-  const { loss, gradients, tokens } = stepGradients(parameters, run.batches.ofStep(step), decoderOf, run.table);
-  const gradNorm = globalNorm(gradients);
-  if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) throw divergedError(step, loss, gradNorm);
-  const lr = learningRate({ peak: config.optimizer.lr, totalSteps, ...config.schedule }, step);
-  const gradientScale = config.maxGradNorm > 0 ? Math.min(1, config.maxGradNorm / gradNorm) : 1;
-  adamW(parameters, gradients, run.adam, { ...config.optimizer, lr, step, gradientScale, rateOf: (name) => trainable.rateOf?.(name, progress) ?? 1 });
-  trainable.afterStep?.(step);
-  tf.dispose([...gradients.values()]);
-  const tokensPerSecond = Math.round((1000 * tokens) / (performance.now() - started));
-  const measure = run.validation.length > 0 && (step === totalSteps || (config.evalEvery > 0 && step % config.evalEvery === 0));
-  if (!measure) return { step, loss, lr, gradNorm, tokensPerSecond };
+  const { tokens, ...outcome } = takeStep(run, step);
+  const record = { step, ...outcome, tokensPerSecond: Math.round((1000 * tokens) / (performance.now() - started)) };
+  const measure = run.validation.length > 0 && (step === run.batches.totalSteps || (config.evalEvery > 0 && step % config.evalEvery === 0));
+  if (!measure) return record;
   const lossOptions = { batchSize: config.batchSize, ...(signal === undefined ? {} : { signal }) };
-  return {
-    step,
-    loss,
-    lr,
-    gradNorm,
-    tokensPerSecond,
-    validationLoss: await meanLossBy((rows) => trainable.pass(rows), trainable.decoder.config, run.validation, lossOptions),
-  };
-}
-
-function divergedError(step: number, loss: number, gradNorm: number): WeightsmithError {
-  return new WeightsmithError(
-    {
-      code: "training-diverged",
-      severity: "error",
-      message: `training diverged at step ${step}`,
-      found: `loss ${loss}, gradient norm ${gradNorm}`,
-      expected: "finite numbers",
-      remedy: "lower optimizer.lr, or warm up for longer",
-    },
-    { exitCode: 1 },
-  );
+  return { ...record, validationLoss: await meanLossBy((rows) => trainable.pass(rows), trainable.decoder.config, run.validation, lossOptions) };
 }
 
 /** Names everything that the result depends on, so that a state is only taken up by the run that saved it. */

@@ -29,6 +29,8 @@ export interface Trainable {
   pass(rows: readonly TokenRow[], step?: TrainingStep): TrainingPass;
   /** A parameter's learning rate as a multiple of the run's. */
   rateOf?(name: string, progress: number): number;
+  /** What the product of LoRA factors is multiplied by, where that is what is trained. */
+  readonly factorScale?: number;
   /** After each step, from 1. */
   afterStep?(step: number): void;
   /** After the last step, where something is left to choose. @param lossOf validation loss as things stand @returns that of the choice */

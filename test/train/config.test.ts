@@ -50,6 +50,10 @@ const MISTAKES: readonly [what: string, text: string, code: string, place: strin
   ["a flag that is no flag", `${MINIMAL}method: adapter\nadapter: { family: oft, target_modules: [q_proj], block_share: 1 }`, "config-invalid-value", "5:64"],
   ["beta of one", `${MINIMAL}optimizer: { betas: [0.9, 1] }`, "config-invalid-value", "4:21"],
   ["steps and epochs", `${MINIMAL}steps: 1\nepochs: 1`, "config-invalid-value", "5:9"],
+  ["an unknown optimiser", `${MINIMAL}optimizer: { name: adagrad }`, "config-invalid-value", "4:20"],
+  ["an optimiser's key that another has", `${MINIMAL}optimizer: { name: lion, rank: 4 }`, "config-unknown-key", "4:26"],
+  ["a group that is no pattern", `${MINIMAL}optimizer: { groups: [{ match: "(", rate: 2 }] }`, "config-invalid-value", "4:32"],
+  ["early stopping without validation", `${MINIMAL}early_stopping: { patience: 2 }`, "config-invalid-value", "4:17"],
   ["max_length of one", `${MINIMAL}max_length: 1`, "config-invalid-value", "4:13"],
 ];
 
@@ -80,6 +84,20 @@ describe("training config", () => {
       dtype: "F32",
       maxLength: 128,
     });
+  });
+
+  it("reads optimisers with the defaults of their papers, groups, and features of training", () => {
+    const optimizer = (text: string) => parseTrainConfig(`${MINIMAL}optimizer: ${text}`, "train.yml").optimizer;
+    const { lr, betas, eps, weightDecay } = TRAIN_DEFAULTS.optimizer;
+    assert.deepEqual(optimizer("{ name: adamw }"), { lr, betas, eps, weightDecay });
+    assert.deepEqual(optimizer("{ name: lion }"), { lr, betas: [0.9, 0.99], eps, weightDecay, rule: { name: "lion" } });
+    assert.deepEqual(optimizer("{ name: galore, rank: 8 }").rule, { name: "galore", rank: 8, updateEvery: 200, scale: 0.25 });
+    assert.deepEqual(optimizer("{ name: sparse_mezo }"), { lr, betas, eps, weightDecay: 0, rule: { name: "mezo", distance: 1e-3, sparsity: 0.75 } });
+    const more = optimizer("{ lora_pro: true, groups: [{ match: lora_B, rate: 16 }] }");
+    assert.deepEqual(more, { lr, betas, eps, weightDecay, loraPro: true, groups: [{ match: "lora_B", rate: 16 }] });
+    const text = "model: base\ndata: { train: a.jsonl, validation: b.jsonl }\neval_every: 5\nearly_stopping: { patience: 2 }\ngradient_checkpointing: true\n";
+    const { earlyStopping, gradientCheckpointing } = parseTrainConfig(text, "train.yml");
+    assert.deepEqual({ earlyStopping, gradientCheckpointing }, { earlyStopping: { patience: 2, minDelta: 0 }, gradientCheckpointing: true });
   });
 
   it("reads adapters of any family, settings of the family and of its training", () => {

@@ -36,6 +36,31 @@ describe("gradients", () => {
     });
   }
 
+  for (const changes of [{}, { attention_bias: true, tie_word_embeddings: true }, TINY_GPT2]) {
+    it(`are the same to the bit, and less is held, where blocks are computed once more: ${JSON.stringify(changes)}`, () => {
+      const config = tinyConfig({ ...changes, num_hidden_layers: 4, n_layer: 4 });
+      const model = createDecoder(config, tinyTensors(config, 11), "test");
+      const table = ropeTable(config, 8);
+      const tensors = tf.memory().numTensors;
+      const held: number[] = [];
+      const watch = (name: string, y: tf.Tensor2D) => {
+        if (/model\.norm|ln_f/.test(name)) held.push(tf.memory().numBytes);
+        return y;
+      };
+      const both = [model, { ...model, recompute: model.weights }];
+      const [plain, again] = both.map((decoder) => stepGradients(model.weights, [ROWS], () => ({ ...decoder, watch }), table));
+      assert.equal(again?.loss, plain?.loss);
+      for (const name of model.weights.keys()) {
+        const [a, b] = [plain, again].map((result) => liveValues(result?.gradients.get(name) as tf.Tensor));
+        assert.deepEqual(b, a, name);
+      }
+      assert.ok((held[1] ?? 0) < (held[0] ?? 0), held.join());
+      for (const result of [plain, again]) tf.dispose([...(result?.gradients.values() ?? [])]);
+      assert.equal(tf.memory().numTensors, tensors);
+      disposeDecoder(model);
+    });
+  }
+
   it("equal finite differences for both factors of LoRA on every projection", () => {
     const config = tinyConfig();
     const base = createDecoder(config, tinyTensors(config, 12), "test");

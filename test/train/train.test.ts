@@ -2,10 +2,13 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
+import { meanLoss } from "../../merge-core/evaluate/loss.ts";
 import { initBackend } from "../../merge-core/nn/backend.ts";
+import { readExamples, tokenize } from "../../merge-core/nn/data.ts";
 import { disposeDecoder } from "../../merge-core/nn/load.ts";
 import { loadModel } from "../../merge-core/nn/model.ts";
 import { TRAIN_DEFAULTS, type TrainConfig } from "../../merge-core/train/config.ts";
+import type { LogRecord } from "../../merge-core/train/log.ts";
 import { train } from "../../merge-core/train/train.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
@@ -15,6 +18,16 @@ const METHODS = {
   full: { kind: "full" },
   lora: { kind: "lora", r: 2, alpha: 4, dropout: 0.1, targetModules: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] },
 } as const;
+
+const OPTIMIZERS: readonly Partial<TrainConfig["optimizer"]>[] = [
+  { rule: { name: "lion" } },
+  { rule: { name: "sgd" }, loraPro: true },
+  { rule: { name: "adamw_8bit" } },
+  { rule: { name: "galore", rank: 2, updateEvery: 3, scale: 0.25 } },
+  { rule: { name: "apollo", rank: 2, updateEvery: 3, scale: 1, scaleBy: "channel" } },
+  { rule: { name: "frugal", density: 0.25, updateEvery: 4, signRate: 1 } },
+  { rule: { name: "mezo", distance: 1e-2, sparsity: 0.5 } },
+];
 
 /** A folder with a model and the task "say the letter again", and a config that trains on it. */
 function setUp(changes: Partial<TrainConfig> = {}): { folder: string; config: TrainConfig } {
@@ -45,6 +58,41 @@ const logOf = (folder: string) =>
 
 describe("training", () => {
   before(() => initBackend({ threads: 1 }));
+
+  it("stops when the validation loss no longer falls, keeps the best weights, and does so too when it was interrupted", async () => {
+    const stopping = { patience: 2, minDelta: 0 };
+    // A rate at which the loss soon goes up again.
+    const optimizer = { ...TRAIN_DEFAULTS.optimizer, lr: 0.3 };
+    const { folder, config } = setUp({ length: { steps: 60 }, evalEvery: 2, saveEvery: 3, earlyStopping: stopping, optimizer });
+    const result = await train(config, join(folder, "whole"));
+    const log = readFileSync(join(folder, "whole", "training-log.jsonl"), "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as LogRecord);
+    const losses = log.flatMap(({ step, validationLoss: loss }) => (loss === undefined ? [] : [{ step, loss }]));
+    const lowest = losses.reduce((best, one) => (one.loss < best.loss ? one : best));
+    assert.equal(result.bestStep, lowest.step);
+    assert.equal(result.validationLoss, lowest.loss);
+    assert.equal(result.steps, lowest.step + 4);
+    const model = await loadModel(join(folder, "whole"));
+    const examples = await readExamples(join(folder, "train.jsonl"));
+    const rows = examples.flatMap((example) => tokenize(example, model.codec, 2, 64));
+    assert.ok(Math.abs((await meanLoss(model.decoder, rows, { batchSize: 8 })) - lowest.loss) < 1e-6);
+    disposeDecoder(model.decoder);
+    const abort = new AbortController();
+    await rejectsWith("cancelled", () =>
+      train(config, join(folder, "broken"), { signal: abort.signal, onProgress: ({ step }) => step === lowest.step + 1 && abort.abort() }),
+    );
+    assert.equal((await train(config, join(folder, "broken"))).bestStep, lowest.step);
+    const weights = (out: string) => readFileSync(join(folder, out, "model.safetensors"));
+    assert.ok(weights("broken").equals(weights("whole")));
+    assert.deepEqual(readdirSync(join(folder, "broken")), readdirSync(join(folder, "whole")));
+  });
+
+  it("refuses LoRA-Pro where no LoRA is trained", async () => {
+    const { folder, config } = setUp({ optimizer: { ...TRAIN_DEFAULTS.optimizer, loraPro: true } });
+    await rejectsWith("optimizer-needs-lora", () => train(config, join(folder, "out")));
+  });
 
   it("learns a task and writes a model that loads", async () => {
     const { folder, config } = setUp({ length: { steps: 60 }, schedule: { warmupSteps: 5, floor: 0.1 } });
@@ -83,6 +131,23 @@ describe("training", () => {
       const losses = (out: string) => logOf(join(folder, out)).map(({ step, loss, lr, gradNorm }) => ({ step, loss, lr, gradNorm }));
       assert.deepEqual(losses("broken"), losses("whole"));
     });
+
+    for (const optimizer of OPTIMIZERS.filter(({ loraPro }) => name === "lora" || loraPro !== true))
+      it(`resumes to the same bytes with ${optimizer.rule?.name ?? "adamw"}${optimizer.loraPro ? " and LoRA-Pro" : ""}, blocks computed again, ${name}`, async () => {
+        const changes = {
+          optimizer: { ...TRAIN_DEFAULTS.optimizer, ...optimizer, lr: 0.01, groups: [{ match: "layers.1", rate: 0.5 }] },
+          gradientCheckpointing: true,
+        };
+        const { folder, config } = setUp({ method, saveEvery: 2, ...changes });
+        const file = name === "full" ? "model.safetensors" : "adapter_model.safetensors";
+        await train(config, join(folder, "whole"));
+        const abort = new AbortController();
+        await rejectsWith("cancelled", () =>
+          train(config, join(folder, "broken"), { signal: abort.signal, onProgress: ({ step }) => step === 5 && abort.abort() }),
+        );
+        assert.equal((await train(config, join(folder, "broken"))).resumedFrom, 4);
+        assert.ok(readFileSync(join(folder, "whole", file)).equals(readFileSync(join(folder, "broken", file))));
+      });
 
     it(`holds no more tensors from step to step, ${name}`, async () => {
       const { folder, config } = setUp({ method, evalEvery: 2, gradientAccumulation: 2, batchSize: 4 });

@@ -1,0 +1,99 @@
+// One optimiser step of a run: from the gradients of the loss, or from losses alone.
+import * as tf from "@tensorflow/tfjs-core";
+import { WeightsmithError } from "../diagnostics.ts";
+import type { TokenRow } from "../nn/data.ts";
+import type { RopeTable } from "../nn/rope.ts";
+import { liveValues } from "../nn/storage.ts";
+import type { BatchPlan } from "./batches.ts";
+import type { TrainConfig } from "./config.ts";
+import { stepGradients, stepLoss, type TrainingPass } from "./gradients.ts";
+import type { Optimizer } from "./make-optimizer.ts";
+import { loraProGradients } from "./optimisers/lora-pro.ts";
+import { mezoStep } from "./optimisers/mezo.ts";
+import { globalNorm } from "./optimizer.ts";
+import { learningRate } from "./schedule.ts";
+import type { Trainable } from "./trainable.ts";
+
+export interface SteppedRun {
+  readonly config: TrainConfig;
+  readonly trainable: Trainable;
+  readonly optimizer: Optimizer;
+  readonly batches: BatchPlan;
+  readonly table: RopeTable;
+}
+
+export interface StepOutcome {
+  readonly loss: number;
+  readonly lr: number;
+  /** Of all gradients together; without gradients, of the slope along the one direction. */
+  readonly gradNorm: number;
+  readonly tokens: number;
+}
+
+/** @throws WeightsmithError `training-diverged` */
+export function takeStep(run: SteppedRun, step: number): StepOutcome {
+  const { config, trainable, batches } = run;
+  const { totalSteps } = batches;
+  const progress = (step - 1) / totalSteps;
+  const recompute = config.gradientCheckpointing === true ? { recompute: trainable.parameters } : {};
+  const decoderOf = (pass: number, rows: readonly TokenRow[]) => ({ ...trainable.pass(rows, { name: `${step}/${pass}`, progress }), ...recompute });
+  const lr = learningRate({ peak: config.optimizer.lr, totalSteps, ...config.schedule }, step);
+  const groups = (config.optimizer.groups ?? []).map(({ match, rate }) => ({ found: new RegExp(match), rate }));
+  const rateOf = (name: string) => (trainable.rateOf?.(name, progress) ?? 1) * (groups.find(({ found }) => found.test(name))?.rate ?? 1);
+  const outcome = (config.optimizer.rule?.name === "mezo" ? fromLosses : fromGradients)(run, step, { lr, rateOf, decoderOf });
+  trainable.afterStep?.(step);
+  return { ...outcome, lr };
+}
+
+interface Way {
+  readonly lr: number;
+  readonly rateOf: (name: string) => number;
+  readonly decoderOf: (pass: number, rows: readonly TokenRow[]) => TrainingPass;
+}
+
+function fromGradients({ config, trainable, optimizer, batches, table }: SteppedRun, step: number, { lr, rateOf, decoderOf }: Way): Omit<StepOutcome, "lr"> {
+  const { loss, gradients, tokens } = stepGradients(trainable.parameters, batches.ofStep(step), decoderOf, table);
+  if (config.optimizer.loraPro === true) changeFactorGradients(trainable, gradients);
+  const gradNorm = globalNorm(gradients);
+  if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) throw divergedError(step, loss, gradNorm);
+  const gradientScale = config.maxGradNorm > 0 ? Math.min(1, config.maxGradNorm / gradNorm) : 1;
+  optimizer.step(gradients, { lr, step, gradientScale, rateOf });
+  tf.dispose([...gradients.values()]);
+  return { loss, gradNorm, tokens };
+}
+
+function fromLosses({ config, trainable, batches, table }: SteppedRun, step: number, { lr, rateOf, decoderOf }: Way): Omit<StepOutcome, "lr"> {
+  const { rule, weightDecay } = config.optimizer;
+  if (rule?.name !== "mezo") throw new TypeError("the optimiser takes gradients");
+  const parameters = new Map([...trainable.parameters].map(([name, tensor]) => [name, liveValues(tensor)]));
+  const rows = batches.ofStep(step);
+  const lossOf = () => stepLoss(rows, decoderOf, table);
+  const { loss, slope } = mezoStep(parameters, lossOf, { ...rule, seed: config.seed, step, lr, weightDecay, rateOf });
+  if (!Number.isFinite(loss)) throw divergedError(step, loss, Math.abs(slope));
+  return { loss, gradNorm: Math.abs(slope), tokens: rows.flat().reduce((sum, row) => sum + row.tokens.length - row.lossFrom, 0) };
+}
+
+function changeFactorGradients({ parameters, factorScale }: Trainable, gradients: ReadonlyMap<string, tf.Tensor>): void {
+  for (const [name, a] of parameters) {
+    const other = name.replace(/lora_A(?=\.weight$)/, "lora_B");
+    const [b, gradA, gradB] = [parameters.get(other), gradients.get(name), gradients.get(other)];
+    if (other === name || b === undefined || gradA === undefined || gradB === undefined) continue;
+    const [r = 0, inputs = 0] = a.shape;
+    const pair = { r, inputs, outputs: b.shape[0] ?? 0, a: liveValues(a), b: liveValues(b), scale: factorScale ?? 1 };
+    loraProGradients(pair, liveValues(gradA), liveValues(gradB));
+  }
+}
+
+function divergedError(step: number, loss: number, gradNorm: number): WeightsmithError {
+  return new WeightsmithError(
+    {
+      code: "training-diverged",
+      severity: "error",
+      message: `training diverged at step ${step}`,
+      found: `loss ${loss}, gradient norm ${gradNorm}`,
+      expected: "finite numbers",
+      remedy: "lower optimizer.lr, or warm up for longer",
+    },
+    { exitCode: 1 },
+  );
+}
