@@ -1,5 +1,5 @@
-// Compiled formulas by their bytes: the same formula with other weights and thresholds is the same code.
-import { generate } from "./codegen.ts";
+// Compiled formulas by what their code depends on: the same formula with other weights and thresholds is the same code.
+import { codeKey, generate } from "./codegen.ts";
 import type { GeneratedCode } from "./instance.ts";
 import type { Program } from "./program.ts";
 
@@ -10,11 +10,10 @@ const known = new Map<string, GeneratedCode>();
 let nextId = 0;
 
 export function codeOf(program: Program): GeneratedCode {
-  const bytes = generate(program);
-  const key = Buffer.from(bytes).toString("latin1");
+  const key = codeKey(program);
   const found = known.get(key);
   if (found !== undefined) return found;
-  const code = { id: nextId++, module: new WebAssembly.Module(bytes) };
+  const code = { id: nextId++, module: new WebAssembly.Module(generate(program)) };
   if (known.size >= MAX_MODULES) known.delete(known.keys().next().value ?? key);
   known.set(key, code);
   return code;

@@ -53,6 +53,17 @@ export function generate(program: Program): Uint8Array<ArrayBuffer> {
   return writeModule(IMPORTS, RUN, new Generator(program).body(), MAX_PAGES);
 }
 
+/**
+ * Equal for programs with the same code: all but the numbers that it reads from memory. Of the words, loads and stores are made for
+ * theirs, and a trim for whether its threshold is NaN.
+ */
+export function codeKey({ instructions, constants, registers }: Program): string {
+  const words = ({ code, words = [] }: Instruction) =>
+    code === CODES.load || code === CODES.store ? words.join() : code === CODES.trim && words[0] === NAN_KEY ? "NaN" : "";
+  const parts = instructions.map((own) => `${own.code} ${own.to} ${own.operands.join()} ${words(own)}`);
+  return [constants.length, registers, ...parts].join(";");
+}
+
 /** A load whose elements fit lanes as they are. */
 function isPlainLoad({ code, words }: Instruction): boolean {
   return code === CODES.load && (words?.[1] === DTYPE_CODES.BF16 || words?.[1] === DTYPE_CODES.F32);
