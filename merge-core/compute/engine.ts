@@ -2,6 +2,12 @@
 import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
 import type { MatrixSpace } from "./linalg/matrix.ts";
 
+/** A formula, and how many of its elements to keep. */
+export interface Keep {
+  readonly x: Expr;
+  readonly keep: number;
+}
+
 /**
  * One output tensor being merged: its inputs are open, nothing is computed yet. Each call reads the inputs once
  * (from memory when they fit the budget, else from disk again). Results do not depend on threads, tiles or memory.
@@ -18,7 +24,9 @@ export interface TensorEngine {
    * For each item, the exact selection of the `keep` elements of largest magnitude (0 <= keep <= size);
    * ties at the threshold go to the lowest index. Histogram passes, never a sort.
    */
-  selectLargest(items: readonly { readonly x: Expr; readonly keep: number }[]): Promise<MagnitudeSelection[]>;
+  selectLargest(items: readonly Keep[]): Promise<MagnitudeSelection[]>;
+  /** `selectLargest` and `reduce` of the same elements, together in as many passes as the selection takes alone. */
+  selectAndReduce(items: readonly Keep[], reductions: readonly Reduction[]): Promise<{ readonly selections: MagnitudeSelection[]; readonly results: number[] }>;
   /** For each formula, how many elements have which upper 16 bits without the sign; bins ascend with magnitude, NaN is in the last.
    * With `bins`, of the elements of one such bin each, how many have which lower 16 bits. */
   magnitudeCounts(xs: readonly Expr[], bins?: readonly number[]): Promise<Float64Array[]>;

@@ -162,7 +162,9 @@ class Builder {
     );
   }
 
-  #operation(op: Code & Expr["op"], args: readonly number[]): number {
+  #operation(op: Code & Expr["op"], given: readonly number[]): number {
+    // Sums and products are the same either way round: in one order they are computed once.
+    const args = op === "add" || op === "mul" ? given.toSorted((a, b) => a - b) : given;
     const constants = args.flatMap((arg) => this.#constantOf(arg) ?? []);
     const folded = constants.length === args.length ? applyScalar(op, constants) : undefined;
     return folded === undefined ? this.#add({ code: op, args }) : this.#constant(folded);

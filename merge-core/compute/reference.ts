@@ -3,7 +3,7 @@
 import { narrowFromFloat32 } from "../formats/dtype-codecs.ts";
 import type { FloatDType } from "../formats/dtypes.ts";
 import { elementCount } from "../formats/dtypes.ts";
-import type { TensorEngine } from "./engine.ts";
+import type { Keep, TensorEngine } from "./engine.ts";
 import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
 import { plainSpace } from "./linalg/plain-space.ts";
 import { type RandomKey, randomKey, uniforms } from "./rng.ts";
@@ -262,15 +262,19 @@ export function createReferenceEngine(task: {
 }): TensorEngine & { write(expr: Expr): Float32Array } {
   const size = elementCount(task.shape);
   const env = { inputs: task.inputs, size, columns: task.shape.at(-1) ?? 1, key: randomKey(task.seed, task.name) };
+  const reduce = (reductions: readonly Reduction[]): number[] =>
+    reductions.map((r) => reduceArrays(r.op, evaluate(r.x, env), evaluate(r.op === "dot" ? r.y : r.x, env)));
+  const select = (items: readonly Keep[]): MagnitudeSelection[] => items.map(({ x, keep }) => selectLargest(evaluate(x, env), keep));
   return {
     shape: task.shape,
     size,
     inputCount: task.inputs.length,
-    reduce: async (reductions) => reductions.map((r) => reduceArrays(r.op, evaluate(r.x, env), evaluate(r.op === "dot" ? r.y : r.x, env))),
-    selectLargest: async (items) => items.map(({ x, keep }) => selectLargest(evaluate(x, env), keep)),
+    reduce: async (reductions) => reduce(reductions),
+    selectLargest: async (items) => select(items),
+    selectAndReduce: async (items, reductions) => ({ selections: select(items), results: reduce(reductions) }),
     magnitudeCounts: async (xs, bins) => xs.map((x, i) => countMagnitudes(evaluate(x, env), bins?.[i])),
     survey: async (reductions, counted) => ({
-      results: reductions.map((r) => reduceArrays(r.op, evaluate(r.x, env), evaluate(r.op === "dot" ? r.y : r.x, env))),
+      results: reduce(reductions),
       counts: counted.map((x) => countMagnitudes(evaluate(x, env))),
     }),
     values: async (expr, first = 0, end = size) => evaluate(expr, env).slice(first, end),

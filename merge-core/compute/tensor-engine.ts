@@ -1,7 +1,7 @@
 // The TensorEngine on the compute pool: formulas over the inputs of one output tensor, in tiles, within a memory budget.
 import { inputError, throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES, elementCount, type FloatDType } from "../formats/dtypes.ts";
-import type { TensorEngine } from "./engine.ts";
+import type { Keep, TensorEngine } from "./engine.ts";
 import { type Expr, input as inputValue, type MagnitudeSelection, type Reduction } from "./expr.ts";
 import { joinPasses } from "./join-passes.ts";
 import type { MatrixSpace } from "./linalg/matrix.ts";
@@ -115,13 +115,27 @@ class PoolTensorEngine implements OpenTensor {
     return { results: reductions.map(({ op }, i) => joinBlocks(op, gathered[i] ?? [])), counts: gathered.slice(reductions.length) };
   }
 
-  selectLargest(items: readonly { readonly x: Expr; readonly keep: number }[]): Promise<MagnitudeSelection[]> {
+  async selectLargest(items: readonly Keep[]): Promise<MagnitudeSelection[]> {
+    return (await this.selectAndReduce(items, [])).selections;
+  }
+
+  async selectAndReduce(items: readonly Keep[], reductions: readonly Reduction[]): Promise<{ selections: MagnitudeSelection[]; results: number[] }> {
     const { memoryBytes } = this.#task;
-    const run = async (sinks: readonly Sink[]): Promise<readonly Float64Array[]> => (await this.#statistics(sinks)).gathered;
+    const wanted = reductions.map((reduction): Sink => ({ kind: "reduce", reduction }));
+    // The reductions go along with the first pass over all elements.
+    let reduced: readonly Float64Array[] | undefined;
+    const run = async (sinks: readonly Sink[]): Promise<readonly Float64Array[]> => {
+      const { gathered } = await this.#statistics(reduced === undefined ? [...sinks, ...wanted] : sinks);
+      reduced ??= gathered.slice(sinks.length);
+      return gathered.slice(0, sinks.length);
+    };
     // Values of rows and columns are worked out in ranges, not in samples.
     const canSample = sidesOf(items.map(({ x }) => ({ kind: "histogramHigh", x }))).length === 0;
     const sample = canSample ? async (sinks: readonly Sink[]) => (await this.#sample(sinks)).gathered : undefined;
-    return selectByHistogram(items, { size: this.size, memoryBytes, threads: this.#pool.threads, run, sample, values: this.values.bind(this) });
+    const passes = { size: this.size, memoryBytes, threads: this.#pool.threads, run, sample, values: this.values.bind(this) };
+    const selections = await selectByHistogram(items, passes);
+    if (reduced === undefined && wanted.length > 0) await run([]);
+    return { selections, results: reductions.map(({ op }, i) => joinBlocks(op, reduced?.[i] ?? [])) };
   }
 
   async magnitudeCounts(xs: readonly Expr[], bins?: readonly number[]): Promise<Float64Array[]> {

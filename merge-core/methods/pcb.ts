@@ -5,7 +5,7 @@
 // not in the divisor, as there. Where all elements of a difference are alike, and the code divides 0 by 0, they score alike.
 import type { TensorEngine } from "../compute/engine.ts";
 import { abs, add, compare, constant, div, type Expr, input, linear, mul, type Reduction, sub } from "../compute/expr.ts";
-import { exp, tanh } from "./elementary.ts";
+import { exp, nearTanh, tanh } from "./elementary.ts";
 import type { MergeMethod } from "./method.ts";
 import { numberOf, WEIGHT, weightOf } from "./parameters.ts";
 
@@ -42,7 +42,7 @@ export const pcb: MergeMethod = {
   ],
   base: "required",
   models: { min: 1, max: Number.POSITIVE_INFINITY },
-  passes: 6,
+  passes: 5,
   async merge(task, engine) {
     const { base, others } = task;
     if (base === undefined) throw new TypeError("pcb needs a base");
@@ -79,7 +79,7 @@ async function winsorize(deltas: readonly Expr[], quantile: number, engine: Tens
   return deltas.map((x, i) => {
     const [least = 0, most = 0] = [found[2 * i], found[2 * i + 1]];
     const size: Expr = { op: "min", a: { op: "max", a: abs(x), b: constant(least) }, b: constant(most) };
-    const share = most > least ? div(sub(size, constant(least)), sub(constant(most), constant(least))) : ZERO;
+    const share = most > least ? mul(sub(size, constant(least)), constant(1 / (most - least))) : ZERO;
     return { value: signed(x, size), share: signed(x, share) };
   });
 }
@@ -110,7 +110,7 @@ function scoresOf(deltas: readonly Expr[], clipped: readonly Clipped[], variant:
   const sumOf = (xs: readonly Expr[]): Expr => linear(xs.map((x) => ({ weight: 1, x })));
   const shares = clipped.map(({ share }) => share);
   const inter = (i: number): Expr => {
-    if (variant === 3) return sumOf(shares.map((other) => tanh(mul(shares[i] as Expr, other))));
+    if (variant === 3) return sumOf(shares.map((other) => nearTanh(mul(shares[i] as Expr, other))));
     return tanh(mul(deltas[i] as Expr, sumOf(variant === 1 ? deltas : shares)));
   };
   return shares.map((share, i) => mul(exp(mul(constant(count), mul(share, share)), count), inter(i)));
@@ -123,7 +123,7 @@ async function keepBest(scores: readonly Expr[], ratio: number, engine: TensorEn
   return scores.map((score, i) => {
     const { least, most } = ranges[i] as Range;
     if (!(most > least)) return compare("ge", score, constant(least));
-    return div(sub({ op: "max", a: score, b: constant(least) }, constant(least)), sub(constant(most), constant(least)));
+    return mul(sub({ op: "max", a: score, b: constant(least) }, constant(least)), constant(1 / (most - least)));
   });
 }
 
@@ -132,8 +132,22 @@ interface Range {
   readonly most: number;
 }
 
-/** For each score its `keep`-th largest value, by sign and not by magnitude, and its largest. */
+/** For each score its `keep`-th largest value, by sign and not by magnitude, and its largest: one pass where `keep` of them are positive, as nearly always. */
 async function scoreRanges(scores: readonly Expr[], keep: number, engine: TensorEngine): Promise<Range[]> {
+  const above = scores.map((x): Expr => ({ op: "max", a: x, b: ZERO }));
+  const { selections, results } = await engine.selectAndReduce(
+    above.map((x) => ({ x, keep })),
+    above.map((x): Reduction => ({ op: "maxAbs", x })),
+  );
+  const ranges = scores.map((_, i): Range => ({ least: selections[i]?.threshold ?? 0, most: results[i] ?? 0 }));
+  const others = scores.filter((_, i) => !isPositive(ranges[i] as Range));
+  const found = others.length === 0 ? [] : await rangesOfFewPositive(others, keep, engine);
+  return ranges.map((range) => (isPositive(range) ? range : (found.shift() as Range)));
+}
+
+const isPositive = ({ least }: Range): boolean => least > 0;
+
+async function rangesOfFewPositive(scores: readonly Expr[], keep: number, engine: TensorEngine): Promise<Range[]> {
   const parts = scores.map((x) => ({ above: { op: "max", a: x, b: ZERO } as Expr, below: { op: "min", a: x, b: ZERO } as Expr }));
   const counts = await engine.reduce(
     parts.flatMap(({ above, below }): Reduction[] => [

@@ -3,23 +3,19 @@
 //   BENCH_MIB      size of one checkpoint in MiB (default 1024)
 //   BENCH_THREADS  threads (default: what the process may use)
 //   BENCH_REPEATS  runs of each, the best counts (default 3)
-import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import * as e from "../../merge-core/compute/expr.ts";
 import { type ComputePool, createPool } from "../../merge-core/compute/pool.ts";
 import { type OpenTensor, openTensorEngine } from "../../merge-core/compute/tensor-engine.ts";
-import { createControl, type TileInput } from "../../merge-core/compute/tiles.ts";
+import { benchFolder, freshOutput, MIB, makeCheckpoint, measure, noCost, ratio, readFiles } from "./files.ts";
 
-const MIB = 1 << 20;
 const sizeMib = Number(process.env.BENCH_MIB ?? 1024);
 const threads = Number(process.env.BENCH_THREADS ?? availableParallelism());
 const repeats = Number(process.env.BENCH_REPEATS ?? 3);
 const BUDGET = 512 * MIB;
 /** A checkpoint's tensors: 64 MiB of bf16 is a 4096 x 8192 matrix. */
 const TENSOR_BYTES = Math.min(64, sizeMib) * MIB;
-/** The engine's own size of tiles. */
-const TILE_BYTES = MIB / 4;
 /** What the project promises, and what it may use beyond the budget. */
 const LIMITS = { linear: 1.5, ties: 6, rssBytes: BUDGET + 250 * MIB };
 
@@ -31,52 +27,6 @@ interface Run {
   /** The same of processor time, which other programs on the machine disturb less. */
   readonly cpuRatio: number;
   readonly limit: number;
-}
-
-/** bf16 numbers between 2^-13 and 2^-5 in size, of either sign, as in trained weights; a fine-tune differs from its base in the low bits. */
-function makeCheckpoint(file: string, seed: number): void {
-  const fd = openSync(file, "w");
-  const codes = new Uint16Array((8 * MIB) / 2);
-  let state = 1;
-  let noise = seed;
-  for (let at = 0; at < sizeMib; at += 8) {
-    for (let i = 0; i < codes.length; i++) {
-      state = (Math.imul(state, 1664525) + 1013904223) | 0;
-      noise = (Math.imul(noise, 22695477) + 1) | 0;
-      codes[i] = ((state >>> 16) & 0x83ff) + 0x3900 + ((noise >>> 28) & 15);
-    }
-    writeSync(fd, codes, 0, codes.byteLength, at * MIB);
-  }
-  closeSync(fd);
-}
-
-/** The tile loop without a kernel: reads every input, writes as much as one of them. */
-async function copyFiles(pool: ComputePool, files: readonly string[], output: string): Promise<void> {
-  const fds = files.map((file) => pool.files.acquire(file, false));
-  const out = pool.files.acquire(output, true);
-  const inputs = files.map((file, slot): TileInput => ({ slot, elementBytes: 2, store: { file, fd: fds[slot] as number, offset: 0 }, load: true }));
-  const partBytes = 4096 + files.length * TILE_BYTES;
-  const block = pool.arena.alloc(threads * partBytes);
-  const parts = Array.from({ length: threads }, (_, i) => {
-    const table = block + i * partBytes;
-    const buffers = files.map((_, slot) => table + 4096 + slot * TILE_BYTES);
-    return { program: table, table, buffers, output: buffers[0] as number };
-  });
-  const target = { elementBytes: 2, store: { file: output, fd: out, offset: 0 } };
-  await pool.run({
-    control: createControl(),
-    first: 0,
-    end: (sizeMib * MIB) / 2,
-    tile: TILE_BYTES / 2,
-    stride: TILE_BYTES / 2,
-    code: undefined,
-    inputs,
-    output: target,
-    parts,
-  });
-  pool.arena.free(block);
-  for (const file of files) pool.files.release(file, false);
-  pool.files.release(output, true);
 }
 
 async function mergeFiles(
@@ -111,40 +61,15 @@ async function ties(engine: OpenTensor): Promise<e.Expr> {
   return e.add(base, e.div(total, e.select(divisor, divisor, e.constant(1))));
 }
 
-interface Cost {
-  ms: number;
-  cpuMs: number;
-}
-
-async function measure(action: () => Promise<void>, least: Cost): Promise<void> {
-  const start = performance.now();
-  const cpu = process.cpuUsage();
-  await action();
-  const { user, system } = process.cpuUsage(cpu);
-  least.ms = Math.min(least.ms, performance.now() - start);
-  least.cpuMs = Math.min(least.cpuMs, (user + system) / 1000);
-}
-
-/** A new, empty file of the right size: both sides write where nothing was written before, as a merge does. */
-function freshOutput(pool: ComputePool, output: string): void {
-  pool.files.closeIdle();
-  rmSync(output, { force: true });
-  const fd = openSync(output, "w");
-  ftruncateSync(fd, sizeMib * MIB);
-  closeSync(fd);
-}
-
 /** Copy and merge by turns, so that both meet the same weather; the best of each counts. */
 async function compare(pool: ComputePool, name: string, limit: number, files: readonly string[], output: string, merge: () => Promise<void>): Promise<Run> {
-  const copyCost = { ms: Number.POSITIVE_INFINITY, cpuMs: Number.POSITIVE_INFINITY };
-  const cost = { ...copyCost };
+  const [copyCost, cost] = [noCost(), noCost()];
   for (let i = 0; i < repeats; i++) {
-    freshOutput(pool, output);
-    await measure(() => copyFiles(pool, files, output), copyCost);
-    freshOutput(pool, output);
+    freshOutput(pool, output, sizeMib);
+    await measure(() => readFiles(pool, files, sizeMib, output), copyCost);
+    freshOutput(pool, output, sizeMib);
     await measure(merge, cost);
   }
-  const ratio = (a: number, b: number): number => Math.round((100 * a) / b) / 100;
   return {
     name,
     ms: Math.round(cost.ms),
@@ -155,12 +80,10 @@ async function compare(pool: ComputePool, name: string, limit: number, files: re
   };
 }
 
-const folder = mkdtempSync(join(tmpdir(), "weightsmith-bench-"));
-process.on("SIGINT", () => process.exit(130));
-process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+const folder = benchFolder();
 const files = ["a", "b", "c", "base"].map((name, i) => {
   const file = join(folder, name);
-  makeCheckpoint(file, i + 2);
+  makeCheckpoint(file, i + 2, sizeMib);
   return file;
 });
 const output = join(folder, "out");
