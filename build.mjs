@@ -72,24 +72,19 @@ const pages = {
   inspector: "webviews/inspector/main.ts",
   pareto: "webviews/pareto/main.ts",
   runs: "webviews/runs/main.ts",
+  notebook: "webviews/notebook/main.ts",
 };
 
 function present(entries) {
   return Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(file)));
 }
 
+/** What the editor imports to draw outputs of notebooks. */
+const renderers = { "notebook-renderer": "webviews/notebook/renderer.ts" };
+
 function buildPages(outdir) {
-  return build({
-    bundle: true,
-    format: "iife",
-    platform: "browser",
-    target: "es2022",
-    minify: true,
-    entryPoints: present(pages),
-    outdir,
-    logLevel: "warning",
-    loader: { ".css": "text" },
-  });
+  const page = { bundle: true, platform: "browser", target: "es2022", minify: true, outdir, logLevel: "warning", loader: { ".css": "text" } };
+  return Promise.all([build({ ...page, format: "iife", entryPoints: present(pages) }), build({ ...page, format: "esm", entryPoints: present(renderers) })]);
 }
 
 /** Entries named after their path, so that the output stays one flat folder. */
@@ -109,7 +104,13 @@ if (process.argv.includes("--tests")) {
     ...entries("test", ".test.ts"),
     ...entries("test", ".bench.ts"),
     ...entries("test", ".e2e.ts"),
-    ...present({ bench: "test/bench/main.ts", zoo: "scripts/zoo/main.ts", "zoo-report": "scripts/zoo/report/main.ts", schema: "scripts/schema/main.ts" }),
+    ...present({
+      "gpu-cases": "test/compute/gpu/run-cases.ts",
+      bench: "test/bench/main.ts",
+      zoo: "scripts/zoo/main.ts",
+      "zoo-report": "scripts/zoo/report/main.ts",
+      schema: "scripts/schema/main.ts",
+    }),
   };
   await Promise.all([
     build({ ...node, outdir: OUT, entryPoints: { ...present(programs), ...tests } }),

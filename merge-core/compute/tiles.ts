@@ -85,7 +85,7 @@ function readInputs(memory: WebAssembly.Memory, job: TileJob, part: TilePart, st
   });
 }
 
-function fetchBytes(store: TileStore, target: Uint8Array, from: number): void {
+export function fetchBytes(store: TileStore, target: Uint8Array, from: number): void {
   if ("gather" in store) gatherRows(store.gather, target, from);
   else fetchPlain(store, target, from);
 }

@@ -1,0 +1,126 @@
+// A GPU through Dawn (the package `webgpu`), which is loaded only when asked for. Everything that can go wrong with a device ends in
+// a GpuFailure, after which the caller goes on without it.
+import { pathToFileURL } from "node:url";
+
+/** The GPU cannot be had, is gone, or is out of memory. What was asked of it was not done. */
+export class GpuFailure extends Error {
+  override readonly name = "GpuFailure";
+}
+
+export interface Gpu {
+  readonly device: GPUDevice;
+  /** As drivers tell it. */
+  readonly name: string;
+  /** Bytes of the largest buffer that a shader can see. */
+  readonly maxBytes: number;
+  readonly close: () => void;
+}
+
+/** What is used of the package. */
+interface WebgpuPackage {
+  create(options: string[]): GPU;
+  readonly globals: object;
+}
+
+export interface GpuOptions {
+  /** Dawn's options, such as `backend=null`, which checks shaders and computes nothing. */
+  readonly flags?: readonly string[];
+  /** The package, or a substitute. */
+  readonly load?: () => Promise<WebgpuPackage>;
+}
+
+/** Buffer usages and map modes, as the standard numbers them. */
+export const USAGE = { mapRead: 1, mapWrite: 2, copyFrom: 4, copyTo: 8, storage: 128 } as const;
+export const MAP = { read: 1, write: 2 } as const;
+/** The most workgroups along one dimension of a dispatch that every device takes. */
+const MAX_GROUPS = 65535;
+/** For products of float16 factors, where there are any. */
+const WANTED: readonly GPUFeatureName[] = ["shader-f16"];
+
+/**
+ * Objects that `create()` made. If one is collected as garbage while a device of it lives, the process crashes at some later time, so
+ * they are held until the end.
+ */
+const alive: unknown[] = [];
+
+/** Opens the first adapter. @throws GpuFailure */
+export async function openGpu({ flags = [], load = loadPackage }: GpuOptions = {}): Promise<Gpu> {
+  const { create, globals } = await load().catch((cause) => fail("the package webgpu cannot be loaded", cause));
+  const gpu = await attempt("the GPU cannot be reached", async () => create([...flags]));
+  alive.push(gpu, globals);
+  const adapter = await attempt("the GPU cannot be reached", () => gpu.requestAdapter({ powerPreference: "high-performance" }));
+  if (adapter === null) throw new GpuFailure("no GPU adapter found; is a Vulkan, Metal or D3D12 driver installed?");
+  const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
+  const device = await attempt("the GPU gave no device", () =>
+    adapter.requestDevice({
+      requiredFeatures: WANTED.filter((feature) => adapter.features.has(feature)),
+      requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
+    }),
+  );
+  alive.push(device);
+  // Errors are met where they matter: in error scopes and by what waits for a result.
+  device.addEventListener("uncapturederror", (event) => event.preventDefault());
+  const { vendor, architecture, device: model, description } = adapter.info;
+  const name = [description || model || architecture || vendor || "unknown device"].join(" ");
+  return { device, name, maxBytes: Math.min(maxBufferSize, maxStorageBufferBindingSize), close: () => device.destroy() };
+}
+
+/** From where the program lies, or else from the current folder's packages. */
+async function loadPackage(): Promise<WebgpuPackage> {
+  try {
+    return await import("webgpu");
+  } catch (error) {
+    const { createRequire } = await import("node:module");
+    const local = createRequire(`${process.cwd()}/package.json`);
+    const found = attemptSync(() => local.resolve("webgpu"));
+    if (found === undefined) throw error;
+    return import(pathToFileURL(found).href);
+  }
+}
+
+function attemptSync<T>(action: () => T): T | undefined {
+  try {
+    return action();
+  } catch {
+    return undefined;
+  }
+}
+
+function fail(message: string, cause: unknown): never {
+  throw new GpuFailure(`${message}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+}
+
+/** Whatever the device rejects becomes a GpuFailure. */
+export async function attempt<T>(message: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (cause) {
+    if (cause instanceof GpuFailure) throw cause;
+    return fail(message, cause);
+  }
+}
+
+/** Runs commands inside scopes that catch what the device would only log: a shader that is not valid, memory that is not there. */
+export async function scoped<T>({ device }: Gpu, action: () => T): Promise<T> {
+  device.pushErrorScope("out-of-memory");
+  device.pushErrorScope("internal");
+  device.pushErrorScope("validation");
+  let result: T;
+  const errors: (GPUError | null)[] = [];
+  try {
+    result = action();
+  } catch (cause) {
+    return fail("the GPU refused", cause);
+  } finally {
+    for (let i = 0; i < 3; i++) errors.push(await attempt("the GPU is lost", () => device.popErrorScope()));
+  }
+  const error = errors.find((found) => found !== null);
+  if (error !== undefined && error !== null) throw new GpuFailure(error.message || "out of memory on the GPU");
+  return result;
+}
+
+/** Sides of a two-dimensional dispatch of at least `groups` workgroups: one dimension takes only 65535. */
+export function gridOf(groups: number): readonly [number, number] {
+  const rows = Math.max(1, Math.ceil(groups / MAX_GROUPS));
+  return [Math.ceil(groups / rows), rows];
+}

@@ -1,0 +1,16 @@
+// Runs all cases in a process of its own, started with the driver's variables, and prints what came of each as JSON, a line each.
+import { openGpu } from "../../../merge-core/compute/gpu/device.ts";
+import { CASES, runCase } from "./cases.ts";
+
+const say = (line: object): void => console.log(JSON.stringify(line));
+const { name, device, close } = await openGpu();
+say({ device: name, features: [...device.features] });
+close();
+for (const name of Object.keys(CASES)) {
+  const started = performance.now();
+  const error = await runCase(name).then(
+    () => undefined,
+    (failure: unknown) => (failure instanceof Error ? (failure.stack ?? failure.message) : String(failure)),
+  );
+  say({ name, seconds: (performance.now() - started) / 1000, ...(error === undefined ? {} : { error }) });
+}
