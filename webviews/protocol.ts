@@ -1,7 +1,7 @@
 // Every message between the extension host and a page, both directions. A page says `ready` first and gets the whole
 // state; a later state replaces the former whole, so a page that was hidden lacks nothing. Each request ends in exactly
 // one of result, error or cancelled.
-import type { Comparison } from "../merge-core/analysis/comparison.ts";
+import type { Comparison, TensorSpectra } from "../merge-core/analysis/comparison.ts";
 import type { TensorStatistics } from "../merge-core/analysis/tensor-statistics.ts";
 import type { CheckpointSummary } from "../merge-core/checkpoints/describe.ts";
 import type { Diagnostic } from "../merge-core/diagnostics.ts";
@@ -69,6 +69,8 @@ export interface RecipeChange {
 export type ComparisonMethods = ExportMethods & {
   /** Writes the change into the open recipe; gives the recipe's name, undefined if the user thought better of it. */
   changeRecipe: { params: RecipeChange; result: string | undefined };
+  /** Measures the singular values and subspaces of a tensor, by its name. */
+  spectra: { params: string; result: TensorSpectra };
 };
 
 /** What the trade-off page shows: a search's result, or why there is none. */

@@ -8,6 +8,7 @@ import { methods } from "../../merge-core/methods/registry.ts";
 import type { ComparisonMethods, ComparisonState, RecipeChange } from "../../webviews/protocol.ts";
 import { addOverride } from "../recipes/add-override.ts";
 import { saveExport } from "./export-file.ts";
+import { measureSpectra } from "./measure-spectra.ts";
 import { servePage } from "./page-channel.ts";
 import { loadPage } from "./page-html.ts";
 
@@ -49,6 +50,7 @@ function serve(extension: vscode.ExtensionContext, panel: vscode.WebviewPanel, k
   const page = servePage<ComparisonState, ComparisonMethods>(panel.webview, () => state, {
     save: saveExport,
     changeRecipe: (change) => changeRecipe(change, kept.recipe),
+    spectra: (tensor, signal) => measureSpectra(extension.extensionPath, kept, tensor, signal),
   });
   panel.onDidDispose(() => page.dispose());
   loadPage(panel.webview, extension.extensionUri, "comparison", kept.title);

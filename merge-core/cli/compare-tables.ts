@@ -1,6 +1,7 @@
 // A comparison as text.
 import type { Comparison, Group, LayerGroup, Measure, Measures } from "../analysis/comparison.ts";
-import { formatTable } from "./output.ts";
+import { spectraSections } from "./compare-spectra.ts";
+import { number, numericTable } from "./numeric-table.ts";
 
 /** Layers shown; --json and --html have all. */
 const MOST_LAYERS = 12;
@@ -21,6 +22,7 @@ export function comparisonText(comparison: Comparison): string {
           `By role\n${groupTable(comparison.roles)}`,
           `${layersTitle(comparison.layers)}\n${groupTable(byConflict(comparison.layers).slice(0, MOST_LAYERS))}`,
         ]),
+    ...spectraSections(comparison, names),
     comparison.skipped.length === 0 ? "" : `Left out\n${comparison.skipped.map(({ name, reason }) => `  ${name}: ${reason}`).join("\n")}`,
     `What the measures mean\n${comparison.explanations.map(({ measure, meaning, source }) => `  ${measure}: ${meaning}${source === undefined ? "" : ` [${source.url}]`}`).join("\n")}`,
     "None of these says how good a merge will be; only an evaluation does.",
@@ -95,15 +97,4 @@ function groupTable(groups: readonly Group[]): string {
 function mean(values: readonly Measure[]): Measure {
   const known = values.filter((value) => value !== null);
   return known.length === 0 ? null : known.reduce((sum, value) => sum + value, 0) / known.length;
-}
-
-const number = (value: Measure, digits = 4): string => (value === null ? "-" : String(Number(value.toPrecision(digits))));
-
-/** A table whose columns after the first are set right. */
-function numericTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  return formatTable(
-    header,
-    rows,
-    header.map((_, i) => i).filter((i) => i > 0),
-  );
 }

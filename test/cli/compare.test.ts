@@ -45,6 +45,28 @@ describe("weightsmith compare", () => {
     assert.match(out, /None of these says how good a merge will be/);
   });
 
+  it("adds spectra to the chosen tensors, in JSON and in tables", () => {
+    const { status, out, err } = weightsmith("compare", "--base", BASE, A, B, "--spectra", "--tensors", "*layers.1.*", "--json");
+    assert.equal(status, 0, err);
+    const { tensors, spectra, total } = JSON.parse(out);
+    assert.deepEqual([tensors.length, spectra.length, spectra[0].tensor], [1, 1, "model.layers.1.mlp.up_proj.weight"]);
+    // [[1, 2], [3, 4]]: s1^2 + s2^2 = 30, s1 s2 = 2.
+    const [s1, s2] = spectra[0].models[0].singularValues;
+    assert.ok(Math.abs(s1 ** 2 + s2 ** 2 - 30) < 1e-5 && Math.abs(s1 * s2 - 2) < 1e-5);
+    assert.equal(total.pairs[0].changes.subspace, 1, "two directions of two span everything");
+    const text = weightsmith("compare", "--base", BASE, A, B, "--spectra").out;
+    assert.match(text, /Ranks: means over 2 matrices/);
+    assert.match(text, /Subspaces by role\n.*\n.*\nmlp M1 M2/);
+    assert.match(text, /subspace alignment: .*arxiv.org\/abs\/2502.04959/);
+  });
+
+  it("refuses patterns that fit nothing and options of --spectra alone", () => {
+    assert.match(weightsmith("compare", A, B, "--tensors", "nothing.*").err, /no tensor that the models share fits/);
+    assert.match(weightsmith("compare", A, B, "--tensors", "{a").err, /\{ without \}/);
+    assert.match(weightsmith("compare", A, B, "--exact").err, /--exact is of --spectra/);
+    assert.match(weightsmith("compare", A, B, "--spectra", "--directions", "0").err, /--directions must be at least 1/);
+  });
+
   it("compares weights alone without a base", () => {
     const { status, out } = weightsmith("compare", A, B);
     assert.equal(status, 0);

@@ -24,7 +24,12 @@ function showInEditor(): void {
     const saved = host.saved.get() as { choice?: Choice } | undefined;
     const keep = (choice: Choice | undefined) => host.saved.set({ key, choice });
     keep(saved?.choice);
-    show(comparison, { choice: saved?.choice, onChoice: keep, recipe: { methods, change: (change) => host.request("changeRecipe", change) } });
+    show(comparison, {
+      choice: saved?.choice,
+      onChoice: keep,
+      recipe: { methods, change: (change) => host.request("changeRecipe", change) },
+      measureSpectra: (tensor) => host.request("spectra", tensor),
+    });
   });
   useEditor(host);
 }

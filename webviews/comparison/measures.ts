@@ -56,7 +56,9 @@ function ofPair(pair: number, hasBase: boolean): MeasureView[] {
     { ...CONFLICT, of: ({ pairs }) => pairs[pair]?.changes?.conflict },
     { ...COSINE, of: ({ pairs }) => pairs[pair]?.changes?.cosine },
     { ...RATIO, title: "Norm ratio of changes", of: ({ pairs }) => pairs[pair]?.changes?.normRatio },
-    { ...SUBSPACE, of: ({ pairs }) => pairs[pair]?.changes?.subspace },
+    { ...SUBSPACE, title: "Subspace alignment, first in second", of: ({ pairs }) => pairs[pair]?.changes?.subspace },
+    { ...SUBSPACE, id: "subspace-reverse", title: "Subspace alignment, second in first", of: ({ pairs }) => pairs[pair]?.changes?.subspaceReverse },
+    { id: "angle", title: "Mean principal angle, degrees", shading: "least-to-most", digits: 1, of: ({ pairs }) => pairs[pair]?.changes?.angle },
     { id: "support", title: "Changed by both, %", shading: "least-to-most", digits: "percent", of: ({ pairs }) => pairs[pair]?.changes?.support },
     {
       id: "top",
@@ -79,6 +81,7 @@ const ofModel = (model: number): MeasureView[] => [
   },
   { ...WEIGHTS, title: "Cosine to the base", of: ({ models }) => models[model]?.cosineToBase },
   { id: "density", title: "Changed elements, %", shading: "least-to-most", digits: "percent", of: ({ models }) => models[model]?.changes?.density },
+  { id: "rank", title: "Effective rank of the change, mean", shading: "least-to-most", digits: 1, of: ({ models }) => models[model]?.changes?.effectiveRank },
   { id: "dropped", title: "Dropped by sign, %", shading: "least-to-most", digits: "percent", of: ({ models }) => models[model]?.changes?.droppedBySign },
 ];
 

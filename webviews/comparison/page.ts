@@ -1,5 +1,5 @@
 // The similarity page. What is chosen in one picture is marked, filtered or opened in the others.
-import type { Comparison } from "../../merge-core/analysis/comparison.ts";
+import type { Comparison, TensorSpectra } from "../../merge-core/analysis/comparison.ts";
 import { drawBars } from "../charts/bars.ts";
 import { drawColumns } from "../charts/columns.ts";
 import { drawCurves } from "../charts/curves.ts";
@@ -16,7 +16,19 @@ import { type Cell, cellAt, isSame, layerHeatmap, levelsOf, tensorsIn } from "./
 import { type MeasureView, type Subject, subjectsOf } from "./measures.ts";
 import { modelNames } from "./names.ts";
 import { patternsFor } from "./tensor-names.ts";
-import { columnsTable, heatmapTable, modelsTable, pairsTable, planeTable, roleBars, signColumns, spectraCurves, spectraTable, tensorsTable } from "./view.ts";
+import {
+  columnsTable,
+  heatmapTable,
+  modelsTable,
+  pairsTable,
+  planeTable,
+  roleBars,
+  signColumns,
+  spectraCurves,
+  spectraTable,
+  subspaceTable,
+  tensorsTable,
+} from "./view.ts";
 
 /** What is chosen; survives hiding the page. */
 export interface Choice {
@@ -38,6 +50,8 @@ export interface PageOptions {
   readonly choice?: Choice | undefined;
   readonly onChoice?: (choice: Choice) => void;
   readonly recipe?: RecipeTools | undefined;
+  /** Measures a tensor's spectra that the comparison lacks. */
+  readonly measureSpectra?: ((tensor: string) => Promise<TensorSpectra>) | undefined;
 }
 
 /** Rows of the list of tensors; the table behind it has all. */
@@ -57,6 +71,7 @@ export class ComparisonPage {
   readonly #levels = element("nav", { class: "toolbar", "aria-label": "From the whole to a tensor" });
   readonly #tensors = element("div", { class: "tensors", tabindex: 0, role: "region", "aria-label": "Tensors of the choice" });
   readonly #spectra = element("div");
+  readonly #measured = new Map<string, TensorSpectra>();
   readonly #recipeBar = element("p", { class: "toolbar" });
   #choice: Choice;
 
@@ -299,20 +314,55 @@ export class ComparisonPage {
   }
 
   #updateSpectra(): void {
-    const spectra = this.#comparison.spectra?.find(({ tensor }) => tensor === this.#choice.tensor);
-    this.#spectra.replaceChildren();
-    if (spectra === undefined) return;
+    const { tensor } = this.#choice;
+    const spectra = this.#measured.get(tensor ?? "") ?? this.#comparison.spectra?.find((found) => found.tensor === tensor);
+    if (spectra !== undefined) this.#spectra.replaceChildren(...this.#spectraFigures(spectra));
+    else this.#spectra.replaceChildren(...this.#spectraOffer(tensor));
+  }
+
+  #spectraFigures(spectra: TensorSpectra): HTMLElement[] {
     const { models } = this.#comparison;
     const figure = chartFigure({
       name: "spectrum",
-      caption: `Ranks of the changes of ${spectra.tensor}`,
+      caption: `Ranks of ${spectra.tensor}`,
       widest: 640,
       draw: (width) => drawCurves(spectraCurves(spectra, models), { width }),
       table: () => spectraTable(spectra, models),
       data: () => spectra,
       cursor: { marks: ".curve-group", label: "Singular values" },
     });
-    this.#spectra.replaceChildren(element("h3", {}, "Singular values"), figure.element, dataTable("Ranks", spectraTable(spectra, models)));
+    const pairs = subspaceTable(spectra, models);
+    return [
+      element("h3", {}, "Singular values"),
+      figure.element,
+      dataTable("Ranks", spectraTable(spectra, models)),
+      ...(pairs.rows.length === 0 ? [] : [element("h3", {}, "Subspaces of the changes"), dataTable("Alignment, and principal angles in degrees", pairs)]),
+    ];
+  }
+
+  /** A button that has the chosen matrix measured, where there is somebody to do it. */
+  #spectraOffer(tensor: string | undefined): HTMLElement[] {
+    const measure = this.#options.measureSpectra;
+    const shape = this.#comparison.tensors.find(({ name }) => name === tensor)?.shape;
+    if (measure === undefined || tensor === undefined || shape?.length !== 2) return [];
+    const said = element("span", { role: "status" });
+    const start = async () => {
+      said.textContent = "Measuring…";
+      try {
+        this.#measured.set(tensor, await measure(tensor));
+        this.#updateSpectra();
+      } catch (error) {
+        said.textContent = error instanceof Error ? error.message : String(error);
+      }
+    };
+    return [
+      element(
+        "p",
+        { class: "toolbar" },
+        button("Measure Singular Values", () => void start()),
+        said,
+      ),
+    ];
   }
 
   #updateRecipeBar(): void {
@@ -365,16 +415,17 @@ export class ComparisonPage {
   }
 
   #notes(): HTMLElement {
-    const { explanations, skipped } = this.#comparison;
+    const { explanations, skipped, spectraSkipped = [] } = this.#comparison;
     const list = explanations.map(({ measure, meaning, source }) =>
       element("li", {}, element("b", {}, measure), `: ${meaning} `, ...(source === undefined ? [] : [element("a", { href: source.url }, source.title)])),
     );
-    const left = skipped.map(({ name, reason }) => element("li", {}, `${name}: ${reason}`));
+    const listed = (items: typeof skipped) => element("ul", {}, ...items.map(({ name, reason }) => element("li", {}, `${name}: ${reason}`)));
     return section(
       "What do the measures mean?",
       "None of them says how good a merge will be; only an evaluation does.",
       element("ul", {}, ...list),
-      ...(left.length === 0 ? [] : [element("h3", {}, "Tensors left out"), element("ul", {}, ...left)]),
+      ...(skipped.length === 0 ? [] : [element("h3", {}, "Tensors left out"), listed(skipped)]),
+      ...(spectraSkipped.length === 0 ? [] : [folded(`${spectraSkipped.length} tensors without spectra`, () => listed(spectraSkipped))]),
     );
   }
 }

@@ -1,5 +1,5 @@
 // A comparison -> the tables and smaller charts of the page. Only the drawing needs a document.
-import type { Comparison, Measure, Measures, TensorGroup, TensorSpectra } from "../../merge-core/analysis/comparison.ts";
+import type { Comparison, Measure, Measures, Spectrum, TensorGroup, TensorSpectra } from "../../merge-core/analysis/comparison.ts";
 import type { Bars } from "../charts/bars.ts";
 import type { Columns } from "../charts/columns.ts";
 import type { Curves } from "../charts/curves.ts";
@@ -82,22 +82,51 @@ export function modelsTable({ total, models }: Comparison): Table {
   return { header: total.models.some(({ changes }) => changes !== undefined) ? header : header.slice(0, 2), rows };
 }
 
+/** Spectra of the changes; of the weights where there is no base. */
+const shownSpectra = ({ models, weights = [] }: TensorSpectra): readonly Spectrum[] => (models.length > 0 ? models : weights);
+
 /** Singular values of a tensor's changes, one curve a model. */
-export const spectraCurves = ({ tensor, models }: TensorSpectra, paths: readonly string[]): Curves => ({
-  label: `Singular values of the changes of ${tensor}`,
+export const spectraCurves = (spectra: TensorSpectra, paths: readonly string[]): Curves => ({
+  label: `Singular values of the ${spectra.models.length > 0 ? "changes" : "weights"} of ${spectra.tensor}`,
   xTitle: "index",
   yTitle: "singular value",
   logarithmic: true,
-  curves: models.map(({ singularValues }, i) => ({ name: modelNames(paths)[i] ?? "", points: singularValues.map((y, k) => [k + 1, y] as const) })),
+  curves: shownSpectra(spectra).map(({ singularValues }, i) => ({
+    name: modelNames(paths)[i] ?? "",
+    points: singularValues.map((y, k) => [k + 1, y] as const),
+  })),
 });
 
-export const spectraTable = ({ models }: TensorSpectra, paths: readonly string[]): Table => ({
-  header: ["model", "largest", "effective rank", "stable rank", "values"],
-  rows: models.map(({ singularValues, effectiveRank, stableRank }, i) => [
-    modelNames(paths)[i] ?? "",
+/** A row for each spectrum: of changes first, then of the weights with the base's. */
+export function spectraTable({ models, base, weights = [] }: TensorSpectra, paths: readonly string[]): Table {
+  const names = modelNames(paths);
+  const row = (what: string, { singularValues, effectiveRank, stableRank, spanningRank, partial }: Spectrum) => [
+    what,
     figures(singularValues[0]),
     figures(effectiveRank),
     figures(stableRank),
-    String(singularValues.length),
-  ]),
-});
+    figures(spanningRank),
+    `${singularValues.length}${partial === true ? " leading" : ""}`,
+  ];
+  return {
+    header: ["matrix", "largest", "effective rank", "stable rank", "directions that leave 5 %", "values"],
+    rows: [
+      ...models.map((spectrum, i) => row(`change of ${names[i]}`, spectrum)),
+      ...weights.map((spectrum, i) => row(`weights of ${names[i]}`, spectrum)),
+      ...(base === undefined ? [] : [row("weights of the base", base)]),
+    ],
+  };
+}
+
+/** How the leading directions of the changes lie to each other. */
+export function subspaceTable({ pairs = [] }: TensorSpectra, paths: readonly string[]): Table {
+  const names = modelNames(paths);
+  const mean = (angles: readonly number[]) => (angles.length === 0 ? null : angles.reduce((sum, angle) => sum + angle, 0) / angles.length);
+  return {
+    header: ["pair", "first in second", "second in first", "least angle", "mean angle", "largest angle", "overlap"],
+    rows: pairs.map(({ a, b, subspace, subspaceReverse, angles, overlap }) => [
+      `${names[a]}, ${names[b]}`,
+      ...[subspace, subspaceReverse, angles[0], mean(angles), angles.at(-1), overlap].map(figures),
+    ]),
+  };
+}

@@ -10,7 +10,16 @@ import { gramOf, mergePath, modelPlane } from "../../../webviews/comparison/geom
 import { cellAt, layerHeatmap, levelsOf, tensorsIn } from "../../../webviews/comparison/layers.ts";
 import { formatMeasure, type MeasureView, type Subject, shadeFor, subjectsOf } from "../../../webviews/comparison/measures.ts";
 import { modelNames } from "../../../webviews/comparison/names.ts";
-import { heatmapTable, pairsTable, roleBars, signColumns, tensorsTable } from "../../../webviews/comparison/view.ts";
+import {
+  heatmapTable,
+  pairsTable,
+  roleBars,
+  signColumns,
+  spectraCurves,
+  spectraTable,
+  subspaceTable,
+  tensorsTable,
+} from "../../../webviews/comparison/view.ts";
 import { matchSnapshot } from "../../helpers/snapshot.ts";
 
 const page = () => new Window().document as unknown as Document;
@@ -246,6 +255,30 @@ describe("comparison page", () => {
     matchSnapshot("test/fixtures/charts/bars.svg", svg.outerHTML);
     const widths = [...svg.querySelectorAll(".bar")].map((bar) => Number(bar.getAttribute("width")));
     assert.ok(Math.abs((widths[0] ?? 0) / (widths[1] ?? 1) - 7 / 3) < 1e-9);
+  });
+
+  it("shows spectra and subspaces with the numbers that they come with, weights where there are no changes", () => {
+    const spectrum = (...singularValues: number[]) => ({ singularValues, effectiveRank: 1.5, stableRank: 1.25, spanningRank: 2 });
+    const spectra = {
+      tensor: "w",
+      models: [spectrum(2, 1), { ...spectrum(3), partial: true as const }],
+      base: spectrum(9, 8, 7),
+      weights: [spectrum(5, 4), spectrum(6, 5)],
+      pairs: [{ a: 0, b: 1, subspace: 0.25, subspaceReverse: null, angles: [10, 20, 60], overlap: 0.75 }],
+    };
+    assert.deepEqual(spectraTable(spectra, ["x/a", "x/b"]).rows, [
+      ["change of a", "2", "1.5", "1.25", "2", "2"],
+      ["change of b", "3", "1.5", "1.25", "2", "1 leading"],
+      ["weights of a", "5", "1.5", "1.25", "2", "2"],
+      ["weights of b", "6", "1.5", "1.25", "2", "2"],
+      ["weights of the base", "9", "1.5", "1.25", "2", "3"],
+    ]);
+    assert.deepEqual(subspaceTable(spectra, ["x/a", "x/b"]).rows, [["a, b", "0.25", "–", "10", "30", "60", "0.75"]]);
+    assert.deepEqual(spectraCurves(spectra, ["x/a", "x/b"]).curves[0]?.points, [
+      [1, 2],
+      [2, 1],
+    ]);
+    assert.deepEqual(spectraCurves({ tensor: "w", models: [], weights: spectra.weights }, ["a", "b"]).curves[1]?.points[0], [1, 6]);
   });
 
   it("shows only weights without a base", () => {
