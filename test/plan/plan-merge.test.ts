@@ -433,10 +433,10 @@ describe("bad input", () => {
     assert.deepEqual(await three({ layers: 3 }).problems(`${TIES}parameters: {normalize: [0, 1]}\n`), ["error parameter-range 1:15"]);
   });
 
-  it("weights that sum to zero", async () => {
+  it("weights that sum to zero for some tensors", async () => {
     const text = LINEAR.replace("parameters: {weight: 1}\n", "")
       .replace("model: a", "model: a\n    parameters: {weight: 1}")
-      .replace("model: b", "model: b\n    parameters: {weight: -1}");
+      .replace("model: b", "model: b\n    parameters: {weight: [{filter: mlp, value: -1}, {value: 1}]}");
     assert.deepEqual(await three().problems(text), ["error weights-sum-to-zero 1:15"]);
   });
 
