@@ -14,11 +14,12 @@ import { methods } from "./methods.ts";
 import { moe } from "./moe.ts";
 import { pareto } from "./pareto.ts";
 import { plan } from "./plan.ts";
+import { run } from "./run.ts";
 import { search, soup } from "./search.ts";
 import { fisher, gram } from "./statistics.ts";
 import { tokens } from "./tokens.ts";
-import { trainFront } from "./train-front.ts";
 import { train } from "./train.ts";
+import { trainFront } from "./train-front.ts";
 import { unlearn } from "./unlearn.ts";
 import { verify } from "./verify.ts";
 
@@ -27,6 +28,7 @@ export const commands: readonly Command[] = [
   merge,
   plan,
   verify,
+  run,
   methods,
   inspect,
   compare,
