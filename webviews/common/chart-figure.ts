@@ -54,11 +54,12 @@ export function chartFigure(figure: ChartFigure): LiveFigure {
 function exportBar(figure: ChartFigure, width: () => number): HTMLElement {
   const { name } = figure;
   const problem = element("span", { class: "soft", role: "status" });
-  // Styles apply to what is in the document only.
+  // Styles apply to what is in the document, or in the same root of an output, only.
   const picture = <T>(use: (svg: SVGSVGElement) => T): T => {
     const svg = figure.draw(Math.max(320, Math.min(figure.widest, width())));
     const holder = element("div", { class: "offscreen", "aria-hidden": "true" }, svg);
-    document.body.append(holder);
+    const root = problem.getRootNode();
+    (root instanceof ShadowRoot ? root : document.body).append(holder);
     try {
       return use(svg);
     } finally {

@@ -1,0 +1,97 @@
+// A cell's output as an element: the charts and tables of the pages. One code for the notebook in the editor and the written page.
+import type { Diagnostic } from "../../merge-core/diagnostics.ts";
+import { type CellOutput, type EvalOutput, type MergeOutput, outputTable, type TrainOutput } from "../../merge-core/notebook/cell-output.ts";
+import { drawCurves } from "../charts/curves.ts";
+import { drawHeatmap, type Heatmap } from "../charts/heatmap.ts";
+import { chartFigure } from "../common/chart-figure.ts";
+import { element } from "../common/dom.ts";
+import { dataTable } from "../common/table.ts";
+import { ComparisonPage, headline } from "../comparison/page.ts";
+import { ParetoPage } from "../pareto/page.ts";
+import { METRICS, metricCurves, metricTable } from "../runs/model.ts";
+
+export function outputElement(output: CellOutput): HTMLElement {
+  switch (output.kind) {
+    case "merge":
+      return mergeElement(output);
+    case "compare":
+      return element("div", {}, element("p", {}, headline(output.comparison)), new ComparisonPage(output.comparison).element);
+    case "eval":
+      return evalElement(output);
+    case "pareto":
+      return new ParetoPage(output.front, undefined, () => undefined).element;
+    case "train":
+      return trainElement(output);
+    case "problem":
+      return problemElement("This cell failed", output.diagnostics);
+  }
+}
+
+function tableOf(caption: string, output: CellOutput): HTMLElement {
+  const { header, rows } = outputTable(output);
+  return dataTable(caption, { header: [...header], rows: rows.map((row) => [...row]) });
+}
+
+function mergeElement(output: MergeOutput): HTMLElement {
+  const { warnings } = output;
+  const noticed = warnings.length === 0 ? undefined : problemElement(warnings.length === 1 ? "One warning" : `${warnings.length} warnings`, warnings);
+  return element("div", { "data-testid": "merge" }, tableOf("Merged", output), noticed);
+}
+
+/** Shares are drawn, on one scale; other measures have none in common and are told as numbers. */
+function evalElement(output: EvalOutput): HTMLElement {
+  const columns = output.metrics.flatMap(({ share }, i) => (share ? [i] : []));
+  const figures = columns.length === 0 ? [] : [scoreFigure(output, columns)];
+  return element("div", { "data-testid": "eval" }, ...figures, tableOf("Measured", output));
+}
+
+/** Of each model, the metrics that are shares. A missing value is null in JSON. */
+export function scoreHeatmap({ metrics, models }: EvalOutput, columns: readonly number[]): Heatmap {
+  return {
+    label: "Scores",
+    columns: columns.map((i) => metrics[i]?.name ?? ""),
+    summariesFrom: columns.length,
+    rows: models.map(({ name, values }) => ({ label: name, group: "", values: columns.map((i) => values[i] ?? Number.NaN) })),
+  };
+}
+
+function scoreFigure(output: EvalOutput, columns: readonly number[]): HTMLElement {
+  const map = scoreHeatmap(output, columns);
+  const { header, rows } = outputTable(output);
+  const table = () => ({ header: [...header], rows: rows.map((row) => [...row]) });
+  const draw = (width: number) => drawHeatmap(map, { width });
+  return chartFigure({
+    name: "scores",
+    caption: "Scores, in percent",
+    widest: 760,
+    draw,
+    table,
+    data: () => output,
+    cursor: { marks: ".cell", label: "Scores" },
+  }).element;
+}
+
+function trainElement(output: TrainOutput): HTMLElement {
+  const runs = [{ name: output.out, log: output.out, records: output.records, running: false }];
+  const present = METRICS.filter(({ id }) => output.records.some((record) => typeof record[id] === "number"));
+  const figures = present.map((metric) => {
+    const draw = (width: number) => drawCurves(metricCurves(runs, metric, { smoothing: 0, logarithmic: false, hidden: [] }), { width });
+    return chartFigure({ name: metric.id, caption: metric.title, widest: 560, draw, table: () => metricTable(runs, metric, []), data: () => output.records })
+      .element;
+  });
+  return element("div", { "data-testid": "train" }, tableOf("Trained", output), element("div", { class: "pictures" }, ...figures));
+}
+
+export function problemElement(title: string, diagnostics: readonly Diagnostic[]): HTMLElement {
+  const items = diagnostics.map(({ message, file, range, found, expected, remedy, notes = [] }) => {
+    const place = file === undefined ? "" : `${file}${range === undefined ? "" : `:${range.line + 1}:${range.column + 1}`}: `;
+    const values = [found && `found ${found}`, expected && `expected ${expected}`].filter(Boolean).join(", ");
+    return element(
+      "li",
+      {},
+      `${place}${[message, values, remedy].filter(Boolean).join("; ")}`,
+      ...notes.map((note) => element("div", { class: "soft" }, note)),
+    );
+  });
+  return element("div", { class: "problem", role: "alert", "data-testid": "problem" }, element("p", {}, element("b", {}, title)), element("ul", {}, ...items));
+}
