@@ -1,9 +1,8 @@
 // Commands that make adapters out of others, or out of a fine-tuned model.
-import { existsSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname } from "node:path";
 import * as vscode from "vscode";
 import { memoryOptions, threadOptions } from "../settings.ts";
-import { type CommandContext, isAllowed, modelOf, pickModel, pickModels, type Run, uriOf } from "./context.ts";
+import { type CommandContext, isAdapter, isAllowed, isWhole, modelOf, pickModel, pickModels, type Run, uriOf } from "./context.ts";
 import { askOutput } from "./output-folder.ts";
 
 /** Ways to combine adapters, of those the command line has, each with what it does. */
@@ -17,8 +16,6 @@ export const WAYS: Readonly<Record<string, string>> = {
   average: "The mean of the factors: right for checkpoints of one training run.",
 };
 
-const isAdapter = (path: string): boolean => existsSync(join(path, "adapter_config.json"));
-
 export const mergeAdapters: Run = async ({ jobs, library }, _argument, selected) => {
   if (!isAllowed()) return;
   const title = vscode.l10n.t("Merge adapters");
@@ -27,7 +24,9 @@ export const mergeAdapters: Run = async ({ jobs, library }, _argument, selected)
   if (adapters === undefined || adapters.length === 0) return;
   if (adapters.length < 2) throw new Error(vscode.l10n.t("Choose at least two adapters."));
   const items = Object.entries(WAYS).map(([label, detail]) => ({ label, detail }));
-  const way = (await vscode.window.showQuickPick(items, { title, placeHolder: vscode.l10n.t("How to combine the adapters"), matchOnDetail: true }))?.label;
+  const way = (
+    await vscode.window.showQuickPick(items, { ignoreFocusOut: true, title, placeHolder: vscode.l10n.t("How to combine the adapters"), matchOnDetail: true })
+  )?.label;
   const rank = way === "svd" || way?.endsWith("_svd") ? await askRank(title, 16) : "";
   if (way === undefined || rank === undefined) return;
   const weights = await askWeights(title, adapters, way);
@@ -44,6 +43,7 @@ export const mergeAdapters: Run = async ({ jobs, library }, _argument, selected)
 function askWeights(title: string, adapters: readonly string[], way: string): Thenable<string | undefined> {
   const value = adapters.map(() => (way === "average" ? Number((1 / adapters.length).toFixed(4)) : 1)).join(",");
   return vscode.window.showInputBox({
+    ignoreFocusOut: true,
     title,
     prompt: vscode.l10n.t("Weights of {0}, in this order", adapters.map((path) => basename(path)).join(", ")),
     value,
@@ -58,6 +58,7 @@ function askWeights(title: string, adapters: readonly string[], way: string): Th
 function askRank(title: string, value: number): Thenable<string | undefined> {
   const validateInput = (text: string) => (/^[1-9]\d{0,4}$/.test(text.trim()) ? undefined : vscode.l10n.t("A whole number above 0"));
   return vscode.window.showInputBox({
+    ignoreFocusOut: true,
     title,
     prompt: vscode.l10n.t("Rank of the adapter: more keeps more, and takes more room"),
     value: String(value),
@@ -68,8 +69,8 @@ function askRank(title: string, value: number): Thenable<string | undefined> {
 export const extractAdapter: Run = async ({ jobs, library }, argument) => {
   if (!isAllowed()) return;
   const title = vscode.l10n.t("Extract an adapter");
-  const model = uriOf(argument)?.fsPath ?? (await pickModel(library, title, vscode.l10n.t("The fine-tuned model")));
-  const base = model === undefined ? undefined : await pickModel(library, title, vscode.l10n.t("The base that it was fine-tuned from"));
+  const model = uriOf(argument)?.fsPath ?? (await pickModel(library, title, vscode.l10n.t("The fine-tuned model"), isWhole));
+  const base = model === undefined ? undefined : await pickModel(library, title, vscode.l10n.t("The base that it was fine-tuned from"), isWhole);
   if (model === undefined || base === undefined) return;
   const rank = await askRank(title, 32);
   if (rank === undefined) return;

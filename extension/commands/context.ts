@@ -1,5 +1,6 @@
 // What commands work with, and the questions several of them ask.
-import { basename } from "node:path";
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
 import * as vscode from "vscode";
 import type { Jobs } from "../jobs/jobs.ts";
 import type { FoundModel } from "../models/find-models.ts";
@@ -41,11 +42,22 @@ async function modelItems(library: ModelLibrary): Promise<ModelItem[]> {
   return models.map(({ name, path }) => ({ label: name, description: path, path }));
 }
 
-/** One model out of those in reach, or any folder or file; undefined if the user thinks better of it. */
-export async function pickModel(library: ModelLibrary, title: string, placeHolder: string): Promise<string | undefined> {
-  const picked = await vscode.window.showQuickPick([...(await modelItems(library)), browse()], { title, placeHolder, matchOnDescription: true });
+/** One model out of those in reach that fit, or any folder or file; undefined if the user thinks better of it. */
+export async function pickModel(
+  library: ModelLibrary,
+  title: string,
+  placeHolder: string,
+  fits: (path: string) => boolean = () => true,
+): Promise<string | undefined> {
+  const items = (await modelItems(library)).filter(({ path }) => path === undefined || fits(path));
+  const picked = await vscode.window.showQuickPick([...items, browse()], { ignoreFocusOut: true, title, placeHolder, matchOnDescription: true });
   return picked === undefined ? undefined : (picked.path ?? (await browseModels(title, false))[0]);
 }
+
+/** Whether a model is an adapter, which holds changes of another. */
+export const isAdapter = (path: string): boolean => existsSync(join(path, "adapter_config.json"));
+
+export const isWhole = (path: string): boolean => !isAdapter(path);
 
 /** Several models; without any in reach the dialog opens at once. */
 export async function pickModels(
@@ -57,7 +69,13 @@ export async function pickModels(
 ): Promise<readonly string[] | undefined> {
   const items = (await modelItems(library)).filter(({ path }) => path === undefined || (!except.includes(path) && fits(path)));
   if (items.length === 0) return browseModels(title, true);
-  const picked = await vscode.window.showQuickPick([...items, browse()], { title, placeHolder, canPickMany: true, matchOnDescription: true });
+  const picked = await vscode.window.showQuickPick([...items, browse()], {
+    ignoreFocusOut: true,
+    title,
+    placeHolder,
+    canPickMany: true,
+    matchOnDescription: true,
+  });
   if (picked === undefined) return undefined;
   const known = picked.flatMap(({ path }) => path ?? []);
   return picked.some(({ path }) => path === undefined) ? [...known, ...(await browseModels(title, true))] : known;

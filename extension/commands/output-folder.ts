@@ -12,6 +12,7 @@ export interface OutputFolder {
 /** Asks for a folder relative to `folder`; undefined if the user thinks better of it. */
 export async function askOutput(folder: string, suggestion: string): Promise<OutputFolder | undefined> {
   const answer = await vscode.window.showInputBox({
+    ignoreFocusOut: true,
     title: vscode.l10n.t("Output folder"),
     prompt: vscode.l10n.t("Relative to {0}", folder),
     value: suggestion,

@@ -105,7 +105,9 @@ async function offerComparison(context: CommandContext, models: readonly string[
 async function pickMethod(): Promise<MergeMethod | undefined> {
   const items = methods.map((method) => ({ label: method.id, description: method.title, detail: method.summary, method }));
   const title = vscode.l10n.t("New merge recipe (1 of 4): method");
-  return (await vscode.window.showQuickPick(items, { title, placeHolder: vscode.l10n.t("How to combine the models"), matchOnDetail: true }))?.method;
+  return (
+    await vscode.window.showQuickPick(items, { ignoreFocusOut: true, title, placeHolder: vscode.l10n.t("How to combine the models"), matchOnDetail: true })
+  )?.method;
 }
 
 async function pickParts({ library }: CommandContext, { base: need }: MergeMethod): Promise<{ base?: string; models: readonly string[] } | undefined> {
@@ -126,6 +128,7 @@ async function pickParts({ library }: CommandContext, { base: need }: MergeMetho
 async function askRecipeFile(folder: string, methodId: string): Promise<string | undefined> {
   const fileOf = (text: string) => join(folder, /\.ya?ml$/i.test(text) ? text : `${text}.merge.yml`);
   const answer = await vscode.window.showInputBox({
+    ignoreFocusOut: true,
     title: vscode.l10n.t("New merge recipe (4 of 4): name"),
     value: methodId.replaceAll("_", "-"),
     validateInput: (text) => {

@@ -45,6 +45,7 @@ export const rerunRun: Run = async (context, argument) => {
   if (output !== undefined && target === undefined) return;
   const words = args.filter((word) => word !== "--overwrite").map((word) => (word === output && target !== undefined ? target.path : word));
   const line = await vscode.window.showInputBox({
+    ignoreFocusOut: true,
     title: vscode.l10n.t("Run again: {0}", `${verb} ${title}`),
     prompt: vscode.l10n.t("Arguments of weightsmith {0}; see weightsmith {0} --help", verb),
     value: joinWords([...words, ...(target?.replace ? ["--overwrite"] : [])]),
@@ -58,7 +59,7 @@ export const rerunRun: Run = async (context, argument) => {
 
 /** The name of an output with the first number behind it that nothing has yet. */
 function freeName(output: string): string {
-  const name = basename(output).replace(/-\d+$/, "");
+  const name = basename(output);
   for (let i = 2; ; i++) if (!existsSync(join(dirname(output), `${name}-${i}`))) return `${name}-${i}`;
 }
 

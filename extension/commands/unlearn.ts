@@ -6,7 +6,7 @@ import * as vscode from "vscode";
 import { referenceTo } from "../recipes/recipe-models.ts";
 import { unlearnText } from "../recipes/unlearn-text.ts";
 import { threadOptions } from "../settings.ts";
-import { type CommandContext, isAllowed, pickModel, type Run, uriOf } from "./context.ts";
+import { type CommandContext, isAllowed, isWhole, pickModel, type Run, uriOf } from "./context.ts";
 import { askOutput } from "./output-folder.ts";
 import { pickFiles, SKIPPED } from "./work.ts";
 
@@ -44,12 +44,13 @@ async function writeConfig({ library }: CommandContext): Promise<string | undefi
   const title = vscode.l10n.t("Unlearn");
   const folder = vscode.workspace.workspaceFolders?.find(({ uri }) => uri.scheme === "file")?.uri.fsPath;
   if (folder === undefined) throw new Error(vscode.l10n.t("Open a folder first: what to forget is written into a file in it."));
-  const model = await pickModel(library, title, vscode.l10n.t("The model that is to forget"));
+  const model = await pickModel(library, title, vscode.l10n.t("The model that is to forget"), isWhole);
   if (model === undefined) return undefined;
   const items = Object.entries(FORGETTING).map(([label, detail]) => ({ label, detail }));
-  const method = (await vscode.window.showQuickPick(items, { title, placeHolder: vscode.l10n.t("How to forget"), matchOnDetail: true }))?.label;
+  const method = (await vscode.window.showQuickPick(items, { ignoreFocusOut: true, title, placeHolder: vscode.l10n.t("How to forget"), matchOnDetail: true }))
+    ?.label;
   if (method === undefined) return undefined;
-  const expert = method === "negate" ? await pickModel(library, title, vscode.l10n.t("A model that is good at what is to be forgotten")) : undefined;
+  const expert = method === "negate" ? await pickModel(library, title, vscode.l10n.t("A model that is good at what is to be forgotten"), isWhole) : undefined;
   if (method === "negate" && expert === undefined) return undefined;
   const forget = await pickFiles("**/*.jsonl", vscode.l10n.t("Data to forget (JSONL)"));
   const retain = forget?.length ? await pickFiles("**/*.jsonl", vscode.l10n.t("Data to keep (JSONL)")) : undefined;

@@ -18,6 +18,9 @@ export function queueJob(root: string, request: JobRequest, id: string = randomU
   return record;
 }
 
+/** Processes that this one started and has not seen end: how they end is about to be known. */
+const CHILDREN = new Set<number>();
+
 /** Starts a job that goes on without this process, its output going to files. */
 export function startJob(root: string, extensionPath: string, request: JobRequest, id: string = randomUUID()): JobRecord {
   const folder = join(root, id);
@@ -33,11 +36,13 @@ export function startJob(root: string, extensionPath: string, request: JobReques
     }),
   );
   child.unref();
+  if (child.pid !== undefined) CHILDREN.add(child.pid);
   // Without a listener a program that cannot be started would end the host; the job then counts as died.
   child.once("error", () => undefined);
   child.once("exit", (code, signal) => {
     // Removed by then: nobody asks any more.
     if (existsSync(folder)) writeFileSync(join(folder, EXIT), JSON.stringify({ code, signal } satisfies JobExit));
+    CHILDREN.delete(child.pid ?? 0);
   });
   closeSync(out);
   closeSync(err);
@@ -112,10 +117,10 @@ export function isAlive({ pid, args }: JobRecord): boolean {
   try {
     process.kill(pid, 0);
   } catch {
-    return false;
+    return CHILDREN.has(pid);
   }
   try {
-    if (readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.startsWith("Z")) return false;
+    if (readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.startsWith("Z")) return CHILDREN.has(pid);
     const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
     return args.every((arg) => words.includes(arg));
   } catch {

@@ -53,6 +53,25 @@ function manyTensors(): Uint8Array {
   return layoutFile(specs).header;
 }
 
+/** A model of 70 GB in shards, which take no room on disk: only their headers are written. */
+export function writeLargeModel(folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  const weights: Record<string, string> = {};
+  for (let shard = 0; shard < 14; shard++) {
+    const file = `model-${String(shard + 1).padStart(5, "0")}-of-00014.safetensors`;
+    const tensors = Array.from({ length: 40 }, (_, i) => ({
+      name: `model.layers.${shard}.mlp.experts.${i}.up_proj.weight`,
+      dtype: "BF16" as const,
+      shape: [8192, 7630],
+    }));
+    const { header, sizeBytes } = layoutFile(tensors);
+    writeFileSync(join(folder, file), header);
+    truncateSync(join(folder, file), sizeBytes);
+    for (const { name } of tensors) weights[name] = file;
+  }
+  writeFileSync(join(folder, "model.safetensors.index.json"), JSON.stringify({ metadata: {}, weight_map: weights }));
+}
+
 /** Models of zeros that take no room on disk but some time to merge, and their recipe. */
 export function writeSlowMerge(folder: string): void {
   const tensors = Array.from({ length: 40 }, (_, i) => ({ name: `model.layers.${i}.mlp.up_proj.weight`, dtype: "BF16" as const, shape: [2048, 2048] }));

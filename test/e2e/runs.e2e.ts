@@ -1,11 +1,11 @@
 // Runs that outlive their window, are cancelled, die and go on.
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { writeSlowMerge } from "./fixtures.ts";
 import { type Server, startServer } from "./server.ts";
-import { command, launchBrowser, openFile, openWorkbench } from "./workbench.ts";
+import { answer, command, launchBrowser, openFile, openWorkbench, quickInput } from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
 
@@ -83,6 +83,7 @@ describe("a long run", function () {
     await row(/merge slow\s*died/).waitFor({ timeout: 30_000 });
     const toast = page.locator(".notification-toast", { hasText: "job-died" });
     await toast.waitFor();
+    assert.match((await toast.textContent()) ?? "", /killed \(SIGKILL\).*resume it/);
     await shot("run-died");
     await toast.getByRole("button", { name: "Resume" }).click();
     await row(/merge slow\s*done/).waitFor({ timeout: 120_000 });
@@ -93,5 +94,32 @@ describe("a long run", function () {
     await command(page, "Weightsmith: Remove Run from List");
     await row(/merge slow/).waitFor({ state: "detached" });
     assert.ok(existsSync(join(server.workspace, "slow-merged", "model.safetensors")));
+  });
+
+  it("lets the next one wait, starts it by itself, and shows its errors as problems of its recipe", async () => {
+    const start = async (recipe: string, out: string) => {
+      await openFile(page, recipe);
+      await command(page, "Weightsmith: Run Merge");
+      await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+      await quickInput(page).fill(out);
+      await page.keyboard.press("Enter");
+    };
+    await start("slow.merge.yml", "slow-again");
+    const first = await freeze();
+    const recipe = readFileSync(join(server.workspace, "slow.merge.yml"), "utf8").replace("expert-b", "expert-x");
+    writeFileSync(join(server.workspace, "second.merge.yml"), recipe);
+    await start("second.merge.yml", "second");
+    await row(/merge second\s*queued/).waitFor();
+    await shot("run-queued");
+    await command(page, "View: Close All Editors");
+    process.kill(first, "SIGKILL");
+    await row(/merge second\s*failed/).waitFor({ timeout: 60_000 });
+    await command(page, "Problems: Focus on Problems View");
+    await page.locator(".markers-panel .monaco-list-row", { hasText: "second.merge.yml" }).waitFor();
+    await page.locator(".markers-panel .monaco-list-row", { hasText: "model-missing" }).waitFor();
+    await shot("run-problems");
+    await command(page, "Weightsmith: Remove Run from List");
+    await answer(page, "Run", "merge second");
+    await page.locator(".markers-panel .monaco-list-row", { hasText: "second.merge.yml" }).waitFor({ state: "detached" });
   });
 });

@@ -65,6 +65,11 @@ describe("the first hour", function () {
     await page.keyboard.press("Enter");
     await page.locator(".tab", { hasText: "mine.merge.yml" }).waitFor();
     await page.locator(".view-lines", { hasText: "task_arithmetic" }).waitFor();
+    await page.locator(".tab", { hasText: "Comparison of mine" }).waitFor({ timeout: 60_000 });
+    await (await webview(page, "h1:has-text('ompar')")).locator("svg, canvas").first().waitFor();
+    await shot("recipe");
+    await command(page, "View: Close Editors in Other Groups");
+    await page.locator(".tab", { hasText: "Comparison of mine" }).waitFor({ state: "detached" });
   });
 
   it("makes a mistake and mends it", async () => {
@@ -119,10 +124,14 @@ describe("the first hour", function () {
     await quickInput(page).fill("sort");
     await page.locator(".quick-input-list .monaco-list-row", { hasText: "test" }).first().click();
     await page.keyboard.press("Enter");
+    await page.getByPlaceholder(/^Metrics/).waitFor();
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: "exact_match" }).first().click();
+    await shot("metrics");
+    await page.keyboard.press("Enter");
     await row(/eval mine-merged\s*done/).waitFor({ timeout: 90_000 });
     await page.locator(".notification-toast", { hasText: "Done: eval mine-merged" }).getByRole("button", { name: "Open Output" }).click();
     await page.locator(".tab", { hasText: "eval mine-merged.txt" }).waitFor();
-    await page.locator(".view-lines", { hasText: "exactMatch" }).waitFor();
+    await page.locator(".view-lines", { hasText: "exact_match" }).waitFor();
     await shot("evaluation");
   });
 
@@ -138,6 +147,89 @@ describe("the first hour", function () {
     await row(/train tiny\s*done/).waitFor({ timeout: 90_000 });
     assert.ok(existsSync(join(server.workspace, "tiny-trained", "adapter_config.json")));
     await shot("training");
+  });
+
+  it("merges adapters into one that holds both", async () => {
+    await command(page, "Weightsmith: Merge Adapters");
+    await page.getByPlaceholder("The adapters to merge").waitFor();
+    // Models that are no adapters are not among them.
+    assert.equal(await page.locator(".quick-input-list .monaco-list-row", { hasText: "mine-merged" }).count(), 0);
+    for (const name of ["adapters/sort", "adapters/add"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
+    await page.keyboard.press("Enter");
+    await answer(page, "How to combine the adapters", "exact");
+    await page.getByText(/^Weights of (sort, add|add, sort)/).waitFor();
+    assert.equal(await quickInput(page).inputValue(), "1,1");
+    await quickInput(page).fill("0.5");
+    await page.getByText("2 numbers with commas between them").waitFor();
+    await quickInput(page).fill("0.5,-1");
+    await shot("adapter-weights");
+    await page.keyboard.press("Enter");
+    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await quickInput(page).fill("both");
+    await page.keyboard.press("Enter");
+    await row(/adapter merge both\s*done/).waitFor({ timeout: 60_000 });
+    await page.locator(".notification-toast", { hasText: "Done: adapter merge both" }).getByRole("button", { name: "Open Output" }).click();
+    const frame = await webview(page, 'h1:text-is("both/adapter_model.safetensors")');
+    await frame.locator(".totals").waitFor();
+    await shot("merged-adapters");
+  });
+
+  it("extracts an adapter from an expert", async () => {
+    await command(page, "Weightsmith: Extract Adapter");
+    await answer(page, "The fine-tuned model", "zoo/sort");
+    await answer(page, "The base that it was fine-tuned from", "zoo/base");
+    await page.getByText(/^Rank of the adapter/).waitFor();
+    await quickInput(page).fill("8");
+    await page.keyboard.press("Enter");
+    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    assert.equal(await quickInput(page).inputValue(), "sort-rank-8");
+    await page.keyboard.press("Enter");
+    await row(/adapter extract sort\s*done/).waitFor({ timeout: 60_000 });
+    const config = JSON.parse(readFileSync(join(server.workspace, "zoo", "sort-rank-8", "adapter_config.json"), "utf8")) as { r: number };
+    assert.equal(config.r, 8);
+    await shot("extracted");
+  });
+
+  it("makes a model forget one task and keep another", async () => {
+    await command(page, "Weightsmith: Unlearn");
+    await answer(page, "The model that is to forget", "zoo/sort");
+    await answer(page, "How to forget", "ssd");
+    for (const [question, task] of [
+      ["Data to forget (JSONL)", "sort.validation"],
+      ["Data to keep (JSONL)", "shift.validation"],
+    ] as const) {
+      await page.getByPlaceholder(question).waitFor();
+      await quickInput(page).fill(task);
+      await page.locator(".quick-input-list .monaco-list-row", { hasText: task }).first().click();
+      await page.keyboard.press("Enter");
+    }
+    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await page.locator(".tab", { hasText: "sort.unlearn.yml" }).waitFor();
+    assert.equal(await quickInput(page).inputValue(), "sort-unlearned");
+    await page.keyboard.press("Enter");
+    await row(/unlearn sort\s*done/).waitFor({ timeout: 90_000 });
+    await page.locator(".notification-toast", { hasText: "Done: unlearn sort" }).getByRole("button", { name: "Open Output" }).click();
+    await webview(page, 'h1:text-is("model/model.safetensors")');
+    const report = JSON.parse(readFileSync(join(server.workspace, "sort-unlearned", "unlearn.json"), "utf8")) as Record<string, unknown>;
+    assert.ok(report.before !== undefined && report.after !== undefined, Object.keys(report).join());
+    await shot("unlearned");
+  });
+
+  it("runs one of these again with other options", async () => {
+    await command(page, "Weightsmith: Run Again with Changes");
+    await answer(page, "Run", "adapter extract sort");
+    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    assert.equal(await quickInput(page).inputValue(), "sort-rank-8-2");
+    await quickInput(page).fill("sort-rank-4");
+    await page.keyboard.press("Enter");
+    await page.locator(".quick-input-title", { hasText: "Run again: adapter extract sort" }).waitFor();
+    await quickInput(page).fill((await quickInput(page).inputValue()).replace("--rank 8", "--rank 4"));
+    await shot("again");
+    await page.keyboard.press("Enter");
+    await page.locator(".notification-toast", { hasText: "Done: adapter extract sort" }).first().waitFor({ timeout: 60_000 });
+    const config = join(server.workspace, "zoo", "sort-rank-4", "adapter_config.json");
+    for (let i = 0; i < 100 && !existsSync(config); i++) await new Promise((r) => setTimeout(r, 100));
+    assert.equal((JSON.parse(readFileSync(config, "utf8")) as { r: number }).r, 4);
   });
 
   it("shows the log of its runs, and the recipe of one", async () => {

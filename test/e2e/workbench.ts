@@ -1,4 +1,6 @@
 // What a user does in the workbench, by keyboard and palette, with a bound on every wait.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { type Browser, chromium, type Frame, type Page } from "playwright-core";
 
 const WAIT_MS = 30_000;
@@ -74,6 +76,12 @@ export async function answer(page: Page, placeholder: string | RegExp, text: str
   const row = page.locator(".quick-input-list .monaco-list-row", { hasText: text }).first();
   await row.waitFor({ timeout: WAIT_MS });
   await page.keyboard.press("Enter");
+}
+
+/** Waits until a file holds this text: while the editor saves, it is empty for a moment. */
+export async function saved(file: string, text: string): Promise<void> {
+  for (const end = Date.now() + WAIT_MS; Date.now() < end && readFileSync(file, "utf8") !== text; ) await new Promise((r) => setTimeout(r, 50));
+  assert.equal(readFileSync(file, "utf8"), text);
 }
 
 /** The document of a page of an extension: the frame that holds something matching the selector. */
