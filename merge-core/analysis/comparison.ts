@@ -121,6 +121,23 @@ export interface TensorSpectra {
   readonly pairs?: readonly SubspacePair[];
 }
 
+/** How alike the layers' outputs are on the same tokens. */
+export interface ActivationMeasures {
+  readonly data: readonly string[];
+  /** Token positions compared. */
+  readonly positions: number;
+  /** The residual stream after the embedding and after each layer. */
+  readonly layers: readonly { readonly name: string; readonly pairs: readonly ActivationPair[] }[];
+}
+
+export interface ActivationPair {
+  /** Indices of models; -1 is the base. */
+  readonly a: number;
+  readonly b: number;
+  readonly cka: Measure;
+  readonly ckaDebiased: Measure;
+}
+
 export interface Comparison {
   readonly format: "weightsmith-comparison";
   readonly weightsmith: string;
@@ -137,6 +154,7 @@ export interface Comparison {
   readonly spectra?: readonly TensorSpectra[];
   /** Tensors of the comparison that have no spectra, and why. */
   readonly spectraSkipped?: readonly { readonly name: string; readonly reason: string }[];
+  readonly activations?: ActivationMeasures;
   /** Tensors left out, and why. */
   readonly skipped: readonly { readonly name: string; readonly reason: string }[];
   readonly explanations: readonly Explanation[];

@@ -1,5 +1,6 @@
 // A comparison as text.
 import type { Comparison, Group, LayerGroup, Measure, Measures } from "../analysis/comparison.ts";
+import { activationSection } from "./compare-data.ts";
 import { spectraSections } from "./compare-spectra.ts";
 import { number, numericTable } from "./numeric-table.ts";
 
@@ -23,6 +24,7 @@ export function comparisonText(comparison: Comparison): string {
           `${layersTitle(comparison.layers)}\n${groupTable(byConflict(comparison.layers).slice(0, MOST_LAYERS))}`,
         ]),
     ...spectraSections(comparison, names),
+    activationSection(comparison, names),
     comparison.skipped.length === 0 ? "" : `Left out\n${comparison.skipped.map(({ name, reason }) => `  ${name}: ${reason}`).join("\n")}`,
     `What the measures mean\n${comparison.explanations.map(({ measure, meaning, source }) => `  ${measure}: ${meaning}${source === undefined ? "" : ` [${source.url}]`}`).join("\n")}`,
     "None of these says how good a merge will be; only an evaluation does.",

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { compareModels } from "../analysis/compare.ts";
-import type { Comparison } from "../analysis/comparison.ts";
+import type { ActivationMeasures, Comparison } from "../analysis/comparison.ts";
 import { addSpectra } from "../analysis/spectra/add-spectra.ts";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
 import { createPool } from "../compute/pool.ts";
@@ -11,12 +11,16 @@ import { fitsPattern, patternProblem } from "../recipe/tensor-pattern.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "../run/memory.ts";
 import { MANIFEST_FILE } from "../run/work-folder.ts";
 import type { Command } from "./command.ts";
+import { ACTIVATION_EXPLANATIONS, measureActivations } from "./compare-data.ts";
 import { comparisonText } from "./compare-tables.ts";
 import { checkWritable, writeComparisonPage } from "./comparison-page.ts";
 import { type Arguments, flag, list, MEMORY, number, OVERWRITE, THREADS, text, threads, usage } from "./options.ts";
 
 const DEFAULT_DENSITY = 0.2;
 const DEFAULT_DIRECTIONS = 16;
+const DEFAULT_POSITIONS = 1024;
+/** Fewer have no debiased alignment. */
+const LEAST_POSITIONS = 4;
 
 export const compare: Command = {
   name: "compare",
@@ -31,10 +35,14 @@ and a sign election would drop. Ranks layers by conflict. Without --base only we
 and principal angles of the changes' leading directions. Matrices with both sides above 1024 give their 256 leading
 directions, or all with --exact, which takes minutes for each at a side of 4096.
 
+--data runs the models on examples and aligns what their layers put out (linear CKA, plain and debiased). The tokens are
+those of the base's tokenizer, or without a base of the first model's.
+
   weightsmith compare --base ./base ./math ./code
   weightsmith compare --base ./base ./math ./code --html conflict.html
   weightsmith compare --base ./base ./math ./code --density 0.3 --json
-  weightsmith compare --base ./base ./math ./code --spectra --tensors "*.mlp.*"`,
+  weightsmith compare --base ./base ./math ./code --spectra --tensors "*.mlp.*"
+  weightsmith compare --base ./base ./math ./code --data math.jsonl --html conflict.html`,
   options: [
     { name: "base", type: "string", value: "MODEL", doc: "the model that the others were trained from" },
     { name: "density", type: "string", value: "SHARE", doc: `share of elements that the previewed trim keeps (default: ${DEFAULT_DENSITY})` },
@@ -42,6 +50,8 @@ directions, or all with --exact, which takes minutes for each at a side of 4096.
     { name: "spectra", type: "flag", doc: "also measure singular values and subspaces of every matrix" },
     { name: "directions", type: "integer", value: "N", doc: `leading directions between which angles are measured (default: ${DEFAULT_DIRECTIONS})` },
     { name: "exact", type: "flag", doc: "decompose large matrices whole, however long it takes" },
+    { name: "data", type: "list", value: "FILE", doc: "JSONL file on which layers' activations are compared (CKA); may be given several times" },
+    { name: "positions", type: "integer", value: "N", doc: `token positions of the data to take (default: ${DEFAULT_POSITIONS})` },
     { name: "html", type: "string", value: "FILE", doc: "also write a page with charts, complete in one file" },
     MEMORY,
     THREADS,
@@ -51,21 +61,24 @@ directions, or all with --exact, which takes minutes for each at a side of 4096.
     const paths = modelPaths(args);
     const density = densityOf(args);
     const spectra = spectraOf(args);
+    const activations = activationsOf(args);
     const only = onlyOf(args);
     checkWritable(text(args, "html"), flag(args, "overwrite"));
     const basePath = text(args, "base");
     const base = basePath === undefined ? undefined : await openCheckpoint(basePath, { signal });
     const models = await Promise.all(paths.map((path) => openCheckpoint(path, { signal })));
     const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
+    const onProgress = (stage: string, unit: "bytes" | "items") => (done: number, total: number, detail?: string) =>
+      output.progress({ stage, done, total, unit, detail });
+    const running = { memoryBytes, threads: threads(args), signal, onProgress: onProgress("activations", "items") };
+    const aligned = activations && (await measureActivations(basePath, paths, activations.data, { ...running, positions: activations.positions }));
     const pool = createPool({ threads: threads(args), maxMemoryBytes: memoryBytes + ARENA_SLACK_BYTES });
     try {
-      const onProgress = (stage: string, unit: "bytes" | "items") => (done: number, total: number, detail: string) =>
-        output.progress({ stage, done, total, unit, detail });
       const shared = { pool, memoryBytes, signal };
       const compared = await compareModels(base, models, { ...shared, density, only, onProgress: onProgress("compare", "bytes") });
       const measured =
         spectra === undefined ? compared : await addSpectra(compared, base, models, { ...shared, ...spectra, onProgress: onProgress("spectra", "items") });
-      const comparison = withMerges(measured);
+      const comparison = withActivations(withMerges(measured), aligned);
       const html = text(args, "html");
       if (html !== undefined) await writeComparisonPage(comparison, html, flag(args, "overwrite"));
       output.result(comparison, `${comparisonText(comparison)}${html === undefined ? "" : `\n\npage: ${html}`}`);
@@ -74,6 +87,9 @@ directions, or all with --exact, which takes minutes for each at a side of 4096.
     }
   },
 };
+
+const withActivations = (comparison: Comparison, activations: ActivationMeasures | undefined): Comparison =>
+  activations === undefined ? comparison : { ...comparison, activations, explanations: [...comparison.explanations, ...ACTIVATION_EXPLANATIONS] };
 
 /** Models beside which a merge's manifest lies, so that pictures can tell them from what they were made of. */
 function withMerges(comparison: Comparison): Comparison {
@@ -100,6 +116,16 @@ function spectraOf(args: Arguments): { directions: number; exact: boolean } | un
   if (flag(args, "spectra")) return { directions: directions ?? DEFAULT_DIRECTIONS, exact };
   if (directions === undefined && !exact) return undefined;
   throw usage(`option --${exact ? "exact" : "directions"} is of --spectra`, { remedy: "add --spectra" });
+}
+
+/** What --data asks for. */
+function activationsOf(args: Arguments): { data: readonly string[]; positions: number } | undefined {
+  const [data, positions] = [list(args, "data"), number(args, "positions")];
+  if (positions !== undefined && positions < LEAST_POSITIONS)
+    throw usage(`option --positions must be at least ${LEAST_POSITIONS}`, { found: String(positions) });
+  if (data.length > 0) return { data, positions: positions ?? DEFAULT_POSITIONS };
+  if (positions !== undefined) throw usage("option --positions is of --data", { remedy: "add --data FILE" });
+  return undefined;
 }
 
 /** Which tensors --tensors chooses. */

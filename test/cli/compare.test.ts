@@ -60,6 +60,31 @@ describe("weightsmith compare", () => {
     assert.match(text, /subspace alignment: .*arxiv.org\/abs\/2502.04959/);
   });
 
+  it("aligns the activations of models on data", () => {
+    const zoo = (name: string) => join("media", "zoo", name);
+    const data = ["--data", join("media", "zoo", "data", "add.test.jsonl"), "--positions", "200"];
+    const { status, out, err } = weightsmith("compare", "--base", zoo("base"), zoo("add"), zoo("add"), ...data, "--json", "--quiet");
+    assert.equal(status, 0, err);
+    const { activations, layers } = JSON.parse(out);
+    assert.equal(activations.positions, 200);
+    assert.deepEqual(
+      activations.layers.map(({ name }: { name: string }) => name),
+      ["embedding", ...layers.map(({ name }: { name: string }) => name)],
+    );
+    for (const { pairs } of activations.layers) {
+      const [first, second, same] = pairs;
+      assert.deepEqual([first.a, first.b, same.a, same.b], [-1, 0, 0, 1]);
+      assert.deepEqual([first.cka, first.ckaDebiased], [second.cka, second.ckaDebiased]);
+      assert.ok(Math.abs(same.cka - 1) < 1e-12 && Math.abs(same.ckaDebiased - 1) < 1e-12);
+      assert.ok(first.cka > 0 && first.cka < 1);
+    }
+    const text = weightsmith("compare", zoo("base"), zoo("add"), ...data, "--quiet").out;
+    assert.match(text, /Activations on 200 token positions: CKA \(debiased\)\nlayer +M1 M2/);
+    assert.match(weightsmith("compare", A, B, ...data).err, /config\.json/);
+    assert.match(weightsmith("compare", A, B, "--positions", "9").err, /--positions is of --data/);
+    assert.match(weightsmith("compare", zoo("base"), zoo("add"), ...data, "--memory", "64KiB").err, /memory-budget.*activations do not fit/s);
+  });
+
   it("refuses patterns that fit nothing and options of --spectra alone", () => {
     assert.match(weightsmith("compare", A, B, "--tensors", "nothing.*").err, /no tensor that the models share fits/);
     assert.match(weightsmith("compare", A, B, "--tensors", "{a").err, /\{ without \}/);
