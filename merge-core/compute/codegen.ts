@@ -3,6 +3,7 @@
 // stays a call of the kernels. Constants and thresholds are read from memory, so that one function serves every tensor that
 // is merged by the same formula.
 import { MAX_PAGES } from "./instance.ts";
+import { isReduction, LaneReduction, type WideLanes, widen } from "./lane-reductions.ts";
 import { CHUNK, constantAt, detailsAt, INSTRUCTION_BYTES, registerAt } from "./layout.ts";
 import { CODES, DTYPE_CODES, type Instruction, type Operand, type Program } from "./program.ts";
 import { F64, FunctionWriter, I32, type SimdOp, V128, writeModule } from "./wasm-writer.ts";
@@ -94,12 +95,15 @@ interface Place {
   readonly limit: number | undefined;
   /** For stores: the largest magnitude so far, by lane. */
   readonly most: number | undefined;
+  readonly reduction: LaneReduction | undefined;
 }
 
 /** The local that holds four lanes of a value, and for a comparison the one that holds its truth as all ones or zeros. */
 interface Lanes {
   readonly value: number;
   readonly mask?: number;
+  /** The value as float64, once that is asked for. */
+  wide?: WideLanes;
 }
 
 type Values = Map<Operand, Lanes>;
@@ -132,7 +136,7 @@ class Generator {
     });
     f.loop(() => {
       this.#startChunk();
-      this.#chunk();
+      this.#chunks();
       f.get(this.#from);
       f.i32(CHUNK);
       f.op("i32Add");
@@ -166,13 +170,28 @@ class Generator {
     f.set(this.#start);
   }
 
-  #chunk(): void {
+  /** Reductions join loops over whole steps; only kernels can end within one. A loop with a store may be run twice, which no sum may. */
+  #chunks(): void {
+    const f = this.#f;
     const { instructions } = this.#program;
+    const canJoin = instructions.some(({ code }) => isReduction(code)) && !instructions.some(({ code }) => code === CODES.store);
+    if (!canJoin) this.#chunk(false);
+    for (const joins of canJoin ? [true, false] : []) {
+      f.get(this.#size);
+      f.i32(STEP - 1);
+      f.op("i32And");
+      if (joins) f.op("i32Eqz");
+      f.when(() => this.#chunk(joins));
+    }
+  }
+
+  #chunk(joins: boolean): void {
+    const { instructions } = this.#program;
+    const isInLoop = (instruction: Instruction): boolean => isLaneWise(instruction) || (joins && isReduction(instruction.code));
     for (let i = 0; i < instructions.length; ) {
       let end = i;
       // A store may have to be done again from its register, so nothing after it may use that in the same loop.
-      while (end < instructions.length && isLaneWise(instructions[end] as Instruction) && !(end > i && isPlainStore(instructions[end - 1] as Instruction)))
-        end++;
+      while (end < instructions.length && isInLoop(instructions[end] as Instruction) && !(end > i && isPlainStore(instructions[end - 1] as Instruction))) end++;
       if (end === i) this.#call(i++);
       else {
         this.#lanes(i, end);
@@ -182,11 +201,30 @@ class Generator {
   }
 
   #call(index: number): void {
+    this.#callFor(index, () => {
+      for (const local of [this.#from, this.#size]) this.#f.get(local);
+    });
+  }
+
+  /** Ends a reduction's block, if it ends here, by the kernel on none of the elements. */
+  #callAtEnd(index: number): void {
+    const f = this.#f;
+    this.#callFor(index, () => {
+      f.get(this.#from);
+      f.get(this.#size);
+      f.op("i32Add");
+      f.i32(0);
+    });
+  }
+
+  #callFor(index: number, range: () => void): void {
     const f = this.#f;
     f.get(PROGRAM);
     f.i32(index * INSTRUCTION_BYTES);
     f.op("i32Add");
-    for (const local of [INPUTS, OUTPUT, this.#from, this.#size, COUNT, this.#start]) f.get(local);
+    for (const local of [INPUTS, OUTPUT]) f.get(local);
+    range();
+    for (const local of [COUNT, this.#start]) f.get(local);
     f.call(RUN_INSTRUCTION);
     f.get(this.#bad);
     f.op("i32Add");
@@ -212,7 +250,9 @@ class Generator {
       f.get(this.#end);
       f.op("i32LtU");
     });
-    for (const { most, index } of places) {
+    for (const { most, index, reduction } of places) {
+      reduction?.finish();
+      if (reduction !== undefined) this.#callAtEnd(index);
       if (most !== undefined) this.#whenNotFinite(most, () => (keepsStored ? this.#call(index) : this.#lanes(from, end, true)));
     }
   }
@@ -245,6 +285,7 @@ class Generator {
       threshold: isTrim ? this.#threshold(index) : 0,
       limit: isTrim ? this.#tieLimit(index) : undefined,
       most: isStore ? this.#zero() : undefined,
+      reduction: isReduction(instruction.code) ? new LaneReduction(this.#f, instruction.code, PROGRAM, index) : undefined,
     };
   }
 
@@ -255,6 +296,13 @@ class Generator {
       const { to, operands } = place.instruction;
       if (place.most !== undefined) {
         this.#store(place, place.most, operands[0] as Operand, values, vector, keepsStored);
+        continue;
+      }
+      if (place.reduction !== undefined) {
+        place.reduction.add({
+          lanes: (operand) => this.#lanesOf(operands[operand] as Operand, values, vector).value,
+          wide: (operand) => this.#wide(this.#lanesOf(operands[operand] as Operand, values, vector)),
+        });
         continue;
       }
       const lanes = this.#finish(place, values, vector);
@@ -462,6 +510,22 @@ class Generator {
       this.#f.get(this.#at);
       this.#f.simdMemory("load", registerAt(this.#program, operand) + 16 * vector);
     }
+  }
+
+  /** An operand in a local, where it stays for those that use it after. */
+  #lanesOf(operand: Operand, values: Values, vector: Vector): Lanes {
+    const known = values.get(operand);
+    if (known !== undefined) return known;
+    const lanes = { value: this.#f.local(V128) };
+    this.#operand(operand, values, vector);
+    this.#f.set(lanes.value);
+    values.set(operand, lanes);
+    return lanes;
+  }
+
+  #wide(lanes: Lanes): WideLanes {
+    lanes.wide ??= widen(this.#f, lanes.value);
+    return lanes.wide;
   }
 
   #load({ width, codes }: Place, pointer: number, vector: Vector): void {

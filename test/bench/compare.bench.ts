@@ -1,0 +1,49 @@
+// What comparing models costs, as a ratio to reading the same files by the same threads in the same tiles, from memory and by turns. Reading from a disk
+// takes longer: beside it stands how fast a disk must be for reading to take half of the comparison's time.
+//   BENCH_MIB      size of one checkpoint in MiB (default 256)
+//   BENCH_THREADS  threads (default: what the process may use)
+//   BENCH_REPEATS  runs of each, the best counts (default 3)
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { measureTensor } from "../../merge-core/analysis/measure-tensor.ts";
+import { type ComputePool, createPool } from "../../merge-core/compute/pool.ts";
+import { openTensorEngine } from "../../merge-core/compute/tensor-engine.ts";
+import { benchFolder, MIB, makeCheckpoint, measure, noCost, ratio, readFiles } from "./files.ts";
+
+const sizeMib = Number(process.env.BENCH_MIB ?? 256);
+const threads = Number(process.env.BENCH_THREADS ?? availableParallelism());
+const repeats = Number(process.env.BENCH_REPEATS ?? 3);
+const TENSOR_BYTES = 64 * MIB;
+const DENSITY = 0.2;
+
+async function compareFiles(pool: ComputePool, files: readonly string[]): Promise<void> {
+  for (let offset = 0; offset < sizeMib * MIB; offset += TENSOR_BYTES) {
+    const inputs = files.map((file) => ({ dtype: "BF16" as const, file, offset }));
+    const task = { name: `t${offset}`, shape: [TENSOR_BYTES / 2], seed: 0, inputs, output: { dtype: "F32" as const }, memoryBytes: 512 * MIB };
+    const engine = openTensorEngine(pool, task);
+    await measureTensor(engine, true, DENSITY);
+    engine.close();
+  }
+}
+
+const folder = benchFolder();
+const files = ["base", "a", "b", "c"].map((name, i) => {
+  const file = join(folder, name);
+  makeCheckpoint(file, i + 2, sizeMib);
+  return file;
+});
+const pool = createPool({ threads });
+const [readCost, cost] = [noCost(), noCost()];
+for (let i = 0; i < repeats; i++) {
+  await measure(() => readFiles(pool, files, sizeMib), readCost);
+  await measure(() => compareFiles(pool, files), cost);
+}
+await pool.close();
+const elements = (sizeMib * MIB) / 2;
+const bytes = files.length * sizeMib * MIB;
+console.log(`3 models with base, bf16, ${sizeMib} MiB each, ${threads} threads`);
+console.log(
+  `| time | reading from memory | ratio | of processor time | processor time per element | twice the time of reading at |\n|---|---|---|---|---|---|`,
+);
+const columns = [`${Math.round(cost.ms)} ms`, `${Math.round(readCost.ms)} ms`, ratio(cost.ms, readCost.ms), ratio(cost.cpuMs, readCost.cpuMs)];
+console.log(`| ${columns.join(" | ")} | ${ratio(cost.cpuMs * 1e6, elements)} ns | ${ratio((2 * bytes) / 1e6, cost.ms)} GB/s |`);
