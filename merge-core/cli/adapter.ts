@@ -1,5 +1,6 @@
 // weightsmith adapter: everything about adapters, one file per subcommand.
 import { inputError } from "../diagnostics.ts";
+import { convert } from "./adapter/convert.ts";
 import { expand } from "./adapter/expand.ts";
 import { extract } from "./adapter/extract.ts";
 import { families } from "./adapter/families.ts";
@@ -8,11 +9,11 @@ import { inspect } from "./adapter/inspect.ts";
 import { merge } from "./adapter/merge.ts";
 import type { Command } from "./command.ts";
 
-const subcommands: readonly Command[] = [families, inspect, fold, merge, extract, expand];
+const subcommands: readonly Command[] = [families, inspect, fold, merge, extract, expand, convert];
 
 export const adapter: Command = {
   name: "adapter",
-  summary: "list, inspect, fold, merge, extract and expand adapters",
+  summary: "list, inspect, fold, merge, extract, expand and convert adapters",
   usage: `${subcommands.map(({ name }) => name.split(" ")[1]).join("|")} ...`,
   help: `
 Works on adapters in the files of Hugging Face PEFT, and on those of families that PEFT does not have.
