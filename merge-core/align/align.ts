@@ -1,5 +1,7 @@
 // `weightsmith align`: finds the permutations of B that bring it nearest to A, and writes B so permuted. What B computes stays the same.
 
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { openFile } from "../bytes/file-source.ts";
 import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
 import { TensorReader } from "../checkpoints/tensor-reader.ts";
@@ -73,11 +75,15 @@ export async function align(request: AlignRequest): Promise<Alignment & { readon
       shardBytes: request.shardBytes,
       signal,
     };
-    const warnings = await writeModel({ ...write, onProgress: (done, total, tensor) => onProgress?.("align", done, total, "bytes", tensor) }, make, () => {
-      distance.before = Math.sqrt(distance.before);
-      distance.after = Math.sqrt(distance.after);
-      return { [ALIGNMENT_FILE]: `${JSON.stringify({ ...report(), orders: orders() }, null, 1)}\n` };
-    });
+    const warnings = await writeModel(
+      { ...write, onProgress: (done, total, tensor) => onProgress?.("align", done, total, "bytes", tensor) },
+      make,
+      async (folder) => {
+        distance.before = Math.sqrt(distance.before);
+        distance.after = Math.sqrt(distance.after);
+        await writeFile(join(folder, ALIGNMENT_FILE), `${JSON.stringify({ ...report(), orders: orders() }, null, 1)}\n`);
+      },
+    );
     return { out, ...report(), warnings, orders: matched.orders, symmetries };
   } finally {
     await reader.close();

@@ -32,20 +32,17 @@ export interface ModelRequest {
   readonly onProgress?: ((doneBytes: number, totalBytes: number, tensor: string) => void) | undefined;
 }
 
-/** Further files of the folder, by name. */
-export type MoreFiles = Readonly<Record<string, string | Uint8Array>>;
-
 const DEFAULT_SHARD_BYTES = 5e9;
 
 /**
  * @param make a tensor's bytes, of the length that the first model has
- * @param more files to write once all tensors are made
+ * @param more writes what else belongs into the folder, once all tensors are there
  * @throws WeightsmithError `output-*`, `disk-space`, `cancelled`, what `make` throws
  */
 export async function writeModel(
   request: ModelRequest,
   make: (entry: TensorEntry) => Promise<Uint8Array>,
-  more: () => MoreFiles = () => ({}),
+  more: (folder: string) => Promise<void> = async () => {},
 ): Promise<readonly Diagnostic[]> {
   const { out, overwrite, signal } = request;
   const plan = planOf(request);
@@ -64,7 +61,7 @@ export async function writeModel(
     }
     throwIfCancelled(signal);
     await writeSideFiles(plan, work.path, out);
-    for (const [name, content] of Object.entries(more())) await writeFile(join(work.path, name), content);
+    await more(work.path);
     const manifest = await buildManifest(plan, work.path, await hashes.all(), request.findings ?? []);
     await writeFile(join(work.path, MANIFEST_FILE), `${JSON.stringify(manifest, null, 2)}\n`);
     return await work.finish();

@@ -1,0 +1,123 @@
+// DirectShare (Cao et al. 2024, 2402.11819): the heads that are most like a head of an earlier layer take that head's weights. With grouped
+// queries a key-value head and all its query heads are one unit.
+import { TensorReader } from "../checkpoints/tensor-reader.ts";
+import { throwIfCancelled } from "../diagnostics.ts";
+import { type Attention, type AttentionLayer, PROJECTIONS, type Projection } from "./attention.ts";
+
+/** Which projections are compared. */
+export const MATCHES: Readonly<Record<string, readonly Projection[]>> = {
+  q: ["q"],
+  k: ["k"],
+  v: ["v"],
+  qk: ["q", "k"],
+  qkv: ["q", "k", "v"],
+  total: PROJECTIONS,
+};
+
+export interface Unit {
+  readonly layer: number;
+  readonly unit: number;
+}
+
+export interface SharedUnit extends Unit {
+  /** Whose weights it takes, as the model had them. */
+  readonly from: Unit;
+  readonly cosine: number;
+}
+
+/** Where in a projection the weights of a unit lie: [first, count] of its rows, or for the output of its columns. */
+export function stretch({ heads, kvHeads, headDim }: Attention, projection: Projection, unit: number): readonly [number, number] {
+  const size = projection === "k" || projection === "v" ? headDim : (heads / kvHeads) * headDim;
+  return [unit * size, size];
+}
+
+/**
+ * Every unit of every layer but the first finds its best match in earlier layers; of all pairs the best `rate * layers * units` are shared.
+ * With `chase`, a unit whose match is itself replaced takes what that one takes.
+ */
+export async function chooseShared(
+  attention: Attention,
+  {
+    rate,
+    match,
+    chase = false,
+    signal,
+    onLayer,
+  }: {
+    readonly rate: number;
+    readonly match: readonly Projection[];
+    readonly chase?: boolean;
+    readonly signal?: AbortSignal | undefined;
+    readonly onLayer?: (done: number, total: number) => void;
+  },
+): Promise<readonly SharedUnit[]> {
+  const { layers, kvHeads } = attention;
+  const units: Float32Array[][] = [];
+  const pairs: SharedUnit[] = [];
+  const reader = new TensorReader();
+  try {
+    for (const [layer, { weights }] of layers.entries()) {
+      throwIfCancelled(signal);
+      onLayer?.(layer, layers.length);
+      units.push(await unitVectors(attention, weights, match, reader));
+      for (let unit = 0; layer > 0 && unit < kvHeads; unit++) pairs.push(bestMatch(units, layer, unit));
+    }
+  } finally {
+    await reader.close();
+  }
+  const count = Math.floor(rate * layers.length * kvHeads + 1e-9);
+  const chosen = pairs.sort((x, y) => y.cosine - x.cosine || y.layer - x.layer || x.unit - y.unit).slice(0, count);
+  return chase ? chosen.map((pair) => ({ ...pair, from: root(pair.from, chosen) })) : chosen;
+}
+
+/** What each unit holds of the projections that are compared, scaled to norm 1. */
+async function unitVectors(
+  attention: Attention,
+  weights: AttentionLayer["weights"],
+  match: readonly Projection[],
+  reader: TensorReader,
+): Promise<Float32Array[]> {
+  const parts: Float32Array[][] = Array.from({ length: attention.kvHeads }, () => []);
+  for (const projection of match) {
+    const values = await reader.read(weights[projection]);
+    const columns = weights[projection].shape[1] ?? 0;
+    for (const [unit, own] of parts.entries()) own.push(takeStretch(values, columns, projection === "o", stretch(attention, projection, unit)));
+  }
+  return parts.map((own) => {
+    const vector = new Float32Array(own.reduce((sum, { length }) => sum + length, 0));
+    let first = 0;
+    for (const part of own) {
+      vector.set(part, first);
+      first += part.length;
+    }
+    let square = 0;
+    for (const x of vector) square += x * x;
+    return square > 0 ? vector.map((x) => x / Math.sqrt(square)) : vector;
+  });
+}
+
+/** Rows, or columns, of a matrix as one list. */
+export function takeStretch(values: ArrayLike<number>, columns: number, alongColumns: boolean, [first, count]: readonly [number, number]): Float32Array {
+  const rows = values.length / columns;
+  const taken = new Float32Array(alongColumns ? rows * count : count * columns);
+  if (!alongColumns) for (let i = 0; i < taken.length; i++) taken[i] = values[first * columns + i] as number;
+  else for (let i = 0; i < rows; i++) for (let j = 0; j < count; j++) taken[i * count + j] = values[i * columns + first + j] as number;
+  return taken;
+}
+
+function bestMatch(units: readonly (readonly Float32Array[])[], layer: number, unit: number): SharedUnit {
+  const own = units[layer]?.[unit] as Float32Array;
+  let best: SharedUnit = { layer, unit, from: { layer: 0, unit: 0 }, cosine: Number.NEGATIVE_INFINITY };
+  for (const [otherLayer, others] of units.slice(0, layer).entries())
+    for (const [otherUnit, other] of others.entries()) {
+      let cosine = 0;
+      for (let i = 0; i < own.length; i++) cosine += (own[i] as number) * (other[i] as number);
+      if (cosine > best.cosine) best = { layer, unit, from: { layer: otherLayer, unit: otherUnit }, cosine };
+    }
+  return best;
+}
+
+function root(unit: Unit, shared: readonly SharedUnit[]): Unit {
+  const next = shared.find((pair) => pair.layer === unit.layer && pair.unit === unit.unit);
+  return next === undefined ? unit : root(next.from, shared);
+}

@@ -1,0 +1,296 @@
+// `weightsmith share`: ties weights inside of one model. Writes the model whole, so that any program loads it, and beside it each shared
+// weight once, with what uses it. Node only.
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { openFile } from "../bytes/file-source.ts";
+import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
+import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
+import { TensorReader } from "../checkpoints/tensor-reader.ts";
+import type { Diagnostic } from "../diagnostics.ts";
+import { narrowFromFloat32 } from "../formats/dtype-codecs.ts";
+import { elementCount, type FloatDType } from "../formats/dtypes.ts";
+import type { TensorSpec } from "../formats/safetensors-write.ts";
+import { extractAdapter } from "../run/extract-adapter.ts";
+import { scratchTensors, writeScratch } from "../run/scratch-tensors.ts";
+import { writeModel } from "../run/write-model.ts";
+import { type AttentionLayer, findAttention, PROJECTIONS, type Projection } from "./attention.ts";
+import { chooseShared, MATCHES, type SharedUnit, stretch, takeStretch } from "./directshare.ts";
+import { type Atoms, findAtoms, mixRows, reconstruction, Stack } from "./masa.ts";
+import { type Start, tieLayers } from "./recursive.ts";
+
+export const SHARE_METHOD = "share";
+export const SHARE_FILE = "share.json";
+/** Out of the way of programs that load every file of tensors in the folder. */
+export const COMPACT_FILE = "compact.tensors";
+export const ADAPTER_FOLDER = "adapter";
+
+export type ShareSettings =
+  | { readonly method: "directshare"; readonly rate: number; readonly match: string; readonly chase: boolean }
+  | { readonly method: "masa"; readonly atoms: number | undefined; readonly projections: readonly Projection[] }
+  | { readonly method: "recursive"; readonly loops: number; readonly start: Start | undefined; readonly rank: number };
+
+export interface ShareRequest {
+  readonly model: Checkpoint;
+  readonly out: string;
+  readonly settings: ShareSettings;
+  readonly overwrite?: boolean;
+  readonly shardBytes?: number | undefined;
+  readonly threads?: number;
+  readonly memoryBytes?: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: (stage: string, done: number, total: number, unit: "items" | "bytes", detail: string) => void;
+}
+
+export interface ShareReport {
+  readonly method: ShareSettings["method"];
+  /** Of the whole model; stored once each and with what an adapter adds. */
+  readonly parameters: { readonly before: number; readonly after: number };
+  /** What is shared, as the method has it. */
+  readonly shared: Readonly<Record<string, unknown>>;
+}
+
+/** How a method makes tensors, and what it stores once. */
+interface Sharing {
+  /** Values of a tensor, or undefined if it stays. */
+  make(entry: TensorEntry): Promise<Float32Array | undefined>;
+  readonly compact: readonly TensorSpec[];
+  parts(): AsyncGenerator<Uint8Array>;
+  /** Parameters of the tensors that `make` makes, once all are stored compactly. */
+  readonly compactParameters: number;
+  readonly madeParameters: number;
+  readonly shared: Readonly<Record<string, unknown>>;
+}
+
+/** @throws WeightsmithError `share-unsupported`, `non-finite`, `output-*`, `cancelled` */
+export async function share(request: ShareRequest): Promise<ShareReport & { readonly out: string; readonly warnings: readonly Diagnostic[] }> {
+  const { model, out, settings, signal, onProgress } = request;
+  const reader = new TensorReader();
+  const total = [...model.tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  try {
+    const sharing = await METHODS[settings.method](request, reader);
+    const make = async (entry: TensorEntry) => {
+      const values = await sharing.make(entry);
+      return values === undefined ? readBytes(entry) : narrowFromFloat32(entry.dtype as FloatDType, values);
+    };
+    let report: ShareReport | undefined;
+    const write = {
+      method: SHARE_METHOD,
+      settings: { share: model.path, ...settings },
+      seed: 0,
+      models: [model] as const,
+      out,
+      overwrite: request.overwrite ?? false,
+    };
+    const progress = (done: number, bytes: number, tensor: string) => onProgress?.("share", done, bytes, "bytes", tensor);
+    const warnings = await writeModel({ ...write, shardBytes: request.shardBytes, signal, onProgress: progress }, make, async (folder) => {
+      await writeScratch(scratchTensors(join(folder, COMPACT_FILE), settings.method, sharing.compact), sharing.parts());
+      const relaxed = settings.method === "recursive" && settings.rank > 0 ? await relax(request, settings.rank, folder) : undefined;
+      const after = total - sharing.madeParameters + sharing.compactParameters + (relaxed?.parameters ?? 0);
+      report = {
+        method: settings.method,
+        parameters: { before: total, after },
+        shared: { ...sharing.shared, ...(relaxed === undefined ? {} : { adapter: relaxed }) },
+      };
+      await writeFile(join(folder, SHARE_FILE), `${JSON.stringify(report, null, 1)}\n`);
+    });
+    return { ...(report as unknown as ShareReport), out, warnings };
+  } finally {
+    await reader.close();
+  }
+}
+
+type Method = (request: ShareRequest, reader: TensorReader) => Promise<Sharing>;
+
+const METHODS: Readonly<Record<ShareSettings["method"], Method>> = { directshare, masa, recursive };
+
+async function readBytes({ file, offset, byteLength }: TensorEntry): Promise<Uint8Array> {
+  const source = await openFile(file);
+  try {
+    return await source.read(offset, byteLength);
+  } finally {
+    await source.close();
+  }
+}
+
+const count = (entries: Iterable<{ readonly shape: readonly number[] }>): number => [...entries].reduce((sum, { shape }) => sum + elementCount(shape), 0);
+
+async function directshare({ model, settings, signal, onProgress }: ShareRequest, reader: TensorReader): Promise<Sharing> {
+  if (settings.method !== "directshare") throw new TypeError("settings of another method");
+  const attention = findAttention(model);
+  const { layers, kvHeads } = attention;
+  const onLayer = (done: number, all: number) => onProgress?.("compare heads", done, all, "items", `layer ${done}`);
+  const shared = await chooseShared(attention, { rate: settings.rate, match: MATCHES[settings.match] ?? [], chase: settings.chase, signal, onLayer });
+  const replaced = (layer: number, unit: number): SharedUnit | undefined => shared.find((pair) => pair.layer === layer && pair.unit === unit);
+  const needed = (layer: number, unit: number) => replaced(layer, unit) === undefined || shared.some(({ from }) => from.layer === layer && from.unit === unit);
+  const stored = layers.map((_, layer) => Array.from({ length: kvHeads }, (_, unit) => unit).filter((unit) => needed(layer, unit)));
+  // Weights, and biases of queries, keys and values; the bias of the output belongs to no head.
+  const places = new Map(
+    layers.flatMap(({ weights, biases }, layer) =>
+      PROJECTIONS.flatMap((projection) =>
+        [weights[projection], projection === "o" ? undefined : biases[projection]].flatMap((entry, i) =>
+          entry === undefined ? [] : [[entry.name, { layer, projection, entry, bias: i === 1 }] as const],
+        ),
+      ),
+    ),
+  );
+  const entryOf = ({ weights, biases }: AttentionLayer, projection: Projection, bias: boolean) =>
+    (bias ? biases[projection] : weights[projection]) as TensorEntry;
+  const sizes = (entry: TensorEntry, projection: Projection, layer: number): number[] => {
+    const size = (stored[layer]?.length ?? 0) * stretch(attention, projection, 0)[1];
+    return projection === "o" ? [entry.shape[0] ?? 0, size] : [size, ...entry.shape.slice(1)];
+  };
+  const compact = [...places.values()].map(({ entry, projection, layer }) => ({
+    name: entry.name,
+    dtype: entry.dtype,
+    shape: sizes(entry, projection, layer),
+  }));
+  return {
+    async make({ name }) {
+      const place = places.get(name);
+      if (place === undefined || !shared.some(({ layer }) => layer === place.layer)) return undefined;
+      const { layer, projection, entry, bias } = place;
+      const values = Float32Array.from(await reader.read(entry));
+      for (const pair of shared.filter((one) => one.layer === layer)) {
+        const source = await reader.read(entryOf(layers[pair.from.layer] as AttentionLayer, projection, bias));
+        const [columns, along] = [bias ? 1 : (entry.shape[1] ?? 1), projection === "o"];
+        const taken = takeStretch(source, columns, along, stretch(attention, projection, pair.from.unit));
+        putStretch(values, columns, along, stretch(attention, projection, pair.unit), taken);
+      }
+      return values;
+    },
+    compact,
+    async *parts() {
+      for (const { entry, projection, layer, bias } of places.values()) {
+        const values = await reader.read(entry);
+        const pieces = (stored[layer] ?? []).map((unit) => stretch(attention, projection, unit));
+        yield narrowFromFloat32(entry.dtype as FloatDType, sideBySide(values, bias ? 1 : (entry.shape[1] ?? 1), projection === "o", pieces));
+      }
+    },
+    compactParameters: count(compact),
+    madeParameters: count([...places.values()].map(({ entry }) => entry)),
+    shared: { layers: layers.map(({ prefix }, layer) => ({ prefix, stored: stored[layer] })), units: kvHeads, pairs: shared },
+  };
+}
+
+function putStretch(values: Float32Array, columns: number, alongColumns: boolean, [first, size]: readonly [number, number], taken: Float32Array): void {
+  if (!alongColumns) values.set(taken, first * columns);
+  else for (let i = 0; i * size < taken.length; i++) values.set(taken.subarray(i * size, (i + 1) * size), i * columns + first);
+}
+
+/** Several stretches side by side. */
+function sideBySide(values: ArrayLike<number>, columns: number, alongColumns: boolean, pieces: readonly (readonly [number, number])[]): Float32Array {
+  const width = pieces.reduce((sum, [, size]) => sum + size, 0);
+  const joined = new Float32Array(alongColumns ? (values.length / columns) * width : width * columns);
+  let first = 0;
+  for (const piece of pieces) {
+    putStretch(joined, alongColumns ? width : columns, alongColumns, [first, piece[1]], takeStretch(values, columns, alongColumns, piece));
+    first += piece[1];
+  }
+  return joined;
+}
+
+async function masa({ model, settings, signal, onProgress }: ShareRequest): Promise<Sharing> {
+  if (settings.method !== "masa") throw new TypeError("settings of another method");
+  const { layers } = findAttention(model);
+  const atoms = Math.min(layers.length, settings.atoms ?? Math.max(1, Math.round(layers.length / 3)));
+  const found: ({ projection: Projection; entries: readonly TensorEntry[] } & Atoms)[] = [];
+  for (const [done, projection] of settings.projections.entries()) {
+    onProgress?.("find atoms", done, settings.projections.length, "items", `${projection}_proj`);
+    const entries = layers.map(({ weights }) => weights[projection]);
+    found.push({ projection, entries, ...(await findAtoms(entries, atoms, signal)) });
+  }
+  const specs = found.map(
+    ({ projection, entries: [first], mixing }) =>
+      ({ name: `${projection}_proj.atoms`, dtype: first?.dtype ?? "F32", shape: [mixing.length, ...(first?.shape ?? [])] }) as const,
+  );
+  return {
+    async make(entry) {
+      const own = found.find(({ entries }) => entries.includes(entry));
+      if (own === undefined) return undefined;
+      const values = new Float32Array(elementCount(entry.shape));
+      for await (const { mixed, first } of mixedRows(own.entries, [reconstruction(own, own.entries.indexOf(entry))], signal))
+        values.set(mixed[0] as Float32Array, first);
+      return values;
+    },
+    compact: specs,
+    async *parts() {
+      for (const { entries, mixing } of found)
+        for (const atom of mixing)
+          for await (const { mixed } of mixedRows(entries, [atom], signal)) yield narrowFromFloat32(entries[0]?.dtype as FloatDType, mixed[0] as Float32Array);
+    },
+    compactParameters: count(specs) + found.reduce((sum, { mixing }) => sum + mixing.length * layers.length, 0),
+    madeParameters: count(found.flatMap(({ entries }) => entries)),
+    shared: {
+      layers: layers.map(({ prefix }) => prefix),
+      projections: found.map(({ projection, mixing, coefficients, relativeError }) => ({ projection, atoms: mixing.length, relativeError, coefficients })),
+    },
+  };
+}
+
+async function* mixedRows(
+  entries: readonly TensorEntry[],
+  weights: readonly (readonly number[])[],
+  signal: AbortSignal | undefined,
+): ReturnType<typeof mixRows> {
+  const stack = new Stack(entries, signal);
+  try {
+    yield* mixRows(stack, weights);
+  } finally {
+    await stack.close();
+  }
+}
+
+async function recursive({ model, settings, signal }: ShareRequest): Promise<Sharing> {
+  if (settings.method !== "recursive") throw new TypeError("settings of another method");
+  // As the paper found: means suit a start that adapters correct, single layers one that stays as it is.
+  const start = settings.start ?? (settings.rank > 0 ? "average" : "stepwise");
+  const { layers, blocks, sources, matrices } = tieLayers(model, settings.loops, start);
+  const weightsOf = (block: number): number[] =>
+    Array.from({ length: layers }, (_, l) => ((sources[block] ?? []).includes(l) ? 1 / (sources[block] ?? []).length : 0));
+  const block = async (list: readonly TensorEntry[], at: number): Promise<Float32Array> => {
+    const values = new Float32Array(elementCount(list[0]?.shape ?? []));
+    const used = weightsOf(at);
+    const chosen = list.filter((_, l) => used[l] !== 0);
+    for await (const { mixed, first } of mixedRows(chosen, [chosen.map(() => 1 / chosen.length)], signal)) values.set(mixed[0] as Float32Array, first);
+    return values;
+  };
+  const tied = [...matrices].flatMap(([rest, list]) => Array.from({ length: blocks }, (_, at) => ({ rest, list, at })));
+  const compact = tied.map(({ rest, list, at }) => ({ name: `blocks.${at}.${rest}`, dtype: list[0]?.dtype ?? "F32", shape: list[0]?.shape ?? [] }) as const);
+  return {
+    async make(entry) {
+      const list = [...matrices.values()].find((own) => own.includes(entry));
+      return list === undefined ? undefined : block(list, list.indexOf(entry) % blocks);
+    },
+    compact,
+    async *parts() {
+      for (const { list, at } of tied) yield narrowFromFloat32(list[0]?.dtype as FloatDType, await block(list, at));
+    },
+    compactParameters: count(compact),
+    madeParameters: count([...matrices.values()].flat()),
+    shared: { start, layers, blocks, sources, blockOfLayer: Array.from({ length: layers }, (_, l) => l % blocks), matrices: [...matrices.keys()] },
+  };
+}
+
+interface Relaxation {
+  readonly folder: string;
+  readonly rank: number;
+  readonly parameters: number;
+  readonly relativeError: number;
+}
+
+/** A LoRA for every layer, from the truncated decomposition of what tying took away. */
+async function relax({ model, out, threads, memoryBytes, signal, onProgress }: ShareRequest, rank: number, folder: string): Promise<Relaxation> {
+  const tied = { ...(await openCheckpoint(folder)), path: out };
+  const machine = { ...(threads === undefined ? {} : { threads }), ...(memoryBytes === undefined ? {} : { memoryBytes }) };
+  const progress = (done: number, total: number, tensor: string) => onProgress?.("adapter", done, total, "bytes", tensor);
+  const { parameters, relativeError } = await extractAdapter({
+    base: tied,
+    model,
+    out: join(folder, ADAPTER_FOLDER),
+    rank,
+    ...machine,
+    signal,
+    onProgress: progress,
+  });
+  return { folder: ADAPTER_FOLDER, rank, parameters, relativeError };
+}

@@ -1,0 +1,205 @@
+// Sharing inside a model: exact where it can be exact, the error that theory gives where not, and compact files that say all.
+import assert from "node:assert/strict";
+import { copyFileSync } from "node:fs";
+import { join } from "node:path";
+import { openCheckpoint } from "../../merge-core/checkpoints/open-checkpoint.ts";
+import { plainSpace } from "../../merge-core/compute/linalg/plain-space.ts";
+import { svd } from "../../merge-core/compute/linalg/svd.ts";
+import { mergeByRecipe } from "../../merge-core/evaluate/recipe-merge.ts";
+import { widenToFloat32 } from "../../merge-core/formats/dtype-codecs.ts";
+import type { FloatDType } from "../../merge-core/formats/dtypes.ts";
+import { readTensors } from "../../merge-core/nn/model.ts";
+import { ADAPTER_FOLDER, COMPACT_FILE, type ShareReport, type ShareSettings, share } from "../../merge-core/share/share.ts";
+import { rejectsWith } from "../helpers/diagnostics.ts";
+import { temporaryFolder } from "../helpers/folders.ts";
+import { writeTinyModel } from "../helpers/tiny-decoder.ts";
+
+const ZOO = "media/zoo/base";
+type Values = Map<string, Float32Array>;
+
+async function valuesOf(path: string): Promise<Values> {
+  const tensors = await readTensors(await openCheckpoint(path));
+  return new Map([...tensors].map(([name, { dtype, data }]) => [name, widenToFloat32(dtype as FloatDType, data)]));
+}
+
+async function run(path: string, settings: ShareSettings): Promise<{ out: string; report: ShareReport; before: Values; after: Values; compact: Values }> {
+  const out = join(temporaryFolder(), "out");
+  const report = await share({ model: await openCheckpoint(path), out, settings, threads: 1 });
+  const compact = join(temporaryFolder(), "compact.safetensors");
+  copyFileSync(join(out, COMPACT_FILE), compact);
+  return { out, report, before: await valuesOf(path), after: await valuesOf(out), compact: await valuesOf(compact) };
+}
+
+const tiny = (layers: number, changes: Readonly<Record<string, unknown>> = {}) =>
+  writeTinyModel(temporaryFolder(), { num_hidden_layers: layers, ...changes }, 6);
+const norm = (values: Iterable<number>): number => Math.sqrt([...values].reduce((sum, x) => sum + x * x, 0));
+const size = (values: Values): number => [...values.values()].reduce((sum, { length }) => sum + length, 0);
+const distance = (x: Values, y: Values, names: readonly string[]): number =>
+  norm(names.flatMap((name) => [...(x.get(name) ?? [])].map((value, i) => value - (y.get(name)?.[i] ?? Number.NaN))));
+
+describe("share by directshare", () => {
+  // 8 wide, 4 query heads and 2 key-value heads of 4 dimensions.
+  const part = (values: Float32Array | undefined, projection: string, unit: number): number[] => {
+    const rows = projection === "k" || projection === "v" ? 4 : 8;
+    if (projection !== "o") return [...(values ?? []).slice(unit * rows * 8, (unit + 1) * rows * 8)];
+    return [...(values ?? [])].filter((_, i) => Math.floor((i % 16) / 8) === unit);
+  };
+  const name = (layer: number, letter: string) => `model.layers.${layer}.self_attn.${letter}_proj.weight`;
+  const unitOf = (values: Values, layer: number, unit: number, letters: string) => [...letters].flatMap((p) => part(values.get(name(layer, p)), p, unit));
+
+  it("replaces the best pairs by brute force, whole units with groups of query heads", async () => {
+    const { report, before, after } = await run(tiny(3), { method: "directshare", rate: 0.34, match: "qk", chase: false });
+    const cosine = (x: number[], y: number[]) => x.reduce((sum, value, i) => sum + value * (y[i] ?? 0), 0) / norm(x) / norm(y);
+    const pairs = [1, 2].flatMap((layer) =>
+      [0, 1].map((unit) => {
+        const earlier = Array.from({ length: 2 * layer }, (_, i) => ({ layer: i >> 1, unit: i & 1 }));
+        const all = earlier.map((from) => ({
+          layer,
+          unit,
+          from,
+          cosine: cosine(unitOf(before, layer, unit, "qk"), unitOf(before, from.layer, from.unit, "qk")),
+        }));
+        return all.reduce((best, pair) => (pair.cosine > best.cosine ? pair : best));
+      }),
+    );
+    const best = pairs.sort((x, y) => y.cosine - x.cosine).slice(0, 2);
+    const found = report.shared.pairs as typeof best;
+    assert.deepEqual(
+      found.map(({ layer, unit, from }) => ({ layer, unit, from })),
+      best.map(({ layer, unit, from }) => ({ layer, unit, from })),
+    );
+    for (let layer = 0; layer < 3; layer++)
+      for (let unit = 0; unit < 2; unit++) {
+        const from = found.find((pair) => pair.layer === layer && pair.unit === unit)?.from ?? { layer, unit };
+        assert.deepEqual(unitOf(after, layer, unit, "qkvo"), unitOf(before, from.layer, from.unit, "qkvo"));
+      }
+    assert.deepEqual(after.get("model.norm.weight"), before.get("model.norm.weight"));
+  });
+
+  it("stores each unit once, and the indices put the model together again", async () => {
+    for (const chase of [false, true]) {
+      const { report, before, after, compact } = await run(tiny(4), { method: "directshare", rate: 0.6, match: "total", chase });
+      const { layers, pairs } = report.shared as {
+        layers: { stored: number[] }[];
+        pairs: { layer: number; unit: number; from: { layer: number; unit: number } }[];
+      };
+      assert.equal(pairs.length, 4);
+      for (const { layer, unit, from } of pairs) {
+        const slot = layers[from.layer]?.stored.indexOf(from.unit) ?? -1;
+        assert.ok(slot >= 0);
+        if (chase) assert.ok(!pairs.some((pair) => pair.layer === from.layer && pair.unit === from.unit));
+        assert.deepEqual(part(after.get(name(layer, "q")), "q", unit), part(compact.get(name(from.layer, "q")), "q", slot));
+      }
+      const attention = [...before].filter(([key]) => key.includes("self_attn")).reduce((sum, [, { length }]) => sum + length, 0);
+      assert.deepEqual(report.parameters, { before: size(before), after: size(before) - attention + size(compact) });
+      if (chase) assert.equal(report.parameters.before - report.parameters.after, 4 * (8 + 4 + 4 + 8) * 8);
+    }
+  });
+
+  it("changes nothing at rate 0, and refuses what has no heads", async () => {
+    const { before, after } = await run(tiny(2), { method: "directshare", rate: 0, match: "qk", chase: false });
+    assert.deepEqual(after, before);
+    const gpt2 = writeTinyModel(temporaryFolder(), {
+      architectures: ["GPT2LMHeadModel"],
+      model_type: "gpt2",
+      n_embd: 8,
+      n_head: 2,
+      n_layer: 2,
+      n_positions: 16,
+    });
+    const model = await openCheckpoint(gpt2);
+    await rejectsWith("share-unsupported", () =>
+      share({ model, out: join(temporaryFolder(), "out"), settings: { method: "directshare", rate: 0.3, match: "qk", chase: false } }),
+    );
+  });
+});
+
+describe("share by masa", () => {
+  const projection = (letter: string, layers: number) => Array.from({ length: layers }, (_, l) => `model.layers.${l}.self_attn.${letter}_proj.weight`);
+
+  it("is exact with as many atoms as layers", async () => {
+    const { before, after } = await run(tiny(3), { method: "masa", atoms: 3, projections: ["q", "k", "v", "o"] });
+    for (const [name, values] of before) assert.ok(norm(values.map((x, i) => x - (after.get(name)?.[i] ?? Number.NaN))) < 1e-5, name);
+  });
+
+  it("loses just the singular values that are left out", async () => {
+    for (const atoms of [1, 2, 3]) {
+      const { report, before, after } = await run(tiny(4), { method: "masa", atoms, projections: ["q", "o"] });
+      for (const { projection: letter, relativeError } of report.shared.projections as { projection: string; relativeError: number }[]) {
+        const names = projection(letter, 4);
+        const space = plainSpace();
+        const stacked = space.zeros(4, before.get(names[0] ?? "")?.length ?? 0);
+        stacked.data.set(names.flatMap((name) => [...(before.get(name) ?? [])]));
+        const { values } = svd(space, stacked);
+        const expected = norm(values.slice(atoms));
+        assert.ok(Math.abs(distance(before, after, names) - expected) < 1e-4, letter);
+        assert.ok(Math.abs(relativeError - expected / norm(values)) < 1e-5);
+      }
+      assert.deepEqual(after.get("model.layers.0.self_attn.k_proj.weight"), before.get("model.layers.0.self_attn.k_proj.weight"));
+    }
+  });
+
+  it("is told whole by atoms and coefficients", async () => {
+    const { report, after, compact } = await run(tiny(4), { method: "masa", atoms: 2, projections: ["v"] });
+    const [{ coefficients }] = report.shared.projections as [{ coefficients: number[][] }];
+    const atoms = compact.get("v_proj.atoms") as Float32Array;
+    for (const [l, name] of projection("v", 4).entries()) {
+      const values = after.get(name) as Float32Array;
+      for (const [i, x] of values.entries()) {
+        const [c = 0, d = 0] = coefficients[l] ?? [];
+        assert.ok(Math.abs(x - c * (atoms[i] ?? 0) - d * (atoms[values.length + i] ?? 0)) < 1e-5);
+      }
+    }
+    assert.equal(report.parameters.before - report.parameters.after, 2 * 64 - 2 * 4);
+  });
+});
+
+describe("share by recursive tying", () => {
+  it("ties layers to their block's mean, first or spread layers, and leaves norms", async () => {
+    const path = tiny(4);
+    const matrix = (values: Values, layer: number) => [...(values.get(`model.layers.${layer}.mlp.up_proj.weight`) ?? [])];
+    for (const [start, sources] of [
+      ["lower", [[0], [1]]],
+      ["stepwise", [[0], [3]]],
+      [
+        "average",
+        [
+          [0, 2],
+          [1, 3],
+        ],
+      ],
+    ] as const) {
+      const { before, after, report } = await run(path, { method: "recursive", loops: 2, start, rank: 0 });
+      assert.deepEqual(report.shared.sources, sources);
+      for (let layer = 0; layer < 4; layer++) {
+        const used = (sources[layer % 2] ?? []).map((l) => matrix(before, l));
+        const expected = used[0]?.map((_, i) => Math.fround(used.reduce((sum, values) => sum + (values[i] ?? 0), 0) / used.length));
+        assert.deepEqual(matrix(after, layer), expected);
+        assert.deepEqual(after.get(`model.layers.${layer}.input_layernorm.weight`), before.get(`model.layers.${layer}.input_layernorm.weight`));
+      }
+    }
+  });
+
+  it("is exact again with LoRA of full rank, and nearer the higher the rank", async () => {
+    const path = tiny(4);
+    const errors: number[] = [];
+    for (const rank of [2, 4, 16]) {
+      const { out, before, report } = await run(path, { method: "recursive", loops: 2, start: undefined, rank });
+      const whole = join(temporaryFolder(), "whole");
+      const lora = JSON.stringify(join(out, ADAPTER_FOLDER));
+      const text = `merge_method: passthrough\nmodels:\n  - model: { model: { path: ${JSON.stringify(out)} }, lora: { path: ${lora} } }\n`;
+      await mergeByRecipe({ text, file: join(out, "fold.yml") }, whole, { threads: 1 });
+      errors.push(distance(await valuesOf(whole), before, [...before.keys()]));
+      assert.equal(report.shared.start, "average");
+    }
+    const [low = 0, middle = 0, full = 1] = errors;
+    assert.ok(low > middle && middle > 0.1 && full < 1e-5, errors.join());
+  });
+
+  it("refuses loops that do not divide the layers", async () => {
+    const model = await openCheckpoint(ZOO);
+    await rejectsWith("share-unsupported", () =>
+      share({ model, out: join(temporaryFolder(), "out"), settings: { method: "recursive", loops: 2, start: undefined, rank: 0 } }),
+    );
+  });
+});
