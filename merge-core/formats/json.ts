@@ -47,21 +47,32 @@ function parseNonFinite(text: string): unknown {
   return JSON.parse(legal, (_, value: unknown) => (value === NAN ? Number.NaN : value));
 }
 
+/** Keys of one open object; a list while they are few, as in the hundred thousand entries of a large header. */
+interface Keys {
+  list: string[];
+  set: Set<string> | undefined;
+}
+
+const FEW_KEYS = 8;
+
 /** Walks brackets and strings only: in valid JSON a string followed by a colon is a key, and JSON.parse refuses the rest. */
 function scan(text: string, file: string, maxDepth: number): void {
-  const open: Set<string>[] = [];
+  const open: Keys[] = [];
   for (let i = 0; i < text.length; i++) {
-    const c = text[i];
-    if (c === "{" || c === "[") {
-      if (open.push(new Set()) > maxDepth) throw inputError("json-too-deep", "JSON is nested too deeply", { file, expected: `at most ${maxDepth} levels` });
-    } else if (c === "}" || c === "]") open.pop();
-    else if (c === '"') {
+    const c = text.charCodeAt(i);
+    if (c === OPEN_OBJECT || c === OPEN_LIST) {
+      if (open.push({ list: [], set: undefined }) > maxDepth)
+        throw inputError("json-too-deep", "JSON is nested too deeply", { file, expected: `at most ${maxDepth} levels` });
+    } else if (c === CLOSE_OBJECT || c === CLOSE_LIST) open.pop();
+    else if (c === QUOTE) {
       const end = stringEnd(text, i);
       if (followedByColon(text, end)) addKey(open.at(-1), text.slice(i, end), file);
       i = end - 1;
     }
   }
 }
+
+const [OPEN_OBJECT, CLOSE_OBJECT, OPEN_LIST, CLOSE_LIST, QUOTE] = [0x7b, 0x7d, 0x5b, 0x5d, 0x22];
 
 /** Index just after the closing quote of the string that opens at `start`. */
 function stringEnd(text: string, start: number): number {
@@ -76,16 +87,17 @@ function followedByColon(text: string, from: number): boolean {
   return text[i] === ":";
 }
 
-function addKey(keys: Set<string> | undefined, literal: string, file: string): void {
+function addKey(keys: Keys | undefined, literal: string, file: string): void {
   const key = decodeKey(literal);
   if (keys === undefined) return;
-  if (keys.has(key))
+  if (keys.set?.has(key) ?? keys.list.includes(key))
     throw inputError("json-duplicate-key", "a name occurs twice in one JSON object", {
       file,
       found: key,
       remedy: "the file is damaged or hostile; get it again",
     });
-  keys.add(key);
+  if (keys.set === undefined && keys.list.push(key) > FEW_KEYS) keys.set = new Set(keys.list);
+  else keys.set?.add(key);
 }
 
 /** Escapes are decoded so that `"\u0061"` and `"a"` count as the same name. */

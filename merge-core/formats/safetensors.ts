@@ -40,9 +40,10 @@ export async function readHeader(source: ByteSource, options?: ReadOptions): Pro
   const bytes = await source.read(LENGTH_BYTES, dataOffset - LENGTH_BYTES, options);
   if (bytes[0] !== 0x7b)
     throw inputError("safetensors-header-start", "header does not start with {", { file: source.name, remedy: "is this a safetensors file?" });
-  const json = parseJsonBytes(bytes, source.name, { maxBytes: MAX_HEADER_BYTES, maxDepth: MAX_HEADER_DEPTH });
-  const { __metadata__: metadata, ...entries } = json as Record<string, unknown>;
-  const tensors = Object.entries(entries).map(([name, entry]) => parseEntry(name, entry, dataOffset, source.name));
+  const json = parseJsonBytes(bytes, source.name, { maxBytes: MAX_HEADER_BYTES, maxDepth: MAX_HEADER_DEPTH }) as Record<string, unknown>;
+  const { __metadata__: metadata } = json;
+  const names = Object.keys(json).filter((name) => name !== "__metadata__");
+  const tensors = names.map((name) => parseEntry(name, json[name], dataOffset, source.name));
   tensors.sort((a, b) => a.begin - b.begin || a.end - b.end);
   checkTiling(tensors, dataOffset, source);
   return { tensors, metadata: parseMetadata(metadata, source.name), dataOffset };
@@ -83,7 +84,7 @@ function parseMetadata(value: unknown, file: string): Record<string, string> {
 function parseEntry(name: string, entry: unknown, dataOffset: number, file: string): TensorRange {
   const fail = (code: string, message: string, found: unknown, expected: string) =>
     inputError(code, `tensor ${name}: ${message}`, { file, found: JSON.stringify(found), expected });
-  if (!isRecord(entry) || Object.keys(entry).sort().join() !== "data_offsets,dtype,shape")
+  if (!isRecord(entry) || !hasExactly(entry, ENTRY_KEYS))
     throw fail("tensor-entry-invalid", "malformed header entry", entry, "exactly dtype, shape and data_offsets");
   const { dtype, shape, data_offsets: offsets } = entry;
   if (typeof dtype !== "string" || !isDType(dtype)) throw fail("dtype-unknown", "unknown dtype", dtype, Object.keys(DTYPE_BYTES).join(", "));
@@ -98,6 +99,12 @@ function parseEntry(name: string, entry: unknown, dataOffset: number, file: stri
   if (bytes !== end - begin)
     throw fail("tensor-size-mismatch", "shape and dtype do not match the bytes", end - begin, `${bytes} bytes for ${dtype} [${shape.join(", ")}]`);
   return { name, dtype, shape, begin: dataOffset + begin, end: dataOffset + end };
+}
+
+const ENTRY_KEYS = ["dtype", "shape", "data_offsets"];
+
+function hasExactly(entry: Readonly<Record<string, unknown>>, keys: readonly string[]): boolean {
+  return Object.keys(entry).length === keys.length && keys.every((key) => Object.hasOwn(entry, key));
 }
 
 function isCountList(value: unknown): value is number[] {
