@@ -37,7 +37,10 @@ describe("a long run", function () {
   before(async () => {
     mkdirSync(SHOTS, { recursive: true });
     browser = await launchBrowser();
-    server = await startServer({ vsix: process.env.VSIX ?? "weightsmith.vsix", settings: { "weightsmith.threads": 1, "weightsmith.memory": "512MiB" } });
+    server = await startServer({
+      vsix: process.env.VSIX ?? "weightsmith.vsix",
+      settings: { "weightsmith.threads": 1, "weightsmith.memory": "512MiB", "weightsmith.device": "auto" },
+    });
     writeSlowMerge(server.workspace);
     page = await openWorkbench(browser, server.url());
   });
@@ -67,7 +70,8 @@ describe("a long run", function () {
 
   it("takes its settings along", () => {
     const words = readFileSync(`/proc/${process1}/cmdline`, "utf8").split("\0");
-    assert.deepEqual([words.includes("512MiB"), words[words.indexOf("--threads") + 1]], [true, "1"]);
+    const value = (option: string) => words[words.indexOf(option) + 1];
+    assert.deepEqual([value("--memory"), value("--threads"), value("--device")], ["512MiB", "1", "auto"]);
   });
 
   it("is cancelled, and leaves no output under its name", async () => {

@@ -76,6 +76,21 @@ describe("recipes in the editor", () => {
     assert.deepEqual(vscode.languages.getDiagnostics(other.document.uri), []);
   });
 
+  it("of a file of several are planned together, each problem in its own place", async () => {
+    const first = "name: half\nmerge_method: linear\nmodels:\n  - model: ./models/base\n    parameters:\n      weight: 1\n";
+    const second =
+      "merge_method: linear\nmodels:\n  - model: half\n    parameters:\n      weight: 1\n  - model: ./models/nowhere\n    parameters:\n      weight: 1\n";
+    await vscode.workspace.fs.writeFile(vscode.Uri.file(join(folder(), "two.merge.yml")), Buffer.from(`${first}---\n${second}`));
+    const { document } = await open("two.merge.yml");
+    const [problem] = await problems(document.uri, (found) => codes(found).includes("model-missing"));
+    assert.equal(document.getText(problem?.range), "./models/nowhere");
+    const edit = new vscode.WorkspaceEdit();
+    edit.replace(document.uri, problem?.range ?? new vscode.Range(0, 0, 0, 0), "./models/expert-a");
+    await vscode.workspace.applyEdit(edit);
+    await problems(document.uri, (found) => !codes(found).includes("model-missing"));
+    await vscode.commands.executeCommand("workbench.action.revertAndCloseActiveEditor");
+  });
+
   it("show problems within 50 ms of a keystroke in a recipe of 300 lines", async () => {
     const models = Array.from({ length: 74 }, (_, i) => `  - model: ./models/m${i}\n    parameters:\n      weight: 0.5\n      density: 0.5\n`).join("");
     const text = `merge_method: ties\nbase_model: ./models/base\nmodels:\n${models}dtype: float32\n`;
