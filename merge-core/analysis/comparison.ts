@@ -199,4 +199,13 @@ export const EXPLANATIONS: readonly Explanation[] = [
     meaning: "Of the elements that the trim keeps, the share that the sign election would drop because most of the mass points the other way.",
     source: TIES,
   },
+  {
+    measure: "energy dropped by sign",
+    meaning: "The same by energy: the sum of squares of what would be dropped, of that of what the trim keeps.",
+    source: TIES,
+  },
+  {
+    measure: "conflict rank",
+    meaning: "Layers by falling conflict of all pairs pooled; 1 has the most. An order of where to look, not of how much harm is done.",
+  },
 ];

@@ -1,5 +1,5 @@
 // A comparison as text.
-import type { Comparison, Group, LayerGroup, Measure, Measures } from "../analysis/comparison.ts";
+import type { Comparison, Explanation, Group, LayerGroup, Measure, Measures } from "../analysis/comparison.ts";
 import { activationSection } from "./compare-data.ts";
 import { spectraSections } from "./compare-spectra.ts";
 import { number, numericTable } from "./numeric-table.ts";
@@ -26,11 +26,17 @@ export function comparisonText(comparison: Comparison): string {
     ...spectraSections(comparison, names),
     activationSection(comparison, names),
     comparison.skipped.length === 0 ? "" : `Left out\n${comparison.skipped.map(({ name, reason }) => `  ${name}: ${reason}`).join("\n")}`,
-    `What the measures mean\n${comparison.explanations.map(({ measure, meaning, source }) => `  ${measure}: ${meaning}${source === undefined ? "" : ` [${source.url}]`}`).join("\n")}`,
-    "None of these says how good a merge will be; only an evaluation does.",
+    `What the measures mean\n${explanationText(comparison.explanations)}`,
+    NO_PREDICTION,
   ];
   return sections.filter(Boolean).join("\n\n");
 }
+
+export const NO_PREDICTION = "None of these says how good a merge will be; only an evaluation does.";
+
+/** A line for each measure, with its paper. */
+export const explanationText = (explanations: readonly Explanation[]): string =>
+  explanations.map(({ measure, meaning, source }) => `  ${measure}: ${meaning}${source === undefined ? "" : ` [${source.url}]`}`).join("\n");
 
 /** A letter for each model, so that tables stay narrow whatever the paths are. */
 export const shortNames = (models: readonly string[]): string[] => models.map((_, i) => `M${i + 1}`);

@@ -2,8 +2,9 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { compareModels } from "../analysis/compare.ts";
-import type { ActivationMeasures, Comparison } from "../analysis/comparison.ts";
+import { type ActivationMeasures, type Comparison, EXPLANATIONS } from "../analysis/comparison.ts";
 import { addSpectra } from "../analysis/spectra/add-spectra.ts";
+import { SPECTRA_EXPLANATIONS } from "../analysis/spectra/explanations.ts";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
 import { createPool } from "../compute/pool.ts";
 import { inputError } from "../diagnostics.ts";
@@ -12,7 +13,7 @@ import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "../run/memory.ts";
 import { MANIFEST_FILE } from "../run/work-folder.ts";
 import type { Command } from "./command.ts";
 import { ACTIVATION_EXPLANATIONS, measureActivations } from "./compare-data.ts";
-import { comparisonText } from "./compare-tables.ts";
+import { comparisonText, explanationText, NO_PREDICTION } from "./compare-tables.ts";
 import { checkWritable, writeComparisonPage } from "./comparison-page.ts";
 import { type Arguments, flag, list, MEMORY, number, OVERWRITE, THREADS, text, threads, usage } from "./options.ts";
 
@@ -21,6 +22,8 @@ const DEFAULT_DIRECTIONS = 16;
 const DEFAULT_POSITIONS = 1024;
 /** Fewer have no debiased alignment. */
 const LEAST_POSITIONS = 4;
+
+const ALL_EXPLANATIONS = [...EXPLANATIONS, ...SPECTRA_EXPLANATIONS, ...ACTIVATION_EXPLANATIONS];
 
 export const compare: Command = {
   name: "compare",
@@ -52,12 +55,14 @@ those of the base's tokenizer, or without a base of the first model's.
     { name: "exact", type: "flag", doc: "decompose large matrices whole, however long it takes" },
     { name: "data", type: "list", value: "FILE", doc: "JSONL file on which layers' activations are compared (CKA); may be given several times" },
     { name: "positions", type: "integer", value: "N", doc: `token positions of the data to take (default: ${DEFAULT_POSITIONS})` },
+    { name: "explain", type: "flag", doc: "only say what every measure means and which paper it is from" },
     { name: "html", type: "string", value: "FILE", doc: "also write a page with charts, complete in one file" },
     MEMORY,
     THREADS,
     OVERWRITE,
   ],
   async run(args, { output, signal }) {
+    if (flag(args, "explain")) return output.result({ explanations: ALL_EXPLANATIONS }, `${explanationText(ALL_EXPLANATIONS)}\n\n${NO_PREDICTION}`);
     const paths = modelPaths(args);
     const density = densityOf(args);
     const spectra = spectraOf(args);

@@ -85,6 +85,17 @@ describe("weightsmith compare", () => {
     assert.match(weightsmith("compare", zoo("base"), zoo("add"), ...data, "--memory", "64KiB").err, /memory-budget.*activations do not fit/s);
   });
 
+  it("explains every measure, with the paper where there is one", () => {
+    const { status, out } = weightsmith("compare", "--explain", "--json");
+    assert.equal(status, 0);
+    const { explanations } = JSON.parse(out) as { explanations: { measure: string; meaning: string; source?: { url: string } }[] };
+    const names = explanations.map(({ measure }) => measure);
+    assert.equal(new Set(names).size, names.length);
+    for (const name of ["conflict", "top-k overlap", "norm kept", "dropped by sign", "effective rank", "subspace alignment", "principal angles", "CKA"])
+      assert.ok(explanations.find(({ measure }) => measure === name)?.source, name);
+    assert.match(weightsmith("compare", "--explain").out, /subspace alignment: .*2502\.04959.*None of these says/s);
+  });
+
   it("refuses patterns that fit nothing and options of --spectra alone", () => {
     assert.match(weightsmith("compare", A, B, "--tensors", "nothing.*").err, /no tensor that the models share fits/);
     assert.match(weightsmith("compare", A, B, "--tensors", "{a").err, /\{ without \}/);

@@ -2,7 +2,6 @@
 import type { Comparison, TensorSpectra } from "../../merge-core/analysis/comparison.ts";
 import { drawBars } from "../charts/bars.ts";
 import { drawColumns } from "../charts/columns.ts";
-import { drawCurves } from "../charts/curves.ts";
 import { drawDendrogram } from "../charts/dendrogram.ts";
 import { drawHeatmap } from "../charts/heatmap.ts";
 import { drawPlane } from "../charts/plane.ts";
@@ -10,25 +9,15 @@ import { button, chartFigure, type LiveFigure } from "../common/chart-figure.ts"
 import { element } from "../common/dom.ts";
 import { dataTable, folded } from "../common/table.ts";
 import type { RecipeChange } from "../protocol.ts";
+import { activationHeatmap, activationTable } from "./activations.ts";
 import { modelMatrix, modelTree, orderOf } from "./cosines.ts";
 import { modelPlane } from "./geometry.ts";
 import { type Cell, cellAt, isSame, layerHeatmap, levelsOf, tensorsIn } from "./layers.ts";
 import { type MeasureView, type Subject, subjectsOf } from "./measures.ts";
 import { modelNames } from "./names.ts";
+import { SpectraPanel } from "./spectra-panel.ts";
 import { patternsFor } from "./tensor-names.ts";
-import {
-  columnsTable,
-  heatmapTable,
-  modelsTable,
-  pairsTable,
-  planeTable,
-  roleBars,
-  signColumns,
-  spectraCurves,
-  spectraTable,
-  subspaceTable,
-  tensorsTable,
-} from "./view.ts";
+import { columnsTable, heatmapTable, modelsTable, pairsTable, planeTable, roleBars, signColumns, tensorsTable } from "./view.ts";
 
 /** What is chosen; survives hiding the page. */
 export interface Choice {
@@ -70,14 +59,14 @@ export class ComparisonPage {
   readonly #said = element("span", { role: "status" });
   readonly #levels = element("nav", { class: "toolbar", "aria-label": "From the whole to a tensor" });
   readonly #tensors = element("div", { class: "tensors", tabindex: 0, role: "region", "aria-label": "Tensors of the choice" });
-  readonly #spectra = element("div");
-  readonly #measured = new Map<string, TensorSpectra>();
+  readonly #spectra: SpectraPanel;
   readonly #recipeBar = element("p", { class: "toolbar" });
   #choice: Choice;
 
   constructor(comparison: Comparison, options: PageOptions = {}) {
     this.#comparison = comparison;
     this.#options = options;
+    this.#spectra = new SpectraPanel(comparison, options.measureSpectra);
     this.#names = modelNames(comparison.models);
     this.#subjects = subjectsOf(comparison);
     this.#order = orderOf(comparison);
@@ -117,7 +106,7 @@ export class ComparisonPage {
     for (const figure of this.#figures) figure.redraw();
     this.#updateLevels();
     this.#updateTensors();
-    this.#updateSpectra();
+    this.#spectra.show(this.#choice.tensor);
     this.#updateRecipeBar();
   }
 
@@ -137,6 +126,7 @@ export class ComparisonPage {
       ...(layers.length > 0 ? [this.#layerSection()] : []),
       this.#drillSection(),
       ...(this.#comparison.base === undefined ? [] : [this.#roleSection()]),
+      ...(this.#comparison.activations === undefined ? [] : [this.#activationSection()]),
       this.#changeSection(),
       this.#notes(),
     ];
@@ -271,7 +261,7 @@ export class ComparisonPage {
       this.#levels,
       ...(hasSigns ? [this.#add(figure)] : []),
       this.#tensors,
-      this.#spectra,
+      this.#spectra.element,
     );
   }
 
@@ -313,58 +303,6 @@ export class ComparisonPage {
     this.#tensors.scrollTop = scrolled;
   }
 
-  #updateSpectra(): void {
-    const { tensor } = this.#choice;
-    const spectra = this.#measured.get(tensor ?? "") ?? this.#comparison.spectra?.find((found) => found.tensor === tensor);
-    if (spectra !== undefined) this.#spectra.replaceChildren(...this.#spectraFigures(spectra));
-    else this.#spectra.replaceChildren(...this.#spectraOffer(tensor));
-  }
-
-  #spectraFigures(spectra: TensorSpectra): HTMLElement[] {
-    const { models } = this.#comparison;
-    const figure = chartFigure({
-      name: "spectrum",
-      caption: `Ranks of ${spectra.tensor}`,
-      widest: 640,
-      draw: (width) => drawCurves(spectraCurves(spectra, models), { width }),
-      table: () => spectraTable(spectra, models),
-      data: () => spectra,
-      cursor: { marks: ".curve-group", label: "Singular values" },
-    });
-    const pairs = subspaceTable(spectra, models);
-    return [
-      element("h3", {}, "Singular values"),
-      figure.element,
-      dataTable("Ranks", spectraTable(spectra, models)),
-      ...(pairs.rows.length === 0 ? [] : [element("h3", {}, "Subspaces of the changes"), dataTable("Alignment, and principal angles in degrees", pairs)]),
-    ];
-  }
-
-  /** A button that has the chosen matrix measured, where there is somebody to do it. */
-  #spectraOffer(tensor: string | undefined): HTMLElement[] {
-    const measure = this.#options.measureSpectra;
-    const shape = this.#comparison.tensors.find(({ name }) => name === tensor)?.shape;
-    if (measure === undefined || tensor === undefined || shape?.length !== 2) return [];
-    const said = element("span", { role: "status" });
-    const start = async () => {
-      said.textContent = "Measuring…";
-      try {
-        this.#measured.set(tensor, await measure(tensor));
-        this.#updateSpectra();
-      } catch (error) {
-        said.textContent = error instanceof Error ? error.message : String(error);
-      }
-    };
-    return [
-      element(
-        "p",
-        { class: "toolbar" },
-        button("Measure Singular Values", () => void start()),
-        said,
-      ),
-    ];
-  }
-
   #updateRecipeBar(): void {
     const tools = this.#options.recipe;
     if (tools === undefined) return;
@@ -402,6 +340,24 @@ export class ComparisonPage {
       data: () => bars.bars,
     });
     return section("Which parts conflict most?", "Sign conflict over all layers and pairs, in percent.", figure.element);
+  }
+
+  #activationSection(): HTMLElement {
+    const map = activationHeatmap(this.#comparison);
+    const figure = chartFigure({
+      name: "activations",
+      caption: map.label,
+      widest: 760,
+      draw: (width) => drawHeatmap(map, { width }),
+      table: () => activationTable(this.#comparison),
+      data: () => this.#comparison.activations,
+      cursor: { marks: ".cell", label: map.label },
+    });
+    return section(
+      "Do their layers put out the same?",
+      `Debiased linear CKA on ${this.#comparison.activations?.positions ?? 0} token positions: 1 where one output is a rotation and scaling of the other, about 0 for unrelated ones.`,
+      figure.element,
+    );
   }
 
   #changeSection(): HTMLElement {

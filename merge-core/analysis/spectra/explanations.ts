@@ -23,7 +23,7 @@ export const SPECTRA_EXPLANATIONS: readonly Explanation[] = [
   {
     measure: "subspace alignment",
     meaning:
-      "Share of the norm of one model's change that lies in the span of the leading left directions of another's, as many as leave at most 5 % of its norm over. It is not symmetric. Groups show the mean over their matrices.",
+      "Share of the norm of one model's change that lies in the span of the leading left directions of another's, as many as leave at most 5 % of its norm over. It is not symmetric. Unrelated changes have about sqrt(directions / rows), not 0. Groups show the mean over their matrices.",
     source: ISO,
   },
   {

@@ -5,6 +5,7 @@ import type { Comparison, Measures } from "../../../merge-core/analysis/comparis
 import { drawBars } from "../../../webviews/charts/bars.ts";
 import { drawDendrogram, layoutDendrogram } from "../../../webviews/charts/dendrogram.ts";
 import { drawHeatmap } from "../../../webviews/charts/heatmap.ts";
+import { activationHeatmap, activationTable } from "../../../webviews/comparison/activations.ts";
 import { modelMatrix, modelTree } from "../../../webviews/comparison/cosines.ts";
 import { gramOf, mergePath, modelPlane } from "../../../webviews/comparison/geometry.ts";
 import { cellAt, layerHeatmap, levelsOf, tensorsIn } from "../../../webviews/comparison/layers.ts";
@@ -279,6 +280,26 @@ describe("comparison page", () => {
       [2, 1],
     ]);
     assert.deepEqual(spectraCurves({ tensor: "w", models: [], weights: spectra.weights }, ["a", "b"]).curves[1]?.points[0], [1, 6]);
+  });
+
+  it("maps the alignment of activations by layers and pairs, the base among them", () => {
+    const pairs = [
+      { a: -1, b: 0, cka: 0.5, ckaDebiased: 0.25 },
+      { a: 0, b: 1, cka: 1, ckaDebiased: null },
+    ];
+    const activations = { data: ["x.jsonl"], positions: 9, layers: [{ name: "embedding", pairs }] };
+    const map = activationHeatmap({ ...comparison, activations });
+    assert.deepEqual(
+      [map.columns, map.rows[0]?.values],
+      [
+        ["base, a", "a, b"],
+        [0.25, Number.NaN],
+      ],
+    );
+    assert.deepEqual(activationTable({ ...comparison, activations }).rows, [
+      ["embedding", "base, a", "0.5", "0.25"],
+      ["embedding", "a, b", "1", "–"],
+    ]);
   });
 
   it("shows only weights without a base", () => {

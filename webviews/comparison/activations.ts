@@ -1,0 +1,39 @@
+// Alignment of activations -> a map of layers by pairs.
+import type { ActivationPair, Comparison } from "../../merge-core/analysis/comparison.ts";
+import type { Heatmap } from "../charts/heatmap.ts";
+import type { Table } from "../common/table.ts";
+import { shadeFor } from "./measures.ts";
+import { modelNames } from "./names.ts";
+import { figures } from "./view.ts";
+
+function pairName({ models }: Comparison): (pair: ActivationPair) => string {
+  const names = modelNames(models);
+  const nameOf = (index: number) => (index < 0 ? "base" : (names[index] ?? ""));
+  return ({ a, b }) => `${nameOf(a)}, ${nameOf(b)}`;
+}
+
+/** Debiased alignment; colour runs over the values on the map, for models of one origin are alike. */
+export function activationHeatmap(comparison: Comparison): Heatmap {
+  const layers = comparison.activations?.layers ?? [];
+  const rows = layers.map(({ name, pairs }) => ({ label: name, group: "Outputs", values: pairs.map(({ ckaDebiased }) => ckaDebiased ?? Number.NaN) }));
+  return {
+    label: "Alignment of the layers' outputs (CKA, debiased)",
+    columns: (layers[0]?.pairs ?? []).map(pairName(comparison)),
+    summariesFrom: layers[0]?.pairs.length ?? 0,
+    rows,
+    fraction: shadeFor(
+      "least-to-most",
+      rows.flatMap(({ values }) => values),
+    ),
+    format: (value) => value.toFixed(3),
+  };
+}
+
+/** Both alignments of every layer and pair. */
+export function activationTable(comparison: Comparison): Table {
+  const nameOf = pairName(comparison);
+  const rows = (comparison.activations?.layers ?? []).flatMap(({ name, pairs }) =>
+    pairs.map((pair) => [name, nameOf(pair), figures(pair.cka), figures(pair.ckaDebiased)]),
+  );
+  return { header: ["output of", "pair", "CKA", "CKA, debiased"], rows };
+}
