@@ -7,7 +7,6 @@
 
 import type { TensorEngine } from "../compute/engine.ts";
 import { add, type Expr, given, input, sub } from "../compute/expr.ts";
-import { cholesky, solveRow } from "../compute/linalg/cholesky.ts";
 import { loadMatrix } from "../compute/linalg/load-matrix.ts";
 import type { Matrix, MatrixSpace } from "../compute/linalg/matrix.ts";
 import { meanByWeight } from "./fisher.ts";
@@ -36,8 +35,8 @@ export const regmean: MergeMethod = {
   base: "none",
   models: { min: 1, max: Number.POSITIVE_INFINITY },
   passes: 2,
-  // The factor in float64 and a Gram matrix; the solution and its copy, and one model's share.
-  workingBytes: ([rows = 1, columns = 1]) => 12 * Math.max(rows, columns) ** 2 + 12 * rows * columns,
+  // The sum in float64 and a Gram matrix; the right sides and the same in float64; blocks that the solver has in hand.
+  workingBytes: ([rows = 1, columns = 1]) => 12 * Math.max(rows, columns) ** 2 + 12 * rows * columns + 2048 * (Math.max(rows, columns) + 128),
   check: ({ inputs }) => zeroWeightSum(inputs),
   merge: async (task, engine) => {
     const grams = task.inputs.flatMap(({ gram }) => gram ?? []);
@@ -63,22 +62,38 @@ async function solve(task: MergeTask, engine: TensorEngine, space: MatrixSpace, 
   const [rows = 1, columns = 1] = task.shape;
   const size = side === "rows" ? rows : columns;
   const total = space.doubles(size * size);
-  total.fill(0);
   const right = space.zeros(rows, columns);
   const gram = space.zeros(size, size);
-  for (const model of task.inputs) {
-    await readShrunk(task, model, gram);
-    for (let i = 0; i < total.length; i++) total[i] = (total[i] as number) + (gram.data[i] as number);
+  await sumGrams(task, gram, total, async (model) => {
     const deviation = await loadMatrix(engine, space, sub(input(model.index), mean));
     if (side === "rows") space.product(gram, deviation, { into: right, accumulate: true });
     else space.product(deviation, gram, { into: right, accumulate: true });
     space.free(deviation);
-  }
-  space.free(gram);
-  const problem = factor(task, total, size);
-  if (problem !== undefined) return problem;
-  await solveLines(total, size, right, side);
+  });
+  const diagonal = Float64Array.from({ length: size }, (_, i) => total[i * (size + 1)] as number);
+  const scale = diagonal.reduce((sum, x) => sum + x, 0) / size;
+  if (!total.every(Number.isFinite)) return "its Gram matrices hold NaN or infinite values";
+  if (!(scale > 0) || diagonal.some((x) => x < 0)) return "its Gram matrices are empty, or no Gram matrices";
+  if (solveLines(space, total, size, right, side)) return right.data.slice();
+  // The attempt has overwritten the sum.
+  await sumGrams(task, gram, total);
+  for (let i = 0; i < size; i++) total[i * (size + 1)] = (diagonal[i] as number) + RIDGE * scale;
+  if (!solveLines(space, total, size, right, side)) return "its Gram matrices are not positive definite";
+  task.warn({
+    code: "gram-singular",
+    message: `the Gram matrices of ${task.name} do not span its inputs; a ridge of a millionth of their mean diagonal was added`,
+  });
   return right.data.slice();
+}
+
+/** Adds up the models' Gram matrices; each is in `gram` while `use` is called with its model. */
+async function sumGrams(task: MergeTask, gram: Matrix, total: Float64Array, use?: (model: MergeInput) => Promise<void>): Promise<void> {
+  total.fill(0);
+  for (const model of task.inputs) {
+    await readShrunk(task, model, gram);
+    for (let i = 0; i < total.length; i++) total[i] = (total[i] as number) + (gram.data[i] as number);
+    await use?.(model);
+  }
 }
 
 /** The model's Gram matrix, weighted, with its elements off the diagonal made smaller. */
@@ -88,34 +103,18 @@ async function readShrunk(task: MergeTask, model: MergeInput, { data, columns }:
   for (let i = 0; i < data.length; i++) data[i] = (data[i] as number) * weight * (i % (columns + 1) === 0 ? 1 : alpha);
 }
 
-/** Factors the sum in place, with a ridge if it needs one; says why it cannot. */
-function factor(task: MergeTask, total: Float64Array, size: number): string | undefined {
-  if (!total.every(Number.isFinite)) return "its Gram matrices hold NaN or infinite values";
-  const diagonal = Float64Array.from({ length: size }, (_, i) => total[i * (size + 1)] as number);
-  const scale = diagonal.reduce((sum, x) => sum + x, 0) / size;
-  if (!(scale > 0) || diagonal.some((x) => x < 0)) return "its Gram matrices are empty, or no Gram matrices";
-  if (cholesky(total, size)) return undefined;
-  // What lies above the diagonal is still the sum.
-  for (let i = 0; i < size; i++) {
-    for (let j = 0; j < i; j++) total[i * size + j] = total[j * size + i] as number;
-    total[i * (size + 1)] = (diagonal[i] as number) + RIDGE * scale;
-  }
-  if (!cholesky(total, size)) return "its Gram matrices are not positive definite";
-  task.warn({
-    code: "gram-singular",
-    message: `the Gram matrices of ${task.name} do not span its inputs; a ridge of a millionth of their mean diagonal was added`,
-  });
-  return undefined;
-}
-
-/** Solves for every row, or where inputs go along rows for every column, in place. */
-async function solveLines(factored: Float64Array, size: number, { data, rows, columns }: Matrix, side: GramSource["side"]): Promise<void> {
-  const [lines, start, step] = side === "rows" ? [columns, 1, columns] : [rows, columns, 1];
-  const line = new Float64Array(size);
-  for (let k = 0; k < lines; k++) {
-    for (let i = 0; i < size; i++) line[i] = data[k * start + i * step] as number;
-    solveRow(factored, size, line);
-    for (let i = 0; i < size; i++) data[k * start + i * step] = line[i] as number;
-    if (k % 64 === 63) await new Promise((resume) => setImmediate(resume));
-  }
+/**
+ * Solves for every row, or where inputs go along rows for every column, in place. The sum is overwritten.
+ * @returns false, with nothing solved, if the sum is not positive definite
+ */
+function solveLines(space: MatrixSpace, total: Float64Array, size: number, { data, rows, columns }: Matrix, side: GramSource["side"]): boolean {
+  const lines = side === "rows" ? columns : rows;
+  // A column of the right sides for each line.
+  const [step, next] = side === "rows" ? [columns, 1] : [1, columns];
+  const right = space.doubles(size * lines);
+  for (let i = 0; i < size; i++) for (let k = 0; k < lines; k++) right[i * lines + k] = data[i * step + k * next] as number;
+  const isSolved = space.solvePositive(total, size, right, lines);
+  if (isSolved) for (let i = 0; i < size; i++) for (let k = 0; k < lines; k++) data[i * step + k * next] = right[i * lines + k] as number;
+  space.free({ data: right });
+  return isSolved;
 }
