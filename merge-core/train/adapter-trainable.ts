@@ -57,7 +57,7 @@ export async function adapterTrainable(
       if (choice !== undefined) set(choice.ranks);
       return choice?.loss;
     },
-    save: (folder) => saveAdapter(adapter, method, config, folder, chosen),
+    save: (folder) => saveAdapter(adapter, method, config, folder, chosen, decoder.config.modelType === "gpt2"),
     dispose() {
       disposeAdapter(adapter);
       disposeDecoder(decoder);
@@ -152,7 +152,14 @@ const startOf = (tensors: LiveTensors = {}): Start =>
   Object.fromEntries(Object.entries(tensors).map(([name, live]): [string, ModuleTensor] => [name, { shape: live.shape, values: live.values() }]));
 
 /** Every module in the form that files have, and what is left of the shared tensors. */
-async function saveAdapter(adapter: StartedAdapter, method: AdapterSettings, config: TrainConfig, folder: string, chosen: Ranks): Promise<void> {
+async function saveAdapter(
+  adapter: StartedAdapter,
+  method: AdapterSettings,
+  config: TrainConfig,
+  folder: string,
+  chosen: Ranks,
+  isTurned: boolean,
+): Promise<void> {
   const { family, sites, modules, shared, replaced } = adapter;
   let settings: Settings = adapter.settings;
   const stored = new Map<string, Start>();
@@ -178,7 +185,8 @@ async function saveAdapter(adapter: StartedAdapter, method: AdapterSettings, con
   const more = {
     ...rankPatterns(settings, chosen),
     ...family.training?.fileConfig?.(settings, method.targetModules),
-    ...(family.type === "LORA" ? { lora_dropout: method.dropout } : {}),
+    // GPT-2's files hold its layers as [in, out], which PEFT wants to be told.
+    ...(family.type === "LORA" ? { lora_dropout: method.dropout, ...(isTurned ? { fan_in_fan_out: true } : {}) } : {}),
   };
   const written = {
     family,
