@@ -45,6 +45,7 @@ const programs = {
   weightsmith: "merge-core/cli/main.ts",
   index: "merge-core/index.ts",
   "compute-worker": "merge-core/compute/worker.ts",
+  "gpu-worker": "merge-core/compute/gpu/worker.ts",
   "blas-probe": "merge-core/compute/providers/blas-probe.ts",
 };
 

@@ -1,8 +1,10 @@
 // --device: what computes whole matrices. The built-in engine unless told otherwise, for its bytes are the same everywhere.
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
+import { GpuFailure } from "../compute/gpu/device.ts";
+import { type GpuEngine, openGpuEngine } from "../compute/gpu/engine.ts";
 import { type Blas, loadBlas } from "../compute/providers/blas.ts";
-import { blasEngine } from "../compute/providers/engines.ts";
+import { blasEngine, webgpuEngine } from "../compute/providers/engines.ts";
 import { FIGURE_UNIT, measureCpu } from "../compute/providers/measure.ts";
 import { type EngineReport, probeEngine } from "../compute/providers/probe.ts";
 import { inputError } from "../diagnostics.ts";
@@ -15,38 +17,78 @@ export const DEVICE: OptionSpec = {
   name: "device",
   type: "string",
   value: "NAME",
-  choices: ["cpu", "blas", "auto"],
-  doc: "what computes whole matrices: cpu gives the same bytes on every machine (default), blas is this machine's own library, auto the faster one",
+  choices: ["cpu", "blas", "webgpu", "auto"],
+  doc: "what computes whole matrices: cpu gives the same bytes on every machine (default), blas is this machine's own library, webgpu a GPU (which then does all other merging too), auto the fastest",
 };
 
-/** The library to use, or undefined for the built-in engine; says on stderr what was chosen and why. @throws WeightsmithError `device-unusable` */
-export async function chooseDevice(args: Arguments, plans: readonly Pick<MergePlan, "jobs">[], { output, signal }: CommandContext): Promise<Blas | undefined> {
+/** What computes in place of the built-in engine; nothing if that does. */
+export interface Devices {
+  readonly blas?: Blas;
+  /** Close it after the last merge. */
+  readonly gpu?: GpuEngine;
+}
+
+/** Chooses an engine and says on stderr which and why. @throws WeightsmithError `device-unusable` */
+export async function chooseDevice(args: Arguments, plans: readonly Pick<MergePlan, "jobs">[], { output, signal }: CommandContext): Promise<Devices> {
   const device = text(args, "device") ?? "cpu";
-  if (device === "cpu") return undefined;
-  if (!plans.some(hasMatrices)) {
+  if (device === "cpu") return {};
+  const matrices = plans.some(hasMatrices);
+  if (!matrices && device !== "webgpu") {
     output.note("device: cpu, since no method of this recipe works on whole matrices and reading and writing take longer than arithmetic");
-    return undefined;
+    return {};
   }
-  // A library may crash: it is tried in a process of its own first.
-  const report = await probeEngine(blasEngine(threads(args)), { from: dirname(fileURLToPath(import.meta.url)), signal });
-  if (report.status !== "works") return refuse(device, report, output);
-  if (device === "auto") {
-    const figure = (await measureCpu(threads(args))) ?? 0;
-    const faster = (report.figure ?? 0) > figure;
-    output.note(`device: ${faster ? "blas" : "cpu"}, since blas does ${rounded(report.figure)} and cpu ${rounded(figure)} in matrix products`);
-    if (!faster) return undefined;
-  } else output.note(`device: blas, as asked: ${report.version}, ${rounded(report.figure)}`);
-  return loadBlas(threads(args));
+  // A library or a driver may crash: it is tried in a process of its own first.
+  const probe = (spec: typeof webgpuEngine) => probeEngine(spec, { from: dirname(fileURLToPath(import.meta.url)), signal });
+  if (device === "webgpu") return useGpu(await probe(webgpuEngine), output, true);
+  const blas = await probe(blasEngine(threads(args)));
+  if (device === "blas") {
+    if (blas.status !== "works") return refuse(blas);
+    output.note(`device: blas, as asked: ${blas.version}, ${rounded(blas.figure)}`);
+    return { blas: await loadBlas(threads(args)) };
+  }
+  const gpu = await probe(webgpuEngine);
+  const chosen = fastest((await measureCpu(threads(args))) ?? 0, [blas, gpu], output);
+  if (chosen === "webgpu") return useGpu(gpu, output, false);
+  return chosen === "blas" ? { blas: await loadBlas(threads(args)) } : {};
 }
 
 const rounded = (figure = 0): string => `${Math.round(figure)} ${FIGURE_UNIT}`;
 
-function refuse(device: string, { reason, install }: EngineReport, output: CommandContext["output"]): undefined {
-  if (device === "blas")
-    throw inputError("device-unusable", "the machine's linear algebra cannot be used", {
-      ...(reason === undefined ? {} : { found: reason }),
-      remedy: `${install === undefined ? "" : `${install}, or `}use --device auto`,
-    });
-  output.note(`device: cpu, since blas is not usable: ${reason ?? "it failed"}`);
-  return undefined;
+/** The engine with the best measured figure, and a note that says so. */
+function fastest(cpu: number, others: readonly EngineReport[], output: CommandContext["output"]): string {
+  const figures = [{ id: "cpu", figure: cpu }, ...others.filter(({ status }) => status === "works").map(({ id, figure = 0 }) => ({ id, figure }))];
+  const best = figures.reduce((a, b) => (b.figure > a.figure ? b : a));
+  const reasons = [
+    figures.length === 1 ? "" : `${figures.map(({ id, figure }) => `${id} does ${rounded(figure)}`).join(" and ")} in matrix products`,
+    ...others.filter(({ status }) => status !== "works").map(({ id, reason }) => `${id} is not usable: ${reason ?? "it failed"}`),
+  ];
+  output.note(`device: ${best.id}, since ${reasons.filter((reason) => reason !== "").join("; ")}`);
+  return best.id;
+}
+
+/** Opens the GPU; without one the merge goes on with the built-in engine, and says so. */
+async function useGpu(report: EngineReport, output: CommandContext["output"], elementwise: boolean): Promise<Devices> {
+  try {
+    if (report.status !== "works") throw new GpuFailure(report.reason ?? "it failed");
+    const gpu = await openGpuEngine({ elementwise });
+    if (elementwise) output.note(`device: ${gpu.name}, as asked`);
+    return { gpu };
+  } catch (error) {
+    if (!(error instanceof GpuFailure)) throw error;
+    const remedy = report.status === "absent" ? report.install : undefined;
+    output.diagnostics([
+      {
+        ...{ code: "device-unusable", severity: "warning", message: "no GPU can be used; the merge goes on with the built-in engine", found: error.message },
+        ...(remedy === undefined ? {} : { remedy }),
+      },
+    ]);
+    return {};
+  }
+}
+
+function refuse({ reason, install }: EngineReport): never {
+  throw inputError("device-unusable", "the machine's linear algebra cannot be used", {
+    ...(reason === undefined ? {} : { found: reason }),
+    remedy: `${install === undefined ? "" : `${install}, or `}use --device auto`,
+  });
 }

@@ -56,7 +56,8 @@ async function mergeFile(file: string, args: Arguments, context: CommandContext,
   const loaded = await loadStages(file, args, context);
   if (loaded === undefined) {
     const { plan } = await loadPlan(file, args, context);
-    const result = await runMerge(plan, { ...options, blas: await chooseDevice(args, [plan], context) });
+    const devices = await chooseDevice(args, [plan], context);
+    const result = await runMerge(plan, { ...options, ...devices }).finally(() => devices.gpu?.close());
     output.diagnostics(result.warnings.filter((warning) => !plan.findings.includes(warning)));
     return result;
   }
@@ -65,12 +66,12 @@ async function mergeFile(file: string, args: Arguments, context: CommandContext,
   const { plans } = await planAll(loaded.staged, stagesFolder ?? `${options.out}.stages`, context);
   const told = new Set(plans.flatMap(({ plan }) => plan.findings.map(formatDiagnostic)));
   const onStage = (name: string, reused: boolean) => output.note(reused ? `${name}: kept from an earlier run` : `${name}:`);
-  const blas = await chooseDevice(
+  const devices = await chooseDevice(
     args,
     plans.map(({ plan }) => plan),
     context,
   );
-  const result = await runStages(loaded.staged, loaded.text, { ...options, blas, stagesFolder, onStage });
+  const result = await runStages(loaded.staged, loaded.text, { ...options, ...devices, stagesFolder, onStage }).finally(() => devices.gpu?.close());
   output.diagnostics(result.warnings.filter((warning) => !told.has(formatDiagnostic(warning))));
   return result;
 }

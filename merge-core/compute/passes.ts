@@ -1,6 +1,8 @@
 // One pass over a tensor's inputs: compile, place in memory, run on the pool, collect what the sinks gathered.
+import { throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES, type FloatDType } from "../formats/dtypes.ts";
 import { codeOf } from "./code-cache.ts";
+import type { GpuEngine } from "./gpu/engine.ts";
 import { bytesOf } from "./instance.ts";
 import { programBytes } from "./layout.ts";
 import { linkProgram } from "./link.ts";
@@ -59,6 +61,8 @@ export async function runPass(pool: ComputePool, pass: Pass): Promise<PassResult
     pass.inputs.map((input) => input.dtype),
     pass.key,
   );
+  const elsewhere = pool.gpu?.elementwise === true ? await passOnGpu(pool.gpu, pass, program) : undefined;
+  if (elsewhere !== undefined) return elsewhere;
   const layout = new Layout(pass, program, threads);
   const base = pool.arena.alloc(layout.bytes);
   try {
@@ -69,6 +73,23 @@ export async function runPass(pool: ComputePool, pass: Pass): Promise<PassResult
   } finally {
     pool.arena.free(base);
   }
+}
+
+/** Below this many elements a pass is over before a GPU has its inputs. */
+const LEAST_ON_GPU = 2 ** 18;
+
+/** The pass on a GPU that takes formulas; undefined if it cannot. What a GPU reads stays in no memory of ours. */
+async function passOnGpu(gpu: GpuEngine, pass: Pass, program: Program): Promise<PassResult | undefined> {
+  const { first, end, output, stride, signal, onBytes } = pass;
+  const isShared = output === undefined || "file" in output.store || output.store.bytes.buffer instanceof SharedArrayBuffer;
+  if (stride !== undefined || !isShared || end - first < LEAST_ON_GPU) return undefined;
+  const inputs = program.inputs.map((slot) => pass.inputs[slot] as PassInput).map(({ dtype, store }) => ({ elementBytes: DTYPE_BYTES[dtype], store }));
+  const target = output === undefined ? undefined : { elementBytes: DTYPE_BYTES[output.dtype], store: output.store };
+  const result = await gpu.pass(program, { inputs, first, end, output: target });
+  throwIfCancelled(signal);
+  if (result === undefined) return undefined;
+  onBytes?.((end - first) * inputs.reduce((sum, { elementBytes }) => sum + elementBytes, target?.elementBytes ?? 0));
+  return { used: [], nonFinite: result.nonFinite, gathered: pass.sinks.map((_, i) => result.gathered.get(i) ?? new Float64Array(0)) };
 }
 
 /** Memory of a histogram, of which every thread has its own; 0 for other sinks. */

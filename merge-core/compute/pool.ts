@@ -4,6 +4,7 @@ import { Worker } from "node:worker_threads";
 import { throwIfCancelled } from "../diagnostics.ts";
 import { Arena } from "./arena.ts";
 import { FileTable } from "./files.ts";
+import type { GpuEngine } from "./gpu/engine.ts";
 import { type ComputeContext, instantiate, kernelModule, MAX_PAGES, PAGE_BYTES } from "./instance.ts";
 import { type FromWorker, fromFailure, type ToWorker, type WorkerStart } from "./messages.ts";
 import {
@@ -31,6 +32,8 @@ export interface PoolOptions {
   readonly workerUrl?: URL;
   /** Does matrix products and decompositions in place of the kernels. Results then depend on the library. */
   readonly blas?: Blas | undefined;
+  /** Does what is large enough to be worth the way, until it fails. */
+  readonly gpu?: GpuEngine | undefined;
 }
 
 /** Between steps of inline work the event loop gets a turn this often. */
@@ -55,6 +58,7 @@ export class ComputePool {
   readonly arena: Arena;
   readonly files = new FileTable();
   readonly blas: Blas | undefined;
+  readonly gpu: GpuEngine | undefined;
   readonly #context: ComputeContext;
   readonly #boardBuffer = createBoardBuffer();
   readonly #board = boardOf(this.#boardBuffer);
@@ -64,8 +68,9 @@ export class ComputePool {
   #nextId = 0;
   #closed = false;
 
-  constructor({ threads, maxMemoryBytes = MAX_PAGES * PAGE_BYTES, workerUrl, blas }: PoolOptions) {
+  constructor({ threads, maxMemoryBytes = MAX_PAGES * PAGE_BYTES, workerUrl, blas, gpu }: PoolOptions) {
     this.blas = blas;
+    this.gpu = gpu;
     this.threads = Math.max(1, Math.min(threads ?? availableParallelism(), MAX_WORKERS));
     const maximum = Math.min(MAX_PAGES, Math.max(1, Math.ceil(maxMemoryBytes / PAGE_BYTES)));
     // The module asks for the full maximum; a lower budget is the arena's to keep.

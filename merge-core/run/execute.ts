@@ -3,6 +3,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { errorCode } from "../bytes/file-source.ts";
+import type { GpuEngine } from "../compute/gpu/engine.ts";
 import { createPool } from "../compute/pool.ts";
 import type { Blas } from "../compute/providers/blas.ts";
 import { type Diagnostic, throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
@@ -36,6 +37,8 @@ export interface RunOptions {
   readonly hashOutputs?: boolean;
   /** Computes whole matrices in place of the built-in engine; the manifest names it. */
   readonly blas?: Blas | undefined;
+  /** Computes what is worth the way, until it fails: the rest is the built-in engine's, and a warning says from where on. */
+  readonly gpu?: GpuEngine | undefined;
   /** How often finished tensors are forced to disk and noted for a resume. */
   readonly syncIntervalMs?: number;
 }
@@ -64,7 +67,7 @@ export async function runMerge(plan: MergePlan, options: RunOptions): Promise<Me
   const request: OutputRequest = { out, overwrite, inputs: plan.models.flatMap((model) => model.files.map(({ file }) => file)) };
   await checkOutput(request);
   await checkDiskSpace(out, plan.diskBytes);
-  const identity: RunIdentity = { planHash: plan.planHash, weightsmith: VERSION, inputs: await fingerprintInputs(plan), ...matrixEngine(plan, options.blas) };
+  const identity: RunIdentity = { planHash: plan.planHash, weightsmith: VERSION, inputs: await fingerprintInputs(plan), ...otherEngine(plan, options) };
   const resumed = { finished: new Map<string, JournalEntry>(), bytes: 0 };
   const work = await openWorkFolder(request, (journal) => takeOver(journal, identity, request, resumed));
   try {
@@ -88,8 +91,17 @@ export async function runMerge(plan: MergePlan, options: RunOptions): Promise<Me
 }
 
 /** The engine that changes bytes, if one does. */
-const matrixEngine = (plan: MergePlan, blas: Blas | undefined): Pick<RunIdentity, "engine"> =>
-  blas !== undefined && hasMatrices(plan) ? { engine: blas.name } : {};
+function otherEngine(plan: MergePlan, { blas, gpu }: RunOptions): Pick<RunIdentity, "engine"> {
+  if (gpu !== undefined && (gpu.elementwise || hasMatrices(plan))) return { engine: gpu.name };
+  return blas !== undefined && hasMatrices(plan) ? { engine: blas.name } : {};
+}
+
+/** Told once, with the tensor at which the GPU failed. */
+function lostGpu(gpu: GpuEngine | undefined, wasLost: boolean, tensor: string): Diagnostic[] {
+  if (gpu?.failure === undefined || wasLost) return [];
+  const message = `the GPU failed; from ${tensor} on the built-in engine did its work`;
+  return [{ code: "gpu-failed", severity: "warning", message, found: gpu.failure }];
+}
 
 /** Errors of the file system, a full disk above all, become diagnostics; others stay what they are. */
 function asWriteError(error: unknown, out: string): unknown {
@@ -186,6 +198,7 @@ async function runJobs(
   const meter = new ProgressMeter(totalBytes, resumedBytes, options.onProgress);
   const pool = createPool({
     blas: options.blas,
+    gpu: options.gpu,
     ...(threads === undefined ? {} : { threads }),
     maxMemoryBytes: memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES,
   });
@@ -197,7 +210,9 @@ async function runJobs(
       if (!noted.has(job.name)) {
         await breathe();
         throwIfCancelled(signal);
-        const warnings = await runJob(job, target, { ...shared, statistics, onBytes: (bytes) => meter.add(bytes, job.name, workOf(plan, job, bytes)) });
+        const wasLost = options.gpu?.failure !== undefined;
+        const found = await runJob(job, target, { ...shared, statistics, onBytes: (bytes) => meter.add(bytes, job.name, workOf(plan, job, bytes)) });
+        const warnings = [...found, ...lostGpu(options.gpu, wasLost, job.name)];
         noted.set(job.name, warnings);
         journal.add({ tensor: job.name, warnings }, target);
       }

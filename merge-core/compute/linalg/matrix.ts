@@ -50,6 +50,8 @@ export interface MatrixSpace {
    * overwritten. @returns false, with B spoilt, if S is not positive definite
    */
   solvePositive(s: Float64Array, size: number, b: Float64Array, columns: number): boolean;
+  /** The polar factor of `a`, at most as high as wide and of this Frobenius norm, where something else than the kernels finds it. */
+  readonly polar?: (a: Matrix, norm: number) => Matrix | undefined;
   /** All triplets in float64 by the machine's own library, where there is one; undefined if it fails. */
   readonly decompose?: (a: Matrix) => Svd | undefined;
 }

@@ -38,14 +38,27 @@ export function polarFactor(space: MatrixSpace, a: Matrix): Polar {
   const wide = a.rows <= a.columns;
   const x = wide ? space.zeros(a.rows, a.columns) : transposeOf(space, a);
   if (wide) x.data.set(a.data);
+  const { result, rank } = foundBy(space, x, scale) ?? iterate(space, x, scale);
+  const factor = wide ? result : transposeOf(space, result);
+  if (!wide) space.free(result);
+  return { factor, rank, nuclear: dot(factor.data, a.data) };
+}
+
+/** By an engine that keeps the whole iteration to itself. Takes x. */
+function foundBy(space: MatrixSpace, x: Matrix, scale: number): { result: Matrix; rank: number } | undefined {
+  const result = space.polar?.(x, scale);
+  if (result === undefined) return undefined;
+  space.free(x);
+  return { result, rank: Math.round(dot(result.data, result.data)) };
+}
+
+/** By the kernels. Takes x. */
+function iterate(space: MatrixSpace, x: Matrix, scale: number): { result: Matrix; rank: number } {
   for (let i = 0; i < x.data.length; i++) x.data[i] = (x.data[i] as number) / scale;
   halley(space, x);
   const iteration = new Quintics(space, x);
   for (const quintic of FINISH) iteration.step(quintic);
-  const { result, rank } = iteration.decide();
-  const factor = wide ? result : transposeOf(space, result);
-  if (!wide) space.free(result);
-  return { factor, rank, nuclear: dot(factor.data, a.data) };
+  return iteration.decide();
 }
 
 /** X <- b/c X + (a - b/c) (I + c X X^T)^-1 X with the weights that suit the least singular value best; in place. */

@@ -1,5 +1,6 @@
 // MatrixSpace in the pool's shared memory, on all its threads.
 import { cut, gemm, gemmGram, matrix as gemmView } from "../gemm.ts";
+import type { GpuEngine } from "../gpu/engine.ts";
 import type { ComputePool } from "../pool.ts";
 import type { Blas } from "../providers/blas.ts";
 import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions } from "./matrix.ts";
@@ -34,6 +35,9 @@ export function poolSpace(pool: ComputePool): PoolSpace {
     },
     product: (a, b, options = {}) => multiply(pool, a, b, options, zeros),
     gram: (a, into = zeros(a.rows, a.rows)) => {
+      const { rows, columns: depth, data } = a;
+      const product = { rows, columns: rows, depth, a: data, transposeA: false, b: data, transposeB: true, c: into.data, accumulate: false };
+      if (pool.gpu?.product(product)) return into;
       if (pool.blas !== undefined) pool.blas.ssyrk(a.rows, a.columns, a.data, into.data);
       else gemmGram(pool, { rows: a.rows, depth: a.columns, a: a.data.byteOffset, c: into.data.byteOffset });
       mirrorLower(into);
@@ -48,6 +52,7 @@ export function poolSpace(pool: ComputePool): PoolSpace {
     gramDoubles: (y, rows, columns, into) => (pool.blas === undefined ? gram64(pool, y, rows, columns, into) : pool.blas.dsyrk(rows, columns, y, into)),
     solvePositive: (s, size, b, columns) => pool.blas?.lapack?.dposv(size, columns, s, b) ?? solvePositive(pool, s, size, b, columns),
     ...decomposeBy(pool.blas, zeros),
+    ...(pool.gpu === undefined ? {} : { polar: polarBy(pool.gpu, zeros, release) }),
     orthogonalizeRows: (work, rows, columns) => orthogonalize(pool, addressOf(work), rows, columns),
     close: () => {
       for (const data of [...blocks.keys()]) release(data);
@@ -61,8 +66,10 @@ function multiply(pool: ComputePool, a: Matrix, b: Matrix, options: ProductOptio
   const [inner, columns] = transposeB ? [b.columns, b.rows] : [b.rows, b.columns];
   if (depth !== inner) throw new RangeError(`cannot multiply ${rows} x ${depth} by ${inner} x ${columns}`);
   const into = options.into ?? zeros(rows, columns);
+  const product = { rows, columns, depth, a: a.data, transposeA, b: b.data, transposeB, c: into.data, accumulate };
+  if (pool.gpu?.product(product)) return into;
   if (pool.blas !== undefined && rows * columns * depth > 0) {
-    pool.blas.sgemm({ rows, columns, depth, a: a.data, transposeA, b: b.data, transposeB, c: into.data, accumulate });
+    pool.blas.sgemm(product);
     return into;
   }
   gemm(pool, {
@@ -72,6 +79,15 @@ function multiply(pool: ComputePool, a: Matrix, b: Matrix, options: ProductOptio
     c: gemmView(into.data.byteOffset, rows, columns),
   });
   return into;
+}
+
+function polarBy(gpu: GpuEngine, zeros: MatrixSpace["zeros"], release: (data: Float32Array) => void): MatrixSpace["polar"] {
+  return ({ rows, columns, data }, norm) => {
+    const into = zeros(rows, columns);
+    if (gpu.polar(rows, columns, data, norm, into.data)) return into;
+    release(into.data);
+    return undefined;
+  };
 }
 
 /** Whole decompositions by LAPACK, where there is one. */

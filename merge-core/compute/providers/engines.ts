@@ -91,6 +91,14 @@ const BLAS_INSTALL: Readonly<Record<string, string>> = {
   win32: "npm install koffi && conda install -c conda-forge openblas",
 };
 
+export const webgpuEngine: EngineSpec = {
+  id: "webgpu",
+  title: "WebGPU (Dawn)",
+  use: "matrix products on any GPU, with --device webgpu or auto",
+  install: "npm install webgpu",
+  script: webgpuScript,
+};
+
 export const optionalEngines = (threads: number): readonly EngineSpec[] => [
   blasEngine(threads),
   {
@@ -107,5 +115,5 @@ export const optionalEngines = (threads: number): readonly EngineSpec[] => [
     install: "npm install @tensorflow/tfjs-node",
     script: tfjsScript("@tensorflow/tfjs-node"),
   },
-  { id: "webgpu", title: "WebGPU (Dawn)", use: "matrix products on any GPU", install: "npm install webgpu", script: webgpuScript },
+  webgpuEngine,
 ];

@@ -10,6 +10,7 @@ import type { Sink } from "../../../merge-core/compute/program.ts";
 import type { FloatDType } from "../../../merge-core/formats/dtypes.ts";
 import { softwareGpu } from "../../helpers/software-gpu.ts";
 import { CASES, FORMULAS, programOf } from "./cases.ts";
+import { MERGES } from "./merges.ts";
 
 const TYPES: readonly FloatDType[] = ["BF16", "F16", "F32", "F8_E4M3", "F8_E5M2"];
 
@@ -104,7 +105,7 @@ describe("kernels on a software GPU", () => {
       results.set(String(name), result);
     }
   });
-  for (const name of Object.keys(CASES))
+  for (const name of [...Object.keys(CASES), ...Object.keys(MERGES)])
     it(`agree with the CPU: ${name}`, () => {
       const result = results.get(name);
       assert.ok(result, "the case did not run");
