@@ -70,6 +70,27 @@ describe("pages in the editor", function () {
     await shot("similarity");
   });
 
+  it("measures the spectra of a chosen matrix, with the numbers that the command line gives", async () => {
+    const frame = await similarity();
+    const name = "model.layers.0.mlp.up_proj.weight";
+    await frame.getByRole("button", { name, exact: true }).click();
+    await frame.getByRole("button", { name: "Measure Singular Values" }).click();
+    const ranks = frame.locator("table", { hasText: "change of expert-a" }).last();
+    await ranks.waitFor({ timeout: 30_000 });
+    const model = (folder: string) => join(server.workspace, "models", folder);
+    const models = ["--base", model("base"), model("expert-a"), model("expert-b")];
+    const args = ["dist/weightsmith.js", "compare", ...models, "--spectra", "--tensors", name, "--json", "--quiet"];
+    const { spectra = [] } = JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" })) as Comparison;
+    const [found] = spectra;
+    const figure = (value: number | null | undefined) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : "–");
+    const row = await ranks.locator("tbody tr").first().locator("td").allTextContents();
+    const [change] = found?.models ?? [];
+    assert.deepEqual(row.slice(-5, -1), [change?.singularValues[0], change?.effectiveRank, change?.stableRank, change?.spanningRank].map(figure));
+    const pair = await frame.locator("table", { hasText: "first in second" }).last().locator("tbody tr").first().locator("td").allTextContents();
+    assert.equal(pair.at(-6), figure(found?.pairs?.[0]?.subspace));
+    await shot("spectra");
+  });
+
   it("writes what is chosen into the open recipe, as an edit", async () => {
     const frame = await similarity();
     const map = frame.getByRole("group", { name: /Layers by roles/ });

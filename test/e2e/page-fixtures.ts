@@ -60,12 +60,24 @@ export function comparisonOf(models: number, layers: number, options: { names?: 
     ...(models > 2 ? { merges: [models - 1] } : {}),
     spectra: tensors.slice(0, 1).map(({ name }) => ({
       tensor: name,
+      pairs: Array.from({ length: Math.max(0, models - 1) }, (_, i) => ({
+        ...{ a: i, b: i + 1, subspace: missing ? null : 0.7, subspaceReverse: 0.6, angles: missing ? [] : [10, 40, 80], overlap: missing ? null : 0.4 },
+      })),
       models: Array.from({ length: models }, (_, i) => ({
         singularValues: Array.from({ length: 32 }, (__, k) => 2 * Math.exp(-k / (4 + i))),
         effectiveRank: 12 + i,
         stableRank: 4,
       })),
     })),
+    spectraSkipped: [{ name: "model.norm.weight", reason: "has 1 dimension; only matrices have singular values" }],
+    activations: {
+      data: ["math.jsonl"],
+      positions: 1024,
+      layers: Array.from({ length: layers + 1 }, (_, layer) => ({
+        name: layer === 0 ? "embedding" : `model.layers.${layer - 1}`,
+        pairs: Array.from({ length: Math.min(models, 12) }, (__, b) => ({ a: b - 1, b, cka: 0.95, ckaDebiased: missing ? null : 0.9 + noise(layer + b) / 20 })),
+      })),
+    },
     skipped: [{ name: "lm_head.weight", reason: "not in all models" }],
     explanations: [{ measure: "cosine", meaning: "Angle between weights.", source: { title: "A paper", url: "https://example.org" } }],
   };

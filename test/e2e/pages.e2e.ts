@@ -72,6 +72,21 @@ describe("pages", function () {
     assert.match((await seriousViolations(page)).join(), /select-name/);
   });
 
+  it("similarity: a chosen matrix shows the spectra there are, and asks for those there are not", async () => {
+    const page = await show("comparison", COMPARISONS.usual);
+    const tensor = (layer: number) => page.getByRole("button", { name: `model.layers.${layer}.attention.weight`, exact: true });
+    await tensor(0).click();
+    await page.getByRole("heading", { name: "Subspaces of the changes" }).waitFor();
+    assert.equal(await page.getByRole("button", { name: "Measure Singular Values" }).count(), 0);
+    await tensor(1).click();
+    await page.getByRole("button", { name: "Measure Singular Values" }).click();
+    const requests = (await open?.requests()) ?? [];
+    assert.deepEqual(
+      requests.map(({ method, params }) => [method, params]),
+      [["spectra", "model.layers.1.attention.weight"]],
+    );
+  });
+
   it("similarity: a pair chosen in the matrix, a cell by keyboard, its tensors, and a change of the recipe", async () => {
     const page = await show("comparison", COMPARISONS.usual);
     await page.locator(".heatmap").first().locator('.cell[data-row="0"][data-column="1"]').click();
