@@ -8,6 +8,7 @@ import { registerParetoEditor } from "./editors/pareto-editor.ts";
 import { showJobProblems } from "./jobs/job-problems.ts";
 import { Jobs } from "./jobs/jobs.ts";
 import { ModelLibrary } from "./models/library.ts";
+import { registerNotebooks } from "./notebooks/notebooks.ts";
 import { registerComparisonPanels } from "./panels/comparison-panel.ts";
 import { registerRunsPanels } from "./panels/runs-panel.ts";
 import { registerRecipeFeatures } from "./recipes/features.ts";
@@ -27,6 +28,7 @@ export function activate(extension: vscode.ExtensionContext): void {
   registerComparisonPanels(extension);
   registerParetoEditor(context);
   registerRunsPanels(context);
+  registerNotebooks(context);
   registerRecipeFeatures(extension, library);
   extension.subscriptions.push(
     log,

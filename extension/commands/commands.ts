@@ -2,6 +2,7 @@
 import * as vscode from "vscode";
 import { formatDiagnostic } from "../../merge-core/diagnostics.ts";
 import { exploreParetoFront } from "../editors/pareto-editor.ts";
+import { saveNotebookOutputs, setCellKind } from "../notebooks/notebooks.ts";
 import { diagnosticsOf } from "../panels/page-channel.ts";
 import { showRunCurves } from "../panels/runs-panel.ts";
 import { extractAdapter, mergeAdapters } from "./adapters.ts";
@@ -42,6 +43,8 @@ export const COMMANDS: Readonly<Record<string, Run>> = {
   "weightsmith.removeRun": removeRun,
   "weightsmith.openRunOutput": openRunOutput,
   "weightsmith.openRunInput": openRunInput,
+  "weightsmith.saveNotebookOutputs": saveNotebookOutputs,
+  "weightsmith.setCellKind": setCellKind,
 };
 
 export function registerCommands(context: CommandContext): void {

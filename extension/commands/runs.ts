@@ -83,6 +83,8 @@ export const showLog: Run = ({ log }) => log.show();
 
 /** Tells of the end of a run: where the result is, or what went wrong and that it can be resumed. A cancelled run needs no telling. */
 export async function tellEnd(context: CommandContext, job: Job): Promise<void> {
+  // A notebook's cell shows what came of it.
+  if (job.record.verb === "run") return;
   const name = `${job.record.verb} ${job.record.title}`;
   if (job.status === "done") {
     const open = vscode.l10n.t("Open Output");

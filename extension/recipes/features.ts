@@ -95,7 +95,8 @@ async function modelLine(document: vscode.TextDocument, reference: string, libra
 }
 
 function lenses(document: vscode.TextDocument): vscode.CodeLens[] {
-  if (!isRecipeDocument(document)) return [];
+  // A cell of a notebook is no file that could be planned or run by itself.
+  if (document.uri.scheme === "vscode-notebook-cell" || !isRecipeDocument(document)) return [];
   const at = new vscode.Range(0, 0, 0, 0);
   const lens = (title: string, command: string) => new vscode.CodeLens(at, { title, command, arguments: [document.uri] });
   return [

@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { COMBINATIONS } from "../../merge-core/adapters/combine.ts";
 import { DEVICE } from "../../merge-core/cli/device.ts";
+import { OUTPUT_MIME } from "../../merge-core/notebook/cell-output.ts";
 import { UNLEARN_METHODS } from "../../merge-core/unlearn/config.ts";
 
 interface Manifest {
@@ -16,6 +17,8 @@ interface Manifest {
     readonly menus: Readonly<Record<string, readonly { readonly command: string; readonly when?: string; readonly group?: string }[]>>;
     readonly views: { readonly weightsmith: readonly { readonly id: string }[] };
     readonly customEditors: readonly { readonly viewType: string }[];
+    readonly notebooks: readonly { readonly type: string }[];
+    readonly notebookRenderer: readonly { readonly entrypoint: string; readonly mimeTypes: readonly string[] }[];
     readonly yamlValidation: readonly { readonly url: string }[];
     readonly snippets: readonly { readonly path: string }[];
     readonly configuration: {
@@ -108,6 +111,13 @@ describe("manifest", () => {
   it("registers its views and editors", () => {
     for (const { id } of contributes.views.weightsmith) assert.ok(source.includes(`"${id}"`), id);
     for (const { viewType } of contributes.customEditors) assert.ok(source.includes(`"${viewType}"`), viewType);
+  });
+
+  it("registers its notebook, and draws what its cells give", () => {
+    for (const { type } of contributes.notebooks) assert.ok(source.includes(`"${type}"`), type);
+    const [renderer] = contributes.notebookRenderer;
+    assert.deepEqual(renderer?.mimeTypes, [OUTPUT_MIME]);
+    assert.match(readFileSync(renderer?.entrypoint ?? "", "utf8"), /export\s*\{[^}]*\bactivate\b/);
   });
 
   it("names files that are there", () => {
