@@ -20,6 +20,8 @@ export type ToHost =
 
 export type ToPage<State> =
   | { readonly kind: "state"; readonly state: State }
+  /** A large state as the bytes of its JSON: the editor passes bytes on as they are, and takes objects apart value by value. */
+  | { readonly kind: "packed-state"; readonly json: Uint8Array }
   | { readonly kind: "result"; readonly id: number; readonly value: unknown }
   | { readonly kind: "error"; readonly id: number; readonly diagnostics: readonly Diagnostic[] }
   | { readonly kind: "cancelled"; readonly id: number };

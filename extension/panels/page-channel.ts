@@ -18,6 +18,9 @@ export interface PageChannel {
   dispose(): void;
 }
 
+/** States beyond this go as bytes. */
+const PACKED_CHARACTERS = 256 * 1024;
+
 /** Serves one page. `state` is asked for at each `ready` and `push`; undefined means that there is none yet. */
 export function servePage<State, M extends Methods>(port: MessagePort, state: () => State | undefined, handlers: Handlers<M>): PageChannel {
   const running = new Map<number, AbortController>();
@@ -25,7 +28,9 @@ export function servePage<State, M extends Methods>(port: MessagePort, state: ()
   const send = (message: ToPage<State>) => void port.postMessage(message);
   const push = () => {
     const now = state();
-    if (ready && now !== undefined) send({ kind: "state", state: now });
+    if (!ready || now === undefined) return;
+    const json = JSON.stringify(now);
+    send(json.length > PACKED_CHARACTERS ? { kind: "packed-state", json: new TextEncoder().encode(json) } : { kind: "state", state: now });
   };
   const answer = async (id: number, method: string, params: unknown) => {
     const controller = new AbortController();

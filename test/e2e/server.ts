@@ -33,6 +33,8 @@ export interface ServerOptions {
   readonly vsix?: string;
   /** Lets the page name an extension folder and its host tests. */
   readonly development?: boolean;
+  /** Lets the editor ask whether the folder is trusted. */
+  readonly trust?: boolean;
   readonly env?: Readonly<Record<string, string>>;
   readonly settings?: Readonly<Record<string, unknown>>;
 }
@@ -52,7 +54,7 @@ export function isInstalled(): boolean {
   return existsSync(NODE) && existsSync(process.env.CHROMIUM ?? "/usr/bin/chromium");
 }
 
-export async function startServer({ vsix, development = false, env = {}, settings = {} }: ServerOptions): Promise<Server> {
+export async function startServer({ vsix, development = false, trust = false, env = {}, settings = {} }: ServerOptions): Promise<Server> {
   const root = mkdtempSync(join(tmpdir(), "weightsmith-vscode-"));
   const folder = (name: string) => {
     mkdirSync(join(root, name), { recursive: true });
@@ -73,7 +75,14 @@ export async function startServer({ vsix, development = false, env = {}, setting
     if (status !== 0) throw new Error(`the package was not installed:\n${readLog()}`);
   }
   const port = await freePort();
-  const flags = ["--auth", "none", "--disable-telemetry", "--disable-update-check", "--disable-workspace-trust", "--disable-getting-started-override"];
+  const flags = [
+    "--auth",
+    "none",
+    "--disable-telemetry",
+    "--disable-update-check",
+    ...(trust ? [] : ["--disable-workspace-trust"]),
+    "--disable-getting-started-override",
+  ];
   const driver = development ? ["--vscode-option", "enable-smoke-test-driver"] : [];
   // Detached, so that its pid names a group that takes the extension host along when it ends.
   const child = spawn(NODE, [ENTRY, ...common, "--bind-addr", `127.0.0.1:${port}`, ...flags, ...driver], {

@@ -29,6 +29,7 @@ export function connect<State, M extends Methods>(onState: (state: State) => voi
   target.addEventListener("message", (event) => {
     const message = (event as MessageEvent<ToPage<State>>).data;
     if (message.kind === "state") onState(message.state);
+    else if (message.kind === "packed-state") onState(JSON.parse(new TextDecoder().decode(message.json)) as State);
     else settle(pending, message);
   });
   api.postMessage({ kind: "ready", version: PROTOCOL_VERSION });
@@ -45,7 +46,7 @@ export function connect<State, M extends Methods>(onState: (state: State) => voi
   };
 }
 
-function settle(pending: Map<number, Pending>, message: Exclude<ToPage<unknown>, { kind: "state" }>): void {
+function settle(pending: Map<number, Pending>, message: Exclude<ToPage<unknown>, { kind: "state" | "packed-state" }>): void {
   const request = pending.get(message.id);
   pending.delete(message.id);
   if (message.kind === "result") request?.resolve(message.value);

@@ -42,6 +42,11 @@ describe("page protocol", () => {
     assert.deepEqual(states, ["one", "two"]);
   });
 
+  it("sends a large state as bytes, which come out as the same state", () => {
+    const large = "\u00e9\ud83d\ude00".repeat(200_000);
+    assert.deepEqual(join(() => large).states, [large]);
+  });
+
   it("sends nothing while there is no state", () => {
     assert.deepEqual(join(() => undefined).states, []);
   });
