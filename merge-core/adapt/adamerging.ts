@@ -6,6 +6,7 @@ import { setImmediate } from "node:timers/promises";
 import { throwIfCancelled } from "../diagnostics.ts";
 import type { TokenRow } from "../nn/data.ts";
 import { disposeDecoder } from "../nn/load.ts";
+import type { StepJournal } from "../train/step-journal.ts";
 import { createAdam } from "./adam.ts";
 import { entropyGradients, taskBatch } from "./entropy.ts";
 import { type Coefficients, combine, decoderOf, type Masks, type TaskVectors } from "./task-vectors.ts";
@@ -23,6 +24,8 @@ export interface AdaMergingOptions {
   readonly batchSize?: number;
   readonly seed?: number;
   readonly signal?: AbortSignal;
+  /** Remembers what was learned, so that a run goes on where it was killed. */
+  readonly journal?: StepJournal;
   /** `loss` is the entropy summed over tasks. */
   readonly onStep?: (step: number, steps: number, loss: number) => void;
 }
@@ -40,19 +43,23 @@ export async function adaMerging(
   options: AdaMergingOptions = {},
   masks?: Masks,
 ): Promise<Adapted> {
-  const { per = "layer", steps = 500, lr = 1e-3, init = 0.3, batchSize = 16, seed = 0 } = options;
+  const { per = "layer", steps = 500, lr = 1e-3, init = 0.3, batchSize = 16, seed = 0, journal, signal } = options;
   const layout = coefficientLayout(vectors, per);
   const values = new Float64Array(layout.size).fill(init);
   const adam = createAdam(layout.size, lr);
-  const losses: number[] = [];
-  for (let step = 0; step < steps; step++) {
+  const state = [values, ...adam.moments];
+  const before = await journal?.resume("coefficients", state);
+  adam.steps = before?.step ?? 0;
+  const losses = [...(before?.losses ?? [])];
+  for (let step = adam.steps; step < steps; step++) {
     await setImmediate();
-    throwIfCancelled(options.signal);
+    throwIfCancelled(signal);
     const batches = data.map((rows, task) => taskBatch(rows, batchSize, seed, task, step));
     const { loss, gradient } = coefficientGradient(vectors, layout, values, batches, masks);
     adam.step(values, gradient);
     losses.push(loss);
     options.onStep?.(step + 1, steps, loss);
+    await journal?.save("coefficients", { step: step + 1, losses }, () => state, step + 1 === steps || signal?.aborted === true);
   }
   return { coefficients: layout.spread(values), losses };
 }

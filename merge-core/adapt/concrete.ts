@@ -7,7 +7,7 @@ import { throwIfCancelled } from "../diagnostics.ts";
 import type { TokenRow } from "../nn/data.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { uniforms } from "../nn/random.ts";
-import { createAdam } from "./adam.ts";
+import { type Adam, createAdam } from "./adam.ts";
 import { type AdaMergingOptions, type Adapted, adaMerging, coefficientGradient, coefficientLayout } from "./adamerging.ts";
 import { entropyGradients, taskBatch } from "./entropy.ts";
 import { type Coefficients, combine, decoderOf, type Masks, type TaskVectors } from "./task-vectors.ts";
@@ -79,7 +79,7 @@ export async function concreteAdaMerging(vectors: TaskVectors, data: readonly (r
     adam.step(values, coefficientGradient(vectors, layout, values, batches, masks).gradient);
     return layout.spread(values);
   };
-  const { masks, losses } = await learnMask(vectors, data, options, inner);
+  const { masks, losses } = await learnMask(vectors, data, options, inner, adam);
   const adapted = await adaMerging(vectors, data, options, masks);
   return { coefficients: adapted.coefficients, masks, losses: [...losses, ...adapted.losses] };
 }
@@ -89,15 +89,20 @@ async function learnMask(
   data: readonly (readonly TokenRow[])[],
   options: ConcreteOptions,
   coefficientsFor: (masks: Masks, step: number) => Coefficients,
+  inner?: Adam,
 ): Promise<{ masks: Masks; losses: number[] }> {
-  const { maskSteps = 2000, maskLr = 1e-3, batchSize = 16, seed = 0 } = options;
+  const { maskSteps = 2000, maskLr = 1e-3, batchSize = 16, seed = 0, journal, signal } = options;
   const logits = vectors.origin.map(({ length }) => new Float64Array(length));
   const adams = logits.map(({ length }) => createAdam(length, maskLr));
   const draw = (step: number) => logits.map((own, tensor) => drawMask(own, openUniforms(seed, `concrete/${step}/${vectors.names[tensor]}`, own.length)));
-  const losses: number[] = [];
-  for (let step = 0; step < maskSteps; step++) {
+  const all = inner === undefined ? adams : [...adams, inner];
+  const state = [...logits, ...all.flatMap(({ moments }) => moments)];
+  const before = await journal?.resume("mask", state);
+  for (const adam of all) adam.steps = before?.step ?? 0;
+  const losses = [...(before?.losses ?? [])];
+  for (let step = before?.step ?? 0; step < maskSteps; step++) {
     await setImmediate();
-    throwIfCancelled(options.signal);
+    throwIfCancelled(signal);
     const draws = draw(step);
     const masks = draws.map(({ mask }) => mask);
     const coefficients = coefficientsFor(masks, step);
@@ -106,6 +111,7 @@ async function learnMask(
     for (const [tensor, gradient] of gradients.entries()) adams[tensor]?.step(logits[tensor] as Float64Array, gradient);
     losses.push(loss);
     options.onStep?.(step + 1, maskSteps, loss);
+    await journal?.save("mask", { step: step + 1, losses }, () => state, step + 1 === maskSteps || signal?.aborted === true);
   }
   return { masks: draw(maskSteps).map(({ mask }) => mask), losses };
 }

@@ -3,14 +3,18 @@ import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { inputError } from "../diagnostics.ts";
+import { planRecipe } from "../evaluate/evaluators.ts";
 import { readUnlabelled, rowEntropies, unlabelledRows } from "../evaluate/likelihood.ts";
 import { mergeByRecipe } from "../evaluate/recipe-merge.ts";
+import { hashFiles } from "../evaluate/score-cache.ts";
 import { initBackend } from "../nn/backend.ts";
 import type { TokenRow } from "../nn/data.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel, type Model } from "../nn/model.ts";
 import { type SavedDType, saveModel } from "../nn/save.ts";
+import { fingerprintInputs } from "../run/shard-files.ts";
 import { checkOutput } from "../run/work-folder.ts";
+import { openStepJournal } from "../train/step-journal.ts";
 import { type AdaMergingOptions, adaMerging } from "./adamerging.ts";
 import { concreteAdaMerging, concreteTaskArithmetic } from "./concrete.ts";
 import { entropyShares, fitMixture, shareCoefficients } from "./dawin.ts";
@@ -35,6 +39,8 @@ export interface AdaptationRequest extends AdaMergingOptions {
   readonly maskSteps?: number;
   /** Of models that no recipe describes. Default BF16. */
   readonly dtype?: SavedDType;
+  /** Least time in ms between saves of what was learned so far, in `OUT.learning`. Default 10000. */
+  readonly saveEvery?: number;
 }
 
 export interface AdaptationResult {
@@ -67,10 +73,23 @@ export async function runAdaptation(request: AdaptationRequest): Promise<Adaptat
       });
     }
     const rows = await Promise.all(data.map((file) => readRows(vectors.base, file, request.limit)));
-    return await adapt(request, vectors, rows);
+    const { saveEvery: every } = request;
+    const journal = await openStepJournal(`${out}.learning`, await identityOf(request, vectors), { overwrite, ...(every === undefined ? {} : { every }) });
+    const result = await adapt({ ...request, journal }, vectors, rows);
+    await journal.discard();
+    return result;
   } finally {
     disposeDecoder(vectors.base.decoder);
   }
+}
+
+/** What the learned numbers depend on. */
+async function identityOf(request: AdaptationRequest, vectors: TaskVectors): Promise<string> {
+  const { method, recipe, data, limit, per, steps, maskSteps, lr, init, batchSize, seed } = request;
+  const none = vectors.tasks.map(() => vectors.names.map(() => 0));
+  const plan = await planRecipe({ text: coefficientRecipe(recipe.text, vectors, none), file: recipe.file }, {});
+  const settings = { method, limit, per, steps, maskSteps, lr, init, batchSize, seed };
+  return JSON.stringify({ format: "weightsmith-learning", version: 1, settings, data: await hashFiles(data), inputs: await fingerprintInputs(plan) });
 }
 
 async function readRows(model: Model, file: string, limit: number | undefined): Promise<TokenRow[]> {

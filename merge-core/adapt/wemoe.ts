@@ -13,6 +13,7 @@ import { ropeTable } from "../nn/rope.ts";
 import { liveValues } from "../nn/storage.ts";
 import { withExperts } from "../nn/weight-ensemble.ts";
 import { adamW, createAdamState, disposeAdamState } from "../train/optimizer.ts";
+import type { StepJournal } from "../train/step-journal.ts";
 import { batchEntropy, taskBatch } from "./entropy.ts";
 import { combine, type TaskVectors } from "./task-vectors.ts";
 
@@ -26,6 +27,7 @@ export interface WeMoeOptions {
   readonly batchSize?: number;
   readonly seed?: number;
   readonly signal?: AbortSignal;
+  readonly journal?: StepJournal;
   readonly onStep?: (step: number, steps: number, loss: number) => void;
 }
 
@@ -60,20 +62,23 @@ function firstValues({ names, vectors }: TaskVectors, name: string, shape: reado
 
 /** Teaches the routers in place; returns the entropy summed over tasks, step by step. */
 export async function trainRouters(model: Decoder, data: readonly (readonly TokenRow[])[], options: WeMoeOptions = {}): Promise<number[]> {
-  const { steps = 1000, lr = 1e-4, batchSize = 16, seed = 0 } = options;
+  const { steps = 1000, lr = 1e-4, batchSize = 16, seed = 0, journal, signal } = options;
   const parameters = new Map([...model.weights].filter(([name]) => name.includes(".mlp.router.")));
   const state = createAdamState(parameters);
-  const losses: number[] = [];
+  const all = () => [parameters, state.m, state.v].flatMap((tensors) => [...tensors.values()].map(liveValues));
   try {
-    for (let step = 1; step <= steps; step++) {
+    const before = await journal?.resume("routers", all());
+    const losses = [...(before?.losses ?? [])];
+    for (let step = losses.length + 1; step <= steps; step++) {
       await setImmediate();
-      throwIfCancelled(options.signal);
+      throwIfCancelled(signal);
       const batches = data.map((rows, task) => taskBatch(rows, batchSize, seed, task, step - 1));
       const { loss, gradients } = routerGradients(model, parameters, batches);
       adamW(parameters, gradients, state, { lr, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0, step, gradientScale: 1 });
       tf.dispose([...gradients.values()]);
       losses.push(loss);
       options.onStep?.(step, steps, loss);
+      await journal?.save("routers", { step, losses }, all, step === steps || signal?.aborted === true);
     }
     return losses;
   } finally {

@@ -27,6 +27,8 @@ Takes base_model and models of the recipe, and one JSONL file for each model, in
   --method dawin                 coefficients from how sure each expert is; --components K for K merges, in OUT/1 to OUT/K
   --method wemoe                 routers that choose among the experts' MLPs for each input; eval runs the result
 
+A run that was stopped or killed goes on when it is started again: what it has learned is in OUT.learning until it ends.
+
 AdaMerging and DaWin write a plain recipe, which merges to the same bytes again. The others write adapt.json.
 
   weightsmith adapt recipe.yml ./merged --data math.jsonl --data code.jsonl --steps 200 --lr 0.01`,

@@ -25,6 +25,8 @@ all that was tried, and forget, retain and control before and after, on the test
   metric: exact_match          # or loss, multiple_choice
   floor: 0.95
 
+A run that was stopped or killed goes on when it is started again.
+
   weightsmith unlearn unlearn.yml ./forgetful`,
   options: [THREADS, OVERWRITE],
   async run(args, { output, signal }) {

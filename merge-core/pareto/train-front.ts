@@ -20,6 +20,7 @@ import { liveValues } from "../nn/storage.ts";
 import { sha256 } from "../plan/plan-hash.ts";
 import { adamW, createAdamState, disposeAdamState, globalNorm } from "../train/optimizer.ts";
 import { learningRate } from "../train/schedule.ts";
+import { openStepJournal, type StepJournal } from "../train/step-journal.ts";
 import "@tensorflow/tfjs-core/dist/register_all_gradients.js";
 import { adapterName, createPalora, createPamal, type FrontModel } from "./front-model.ts";
 import { monotonePenalty } from "./monotone-penalty.ts";
@@ -44,8 +45,10 @@ export async function trainFront(config: TrainFrontConfig, out: string, options:
       throw inputError("output-exists", "the output exists and is no training of a front", { file: out, remedy: "choose another, or pass --overwrite" });
     await mkdir(out, { recursive: true });
     await writeFile(join(out, FRONT_CONFIG), frontConfig(config, out));
-    await runTraining(config, out, options);
+    const journal = await openStepJournal(join(out, "learning"), identity, { overwrite: options.overwrite ?? false });
+    await runTraining(config, out, { ...options, journal });
     await writeJson(trained, { identity });
+    await journal.discard();
   } else if ((JSON.parse(await readFile(trained, "utf8")) as { identity?: unknown }).identity !== identity)
     throw inputError("resume-other-run", "another training lies there", { file: out, remedy: "choose another output, or start anew with --overwrite" });
   const file = resolve(out, FRONT_CONFIG);
@@ -65,7 +68,9 @@ function frontConfig({ method, tasks, metric, front, seed, limit }: TrainFrontCo
 const reference = (model: string, lora: string): object | string =>
   /[+@]/.test(model + lora) ? { model: { path: model }, lora: { path: lora } } : `${model}+${lora}`;
 
-async function runTraining(config: TrainFrontConfig, out: string, options: SearchOptions): Promise<void> {
+type TrainingOptions = SearchOptions & { readonly journal: StepJournal };
+
+async function runTraining(config: TrainFrontConfig, out: string, options: TrainingOptions): Promise<void> {
   const model = await loadModel(config.model);
   const { method, tasks, rank, alpha, seed } = config;
   const front = method === "pamal" ? createPamal(model, tasks.length) : createPalora(model, tasks.length, { rank, alpha, seed });
@@ -88,21 +93,27 @@ async function readRows({ codec, decoder }: Model, files: readonly string[]): Pr
   return rows;
 }
 
-async function optimise(config: TrainFrontConfig, model: Model, front: FrontModel, rows: readonly TokenRow[][], options: SearchOptions): Promise<void> {
+async function optimise(config: TrainFrontConfig, model: Model, front: FrontModel, rows: readonly TokenRow[][], options: TrainingOptions): Promise<void> {
   const { steps, lr, seed } = config;
+  const { journal, signal } = options;
   const adam = createAdamState(front.parameters);
   const random = new RandomStream(seed, "train front");
   const table = ropeTable(model.decoder.config, Math.max(...rows.flat().map((row) => row.tokens.length)));
   const even = evenRays(config.tasks.length, config.rays);
+  const state = () => [front.parameters, adam.m, adam.v].flatMap((tensors) => [...tensors.values()].map(liveValues));
   try {
+    const before = await journal.resume("front", state());
+    const losses = [...before.losses];
     for (let step = 1; step <= steps; step++) {
       await setImmediate();
-      throwIfCancelled(options.signal);
+      throwIfCancelled(signal);
       const batches = rows.map((list) => Array.from({ length: config.batchSize }, () => list[random.index(list.length)] as TokenRow));
       const rays =
         config.method === "palora"
           ? annealRays(even, step / steps, config.anneal)
           : Array.from({ length: config.rays }, () => dirichlet(config.tasks.length, config.concentration, random));
+      // What was drawn must be drawn again; what was learned is there.
+      if (step <= before.step) continue;
       const { loss, gradients } = stepGradients({ config, model, front, table }, batches, rays);
       const norm = globalNorm(gradients);
       if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw diverged(step, loss);
@@ -110,7 +121,9 @@ async function optimise(config: TrainFrontConfig, model: Model, front: FrontMode
       const settings = { lr: rate, betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0, step, gradientScale: Math.min(1, 1 / norm) };
       adamW(front.parameters, gradients, adam, { ...settings, rateOf: (name) => front.rateOf(name) });
       tf.dispose([...gradients.values()]);
+      losses.push(loss);
       options.onProgress?.({ done: step, total: steps, detail: `training, loss ${loss.toFixed(4)}` });
+      await journal.save("front", { step, losses }, state, step === steps || signal?.aborted === true);
     }
   } finally {
     disposeAdamState(adam);

@@ -1,12 +1,14 @@
 // weightsmith unlearn: takes a skill or data out of a model by editing its weights, measures what that does to the rest, and writes the edit that
 // forgets most while the rest stays above a floor. Every edit is a recipe on files that stay in the output, so it can be verified and made again. Node only.
-import { mkdir, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import { stringify } from "yaml";
 import { inputError, throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
 import { builtinMetric, openEvaluator, planRecipe } from "../evaluate/evaluators.ts";
+import { hashFiles } from "../evaluate/score-cache.ts";
 import { writeFisher } from "../evaluate/statistics/statistics-file.ts";
 import { initBackend } from "../nn/backend.ts";
 import { DEFAULT_MAX_LENGTH, lossTokens, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
@@ -15,7 +17,10 @@ import { loadModel, type Model } from "../nn/model.ts";
 import { ropeTable } from "../nn/rope.ts";
 import { saveModel, writeJson } from "../nn/save.ts";
 import { liveValues } from "../nn/storage.ts";
+import { openTrials, TRIALS_FILE } from "../pareto/trials.ts";
+import { sha256 } from "../plan/plan-hash.ts";
 import { runMerge } from "../run/execute.ts";
+import { fingerprintInputs } from "../run/shard-files.ts";
 import { checkOutput } from "../run/work-folder.ts";
 import { stepGradients } from "../train/gradients.ts";
 import { VERSION } from "../version.ts";
@@ -53,10 +58,25 @@ export interface UnlearnReport {
 
 /** @throws WeightsmithError `output-*`, `data-*`, `model-*`, `unlearn-nothing-measured`, `cancelled` */
 export async function unlearn(config: UnlearnConfig, out: string, options: UnlearnOptions = {}): Promise<UnlearnReport> {
-  await checkOutput({ out, overwrite: options.overwrite ?? false, inputs: [config.model, ...(config.expert === undefined ? [] : [config.expert])] });
+  const { overwrite = false } = options;
+  const unfinished = existsSync(join(out, TRIALS_FILE)) && !existsSync(join(out, UNLEARN_FILE));
+  const inputs = [config.model, ...(config.expert === undefined ? [] : [config.expert])];
+  await checkOutput({ out, overwrite: overwrite || unfinished, inputs });
   await initBackend(options.threads === undefined ? {} : { threads: options.threads });
   const choosing = await openMetrics(config, "validation", options);
-  const before = await choosing({ model: config.model });
+  const trials = await openTrials(out, await identityOf(config), overwrite);
+  // Statistics of another run would not be taken again.
+  if (trials.resumed === 0) for (const file of Object.values(fisherFiles(out))) await rm(file, { force: true });
+  const measure = async (subject: Subject): Promise<UnlearnMetrics> => {
+    const key = sha256(JSON.stringify(subject));
+    const known = trials.get(key);
+    if (known !== undefined && "values" in known) return known.values as unknown as UnlearnMetrics;
+    const started = performance.now();
+    const metrics = await choosing(subject);
+    if (Object.values(metrics).every(Number.isFinite)) await trials.put(key, { values: { ...metrics } }, (performance.now() - started) / 1000);
+    return metrics;
+  };
+  const before = await measure({ model: config.model });
   const candidates: UnlearnCandidate[] = [];
   const total = config.method === "slug" ? config.layers * config.tries : config.strengths.length;
   let failure: unknown;
@@ -64,7 +84,7 @@ export async function unlearn(config: UnlearnConfig, out: string, options: Unlea
     throwIfCancelled(options.signal);
     const text = stringify(recipe);
     try {
-      const metrics = await choosing({ text });
+      const metrics = await measure({ text });
       candidates.push({ label, recipe: text, metrics, keeps: keeps(before, metrics, config.direction, config.floor) });
       options.onProgress?.({
         done: candidates.length,
@@ -79,11 +99,18 @@ export async function unlearn(config: UnlearnConfig, out: string, options: Unlea
       return undefined;
     }
   };
-  await mkdir(out, { recursive: true });
   await METHODS[config.method](config, out, attempt, options);
   const chosen = chooseCandidate(before, candidates, config.direction);
   if (chosen === undefined) throw nothingMeasured(failure);
   return write(config, out, { candidates, chosen }, options);
+}
+
+/** What the measurements depend on. */
+async function identityOf({ text, place, model, expert = model, base, forget, retain, control }: UnlearnConfig): Promise<string> {
+  const models = [model, expert, base].map((own) => ({ model: own, parameters: { weight: 1 } }));
+  const plan = await planRecipe({ text: stringify({ merge_method: "linear", models }), file: place.file }, {});
+  const data = await hashFiles([forget, retain, control].flatMap(({ train, validation }) => [...train, ...validation]));
+  return JSON.stringify({ format: "weightsmith-trials", version: 1, config: sha256(text), data, inputs: await fingerprintInputs(plan) });
 }
 
 type Attempt = (label: string, recipe: object) => Promise<UnlearnMetrics | undefined>;
@@ -106,12 +133,15 @@ async function negate({ model, expert = model, base, strengths }: UnlearnConfig,
   }
 }
 
+const fisherFiles = (out: string) => ({ forget: join(out, "forget.fisher.safetensors"), retain: join(out, "retain.fisher.safetensors") });
+
 /** Dampening by the ratio of Fisher information, at several thresholds: none suits all models. */
 async function ssd(config: UnlearnConfig, out: string, attempt: Attempt, options: UnlearnOptions): Promise<void> {
   const { model, strengths, lambda } = config;
-  const files = { forget: join(out, "forget.fisher.safetensors"), retain: join(out, "retain.fisher.safetensors") };
+  const files = fisherFiles(out);
   const shared = { mode: "empirical" as const, overwrite: true, ...limitOf(config), ...(options.signal === undefined ? {} : { signal: options.signal }) };
-  for (const part of ["forget", "retain"] as const) await writeFisher(model, config[part].train, { ...shared, ...threadsOf(options), out: files[part] });
+  for (const part of ["forget", "retain"] as const)
+    if (!existsSync(files[part])) await writeFisher(model, config[part].train, { ...shared, ...threadsOf(options), out: files[part] });
   const models = [files.forget, files.retain].map((fisher) => ({ model, fisher }));
   for (const alpha of strengths) await attempt(`alpha ${alpha}`, { merge_method: "ssd", models, parameters: { alpha, lambda } });
 }

@@ -44,6 +44,26 @@ describe("an adaptation", () => {
     });
   }
 
+  for (const method of ["adamerging", "concrete_adamerging", "wemoe"] as const) {
+    it(`by ${method} that was stopped at any step goes on and comes to the same bytes`, async () => {
+      await runAdaptation({ ...request, method, out: place(`${method}-whole`) });
+      // Of concrete_adamerging, four steps go to the mask and six to the coefficients.
+      for (const stopAt of method === "concrete_adamerging" ? [2, 7] : [3]) {
+        const out = place(`${method}-stopped-${stopAt}`);
+        const stop = new AbortController();
+        let [done, first] = [0, 0];
+        const onStep = () => void (++done === stopAt && stop.abort());
+        await rejectsWith("cancelled", () => runAdaptation({ ...request, method, out, saveEvery: 0, signal: stop.signal, onStep }));
+        assert.ok(!existsSync(out) && existsSync(`${out}.learning`));
+        await rejectsWith("resume-other-run", () => runAdaptation({ ...request, lr: 0.02, method, out }));
+        await runAdaptation({ ...request, method, out, onStep: () => void first++ });
+        assert.equal(first, (method === "concrete_adamerging" ? 10 : 6) - stopAt);
+        assert.ok(readFileSync(join(out, "model.safetensors")).equals(weights(`${method}-whole`)));
+        assert.ok(!existsSync(`${out}.learning`));
+      }
+    });
+  }
+
   it("by DaWin with several components says which example belongs to which merge", async () => {
     const { recipes } = await runAdaptation({ ...request, method: "dawin", components: 2, out: place("two") });
     assert.ok(recipes.length <= 2 && existsSync(place("two/1/model.safetensors")));
@@ -63,7 +83,7 @@ describe("an adaptation", () => {
     await rejectsWith("not-a-mixture", () => freezeMixture(place("frozen"), data[0] ?? "", place("none"), { threads: 1 }));
   });
 
-  it("needs data for each model that gives tokens, and leaves nothing when it fails", async () => {
+  it("needs data for each model that gives tokens, and leaves nothing but what it has learned when it fails", async () => {
     await rejectsWith("adapt-data", () => runAdaptation({ ...request, method: "wemoe", data: data.slice(1), out: place("none") }));
     const long = place("long.jsonl");
     writeFileSync(long, `{"prompt":"${"a".repeat(80)}"}\n`);
@@ -74,7 +94,7 @@ describe("an adaptation", () => {
     await rejectsWith("cancelled", () => runAdaptation({ ...request, ...stopping, method: "concrete", out: place("none") }));
     assert.deepEqual(
       readdirSync(folder).filter((name) => /none|partial/.test(name)),
-      [],
+      ["none.learning"],
     );
   });
 });

@@ -158,6 +158,20 @@ describe("weightsmith train-front", () => {
       );
       const [add, , sort] = values;
       assert.ok((sort?.losses[0] ?? 9) < (add?.losses[0] ?? 0) && (add?.losses[1] ?? 9) < (sort?.losses[1] ?? 0), JSON.stringify(values));
+      const stop = new AbortController();
+      const onProgress = ({ done }: { done: number }) => void (done === 9 && stop.abort());
+      const stopped = join(folder, `${method}-stopped`);
+      await assert.rejects(trainFront(config, stopped, { threads: 1, signal: stop.signal, onProgress }));
+      const steps: number[] = [];
+      const resumed = await trainFront(config, stopped, {
+        threads: 1,
+        onProgress: ({ done, detail }) => void (detail.startsWith("training") && steps.push(done)),
+      });
+      assert.equal(steps[0], 10);
+      assert.deepEqual(
+        resumed.front.points.map((point) => point.values),
+        front.points.map((point) => point.values),
+      );
       // Training done is not done again.
       const again = await trainFront(config, join(folder, method), { threads: 1 });
       assert.deepEqual(again.front, front);

@@ -124,6 +124,26 @@ limit: 24
     });
   }
 
+  for (const method of ["ssd", "slug"] as const) {
+    it(`${method} that was stopped goes on and comes to the same end`, async () => {
+      const more = method === "slug" ? "target: 4\ntries: 4\nlayers: 2\n" : "strengths: [1, 5, 20]\n";
+      const text = `model: ${ZOO}/base\nmethod: ${method}\nfloor: 0.5${DATA}${more}`;
+      const whole = await run(`${method}-whole`, text);
+      const file = join(folder, `${method}-stopped.yml`);
+      writeFileSync(file, text);
+      const stop = new AbortController();
+      const out = join(folder, `${method}-stopped`);
+      const onProgress = ({ done }: { done: number }) => void (done === 2 && stop.abort());
+      await assert.rejects(unlearn(await readUnlearnConfig(file), out, { threads: 1, signal: stop.signal, onProgress }));
+      const lines = () => readFileSync(join(out, "trials.jsonl"), "utf8").split("\n").length;
+      const before = lines();
+      const again = await unlearn(await readUnlearnConfig(file), out, { threads: 1 });
+      assert.deepEqual([again.candidates, again.chosen, again.after], [whole.candidates, whole.chosen, whole.after]);
+      // What was measured before was not measured again: a line each for the model, and for every edit.
+      assert.ok(before === 5 && lines() === again.candidates.length + 3, `${before}, ${lines()}`);
+    });
+  }
+
   it("negate takes away what an expert has learnt", async () => {
     const report = await run("negate", `model: ${ZOO}/base\nexpert: ${ZOO}/reverse\nmethod: negate\nfloor: 0.8\nstrengths: [0.05, 0.1, 0.2]\n${DATA}`);
     assert.ok(report.after.forget > report.before.forget);
