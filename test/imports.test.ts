@@ -22,6 +22,7 @@ const ARROWS: Record<string, readonly string[]> = {
   moe: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train"],
   transplant: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn"],
   adapt: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train", "evaluate"],
+  population: [...BELOW_COMPUTE, "compute", "adapters", "run", "nn"],
   share: [...BELOW_COMPUTE, "compute", "adapters", "plan", "run"],
   align: [...BELOW_COMPUTE, "compute", "adapters", "plan", "run", "nn", "evaluate"],
   analysis: [...BELOW_COMPUTE, "compute"],

@@ -15,6 +15,7 @@ import { moe } from "./moe.ts";
 import { pareto } from "./pareto.ts";
 import { plan } from "./plan.ts";
 import { run } from "./run.ts";
+import { population } from "./population.ts";
 import { search, soup } from "./search.ts";
 import { fisher, gram } from "./statistics.ts";
 import { share } from "./share.ts";
@@ -35,6 +36,7 @@ export const commands: readonly Command[] = [
   compare,
   align,
   share,
+  population,
   train,
   trainFront,
   pareto,
