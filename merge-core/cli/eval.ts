@@ -3,7 +3,7 @@ import type { Evaluation } from "../evaluate/evaluate.ts";
 import type { MetricSpec, Scores } from "../evaluate/evaluators.ts";
 import type { Command, CommandContext } from "./command.ts";
 import { readRecipe } from "./load-plan.ts";
-import { type Arguments, list, number, positionals, SEED, THREADS, text, threads } from "./options.ts";
+import { type Arguments, list, number, positionals, SEED, THREADS, text, threads, usage } from "./options.ts";
 import { formatTable } from "./output.ts";
 
 export const evaluateCommand: Command = {
@@ -13,6 +13,9 @@ export const evaluateCommand: Command = {
   help: `
 Measures a decoder model (a Hugging Face folder) on JSONL data: {"prompt": ..., "completion": ...} gives loss, perplexity
 and exact match of the greedy continuation, {"text": ...} gives loss and perplexity. Several files are measured one by one.
+
+With --adapter FOLDER, an adapter of any family runs beside the weights, as it does in training; a LoRA needs no such thing, it
+can be folded (weightsmith adapter fold).
 
 With --metric, --harness or --command it measures what is named, of a model or of a recipe (.yml): a recipe is merged in
 memory, and written to a temporary folder only for other programs. Metrics of ours, on each --data file:
@@ -31,6 +34,7 @@ harness is lm-evaluation-harness; its lm_eval must be on the PATH.
   weightsmith eval ./merged --harness arc_easy:acc_norm --command "python score.py {model}" --timeout 600`,
   options: [
     { name: "data", type: "list", value: "FILE", doc: "JSONL file; may be given several times" },
+    { name: "adapter", type: "string", value: "FOLDER", doc: "an adapter to run beside the model's weights" },
     { name: "metric", type: "list", value: "NAME", doc: "one of our metrics; may be given several times" },
     { name: "harness", type: "list", value: "TASK[:MEASURE]", doc: "a task of lm-evaluation-harness (measure: acc,none)" },
     { name: "command", type: "list", value: "LINE", doc: "a shell line that prints a number" },
@@ -44,7 +48,10 @@ harness is lm-evaluation-harness; its lm_eval must be on the PATH.
   ],
   async run(args, context) {
     const [path = ""] = positionals(args, ["MODEL|RECIPE"]);
+    const adapter = text(args, "adapter");
     const named = ["metric", "harness", "command"].some((option) => list(args, option).length > 0) || isRecipe(path);
+    if (named && adapter !== undefined)
+      throw usage("option --adapter goes with a model and its loss and exact match", { found: "a recipe, --metric, --harness or --command" });
     await (named ? measureNamed(path, args, context) : measureModel(path, args, context));
   },
 };
@@ -54,6 +61,7 @@ const isRecipe = (path: string): boolean => /\.ya?ml$/i.test(path);
 /** Loss, perplexity and exact match of a checkpoint. */
 async function measureModel(path: string, args: Arguments, { output, signal }: CommandContext): Promise<void> {
   const files = list(args, "data");
+  const adapter = text(args, "adapter");
   const optional = { limit: number(args, "limit"), batchSize: number(args, "batch-size"), maxNewTokens: number(args, "max-new-tokens") };
   const given = Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined));
   const { evaluateCheckpoint } = await import("../evaluate/evaluate.ts");
@@ -61,6 +69,7 @@ async function measureModel(path: string, args: Arguments, { output, signal }: C
   for (const file of files.length > 0 ? files : [undefined]) {
     const evaluation = await evaluateCheckpoint(path, file === undefined ? [] : [file], {
       ...given,
+      ...(adapter === undefined ? {} : { adapter }),
       threads: threads(args),
       signal,
       onProgress: (p) =>

@@ -5,6 +5,7 @@ import { DEFAULT_MAX_LENGTH, type Example, lossTokens, readExamples, type TokenR
 import { generate } from "../nn/generate.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel, type Model } from "../nn/model.ts";
+import { type AttachedAdapter, attachAdapter } from "./attach-adapter.ts";
 import { meanLoss } from "./loss.ts";
 
 export type Metric = "loss" | "exactMatch";
@@ -59,15 +60,23 @@ export async function evaluate(model: Model, examples: readonly Example[], optio
 export async function evaluateCheckpoint(
   path: string,
   dataFiles: readonly string[],
-  options: EvaluateOptions & { threads?: number } = {},
+  options: EvaluateOptions & {
+    readonly threads?: number;
+    /** Folder of an adapter that runs beside the weights; of one for several tasks, the first task's. */
+    readonly adapter?: string;
+  } = {},
 ): Promise<Evaluation> {
   if (dataFiles.length === 0) throw inputError("data-missing", "no data to evaluate on", { expected: "one JSONL file or more" });
   const examples = (await Promise.all(dataFiles.map((file) => readExamples(file)))).flat();
   await initBackend(options.threads === undefined ? {} : { threads: options.threads });
   const model = await loadModel(path, options);
+  let attached: AttachedAdapter | undefined;
   try {
-    return await evaluate(model, examples, options);
+    const { adapter, signal } = options;
+    if (adapter !== undefined) attached = await attachAdapter(model.decoder, adapter, signal === undefined ? {} : { signal });
+    return await evaluate(attached === undefined ? model : { ...model, decoder: attached.decoderOf([]) }, examples, options);
   } finally {
+    attached?.dispose();
     disposeDecoder(model.decoder);
   }
 }

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import { evaluate, evaluateCheckpoint } from "../../merge-core/evaluate/evaluate.ts";
+import { mergeByRecipe } from "../../merge-core/evaluate/recipe-merge.ts";
 import { initBackend } from "../../merge-core/nn/backend.ts";
 import type { Example } from "../../merge-core/nn/data.ts";
 import { generate } from "../../merge-core/nn/generate.ts";
@@ -19,6 +20,22 @@ const EXAMPLES: readonly Example[] = [
   { text: "abcdefghi" },
   { prompt: "n", completion: "m" },
 ];
+
+describe("evaluation with an adapter beside the weights", () => {
+  it("gives what the folded model gives", async () => {
+    const out = join(temporaryFolder(), "folded");
+    const [base, adapter, data] = ["base", "adapters/sort", "data/sort.test.jsonl"].map((name) => resolve("media/zoo", name));
+    const lora = { model: { path: base }, lora: { path: adapter } };
+    const recipe = { merge_method: "passthrough", dtype: "float32", models: [{ model: lora }] };
+    await mergeByRecipe({ text: JSON.stringify(recipe), file: "recipe.yml" }, out, { threads: 1 });
+    const options = { threads: 1, limit: 24 };
+    const folded = await evaluateCheckpoint(out, [data ?? ""], options);
+    const attached = await evaluateCheckpoint(base ?? "", [data ?? ""], { ...options, adapter: adapter ?? "" });
+    assert.ok(Math.abs((folded.loss ?? 0) - (attached.loss ?? 1)) < 1e-4 && folded.exactMatch === attached.exactMatch, JSON.stringify([folded, attached]));
+    const alone = await evaluateCheckpoint(base ?? "", [data ?? ""], options);
+    assert.ok((alone.loss ?? 0) > 2 * (attached.loss ?? 1));
+  });
+});
 
 describe("evaluation", () => {
   let model: Model;
