@@ -10,6 +10,8 @@ export function modelCard(plan: MergePlan, name: string): string {
   const references = plan.models.filter(({ statistics }) => statistics === undefined).map((model) => model.reference);
   const hubNames = references.filter((reference) => HUB_NAME.test(reference));
   const base = baseOf(plan);
+  // What a command makes of a model is no merge.
+  if (plan.method === "align" || plan.method === "share") return commandCard(plan, name, references, hubNames);
   return `---
 ${hubNames.length === 0 ? "" : `base_model:\n${hubNames.map((n) => `- ${n}`).join("\n")}\n`}${plan.donor.hasConfig ? "library_name: transformers\n" : ""}tags:
 - mergekit
@@ -32,6 +34,23 @@ ${references.map((reference) => `* ${linkTo(reference)}`).join("\n")}
 ### Configuration
 
 The following configuration produced this model (seed ${plan.seed}, plan ${plan.planHash.slice(0, 16)}):
+
+${fence(plan.recipe.text)}
+`;
+}
+
+function commandCard(plan: MergePlan, name: string, references: readonly string[], hubNames: readonly string[]): string {
+  return `---
+${hubNames.length === 0 ? "" : `base_model:\n${hubNames.map((n) => `- ${n}`).join("\n")}\n`}${plan.donor.hasConfig ? "library_name: transformers\n" : ""}tags:
+- weightsmith
+---
+# ${oneLine(name)}
+
+Made with \`weightsmith ${plan.method}\` (version ${VERSION}) from
+
+${references.map((reference) => `* ${linkTo(reference)}`).join("\n")}
+
+with these settings:
 
 ${fence(plan.recipe.text)}
 `;
