@@ -381,7 +381,7 @@ export class ComparisonPage {
       "None of them says how good a merge will be; only an evaluation does.",
       element("ul", {}, ...list),
       ...(skipped.length === 0 ? [] : [element("h3", {}, "Tensors left out"), listed(skipped)]),
-      ...(spectraSkipped.length === 0 ? [] : [folded(`${spectraSkipped.length} tensors without spectra`, () => listed(spectraSkipped))]),
+      ...(spectraSkipped.length === 0 ? [] : [folded(`Tensors without spectra (${spectraSkipped.length})`, () => listed(spectraSkipped))]),
     );
   }
 }
