@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { type Server, startServer } from "./server.ts";
-import { command, launchBrowser, openFile, openWorkbench, saved, webview } from "./workbench.ts";
+import { command, launchBrowser, openFile, openWorkbench, quickInput, saved, webview } from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
 const LONG = `# Long\n\n\`\`\`yaml train long\nmodel: ../base\ndata: { train: ../data/sort.validation.jsonl }\nmethod: full\nsteps: 100000\nbatch_size: 4\n\`\`\`\n`;
@@ -51,7 +51,8 @@ describe("notebooks", function () {
   it("runs a cell, and draws its scores", async () => {
     await press("models: [../base", "execute");
     const frame = await webview(page, '[data-testid="eval"] .heatmap');
-    assert.match(await frame.locator('[data-testid="eval"] table').first().innerText(), /\.\.\/sort\s+0\.9/);
+    const scores = await frame.locator('[data-testid="eval"] .cell text').allTextContents();
+    assert.ok(scores.length === 6 && Number(scores[2]) > 90 && Number(scores[3]) < 50, scores.join());
     await shot("scores");
   });
 
@@ -108,12 +109,24 @@ describe("notebooks", function () {
     await shot("interrupted");
   });
 
-  it("shows why models conflict, in light colours too", async () => {
+  it("shows why models conflict, in dark colours too", async () => {
+    const settings = join(server.data, "User", "settings.json");
+    writeFileSync(settings, JSON.stringify({ ...JSON.parse(readFileSync(settings, "utf8")), "workbench.colorTheme": "Default Dark Modern" }));
     await openFile(page, "why-conflict.merge.md");
-    await command(page, "Preferences: Toggle between Light/Dark Themes");
     await press("../shift", "execute");
     const frame = await webview(page, '[data-testid="comparison"] .heatmap');
     await frame.locator('[data-testid="comparison"] .heatmap').nth(1).locator(".cell").nth(3).click();
     await shot("conflict");
+  });
+
+  it("gives a cell another name", async () => {
+    await openFile(page, "first-merge.merge.md");
+    await cell("models: [../base").locator(".view-lines").first().click();
+    await command(page, "Weightsmith: Set Kind of Cell");
+    await page.locator(".quick-input-title", { hasText: "Kind and name of the cell" }).waitFor();
+    await quickInput(page).fill("eval scores");
+    await page.keyboard.press("Enter");
+    await page.locator(".cell-statusbar-container", { hasText: "eval scores" }).first().waitFor();
+    await shot("named");
   });
 });

@@ -81,6 +81,15 @@ describe("manifest", () => {
       );
   });
 
+  it("has a test in the editor for each command", () => {
+    const tests = readdirSync("test/e2e").filter((file) => file.endsWith(".e2e.ts"));
+    const told = tests.map((file) => readFileSync(join("test/e2e", file), "utf8")).join("\n");
+    for (const command of commands.filter((id) => !BY_QUICK_FIX.includes(id))) {
+      const title = strings[`command.${command.slice("weightsmith.".length)}`]?.replace(/\.\.\.$/, "") ?? command;
+      assert.ok(told.includes(title), title);
+    }
+  });
+
   it("offers the devices that the command line takes", () => {
     const { enum: devices = [], default: device } = contributes.configuration.properties["weightsmith.device"] ?? {};
     assert.ok(devices.length > 1);
