@@ -60,9 +60,9 @@ const files = Array.from({ length: models + 1 }, (_, i) => {
 const output = join(folder, "out");
 const pool = createPool({ threads });
 console.log(
-  `${models} models with base, bf16, ${sizeMib} MiB each, ${threads} threads\n\n| Method | time | linear merge | ratio | of processor time | limit |`,
+  `${models} models with base, bf16, ${sizeMib} MiB each, ${threads} threads\n\n| Method | time | linear merge | ratio | of processor time | limit | processor time per element |`,
 );
-console.log("|---|---|---|---|---|---|");
+console.log("|---|---|---|---|---|---|---|");
 for (const id of ids) {
   const [linearCost, cost] = [noCost(), noCost()];
   for (let i = 0; i < repeats; i++) {
@@ -72,7 +72,8 @@ for (const id of ids) {
     await measure(() => mergeFiles(pool, files, output, methodOf(id)), cost);
   }
   const cpuRatio = ratio(cost.cpuMs, linearCost.cpuMs);
-  const columns = [id, `${Math.round(cost.ms)} ms`, `${Math.round(linearCost.ms)} ms`, ratio(cost.ms, linearCost.ms), cpuRatio, LIMITS[id] ?? ""];
+  const perElement = `${ratio(cost.cpuMs * 1e6, (sizeMib * MIB) / 2)} ns`;
+  const columns = [id, `${Math.round(cost.ms)} ms`, `${Math.round(linearCost.ms)} ms`, ratio(cost.ms, linearCost.ms), cpuRatio, LIMITS[id] ?? "", perElement];
   console.log(`| ${columns.join(" | ")} |`);
   if (cpuRatio > (LIMITS[id] ?? Number.POSITIVE_INFINITY)) process.exitCode = 1;
 }
