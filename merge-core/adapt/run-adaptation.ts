@@ -15,13 +15,14 @@ import { type SavedDType, saveModel } from "../nn/save.ts";
 import { fingerprintInputs } from "../run/shard-files.ts";
 import { checkOutput } from "../run/work-folder.ts";
 import { openStepJournal } from "../train/step-journal.ts";
-import { type AdaMergingOptions, adaMerging } from "./adamerging.ts";
+import { type AdaMergingOptions, type Adapted, adaMerging } from "./adamerging.ts";
 import { concreteAdaMerging, concreteTaskArithmetic } from "./concrete.ts";
 import { entropyShares, fitMixture, shareCoefficients } from "./dawin.ts";
-import { coefficientRecipe, combine, decoderOf, readTaskVectors, type TaskVectors } from "./task-vectors.ts";
+import { coefficientRecipe, combine, decoderOf, type Masks, readTaskVectors, type TaskVectors } from "./task-vectors.ts";
+import { tiesVectors } from "./ties-vectors.ts";
 import { buildWeMoe, freezeWeMoe, trainRouters } from "./wemoe.ts";
 
-export const ADAPTATIONS = ["adamerging", "concrete", "concrete_adamerging", "dawin", "wemoe"] as const;
+export const ADAPTATIONS = ["adamerging", "adamerging++", "concrete", "concrete_adamerging", "dawin", "wemoe"] as const;
 export type Adaptation = (typeof ADAPTATIONS)[number];
 
 export interface AdaptationRequest extends AdaMergingOptions {
@@ -108,9 +109,11 @@ async function adapt(request: AdaptationRequest, vectors: TaskVectors, rows: rea
     await mergeText(request, text, request.out);
     return { ...summary(request, vectors, coefficients, losses), recipes: [text] };
   }
-  const learn = method === "concrete" ? concreteTaskArithmetic : concreteAdaMerging;
-  const { coefficients, losses, masks } = await learn(vectors, rows, request);
-  const decoder = decoderOf(vectors, combine(vectors, coefficients, masks));
+  const source = method === "adamerging++" ? tiesVectors(vectors) : vectors;
+  const learn = method === "concrete" ? concreteTaskArithmetic : method === "concrete_adamerging" ? concreteAdaMerging : adaMerging;
+  const learned: Adapted & { readonly masks?: Masks } = await learn(source, rows, request);
+  const { coefficients, losses, masks } = learned;
+  const decoder = decoderOf(source, combine(source, coefficients, masks));
   const result = summary(request, vectors, coefficients, losses);
   try {
     await saveRecorded({ ...vectors.base, decoder }, request, result);

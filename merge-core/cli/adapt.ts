@@ -22,6 +22,7 @@ Takes base_model and models of the recipe, and one JSONL file for each model, in
 {"text": ...}; answers are not looked at). Learns what makes the merge surest of its next token, and writes OUT.
 
   --method adamerging            a coefficient for each tensor of each model, or --per task (default)
+  --method adamerging++          the same of what TIES leaves of each model's change
   --method concrete              one mask over the weights, shared by all models
   --method concrete_adamerging   both
   --method dawin                 coefficients from how sure each expert is; --components K for K merges, in OUT/1 to OUT/K
@@ -34,7 +35,13 @@ AdaMerging and DaWin write a plain recipe, which merges to the same bytes again.
   weightsmith adapt recipe.yml ./merged --data math.jsonl --data code.jsonl --steps 200 --lr 0.01`,
   options: [
     { name: "data", type: "list", value: "FILE", doc: "JSONL file of one model; as many as there are models" },
-    { name: "method", type: "string", value: "NAME", choices: ["adamerging", "concrete", "concrete_adamerging", "dawin", "wemoe"], doc: "what is learned" },
+    {
+      name: "method",
+      type: "string",
+      value: "NAME",
+      choices: ["adamerging", "adamerging++", "concrete", "concrete_adamerging", "dawin", "wemoe"],
+      doc: "what is learned",
+    },
     { name: "per", type: "string", value: "WHAT", choices: ["task", "layer"], doc: "a coefficient per model, or per model and tensor (default: layer)" },
     { name: "steps", type: "integer", value: "N", doc: "steps of learning (default: 500; wemoe: 1000)" },
     { name: "mask-steps", type: "integer", value: "N", doc: "steps of learning a mask (default: 2000)" },

@@ -32,7 +32,7 @@ describe("an adaptation", () => {
     });
   }
 
-  for (const method of ["concrete", "concrete_adamerging", "wemoe"] as const) {
+  for (const method of ["adamerging++", "concrete", "concrete_adamerging", "wemoe"] as const) {
     it(`by ${method} is a model that loads, the same for the same seed, with a record`, async () => {
       const { entropy } = await runAdaptation({ ...request, method, out: place(method) });
       await runAdaptation({ ...request, method, out: place(`${method}-again`) });
