@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import {
   abs,
   add,
@@ -237,6 +239,23 @@ async function polar(gpu: Gpu): Promise<void> {
   }
 }
 
+/** Whatever made the device must not be collected while it lives; and operands in shared memory must not reach the queue as they are. */
+async function garbage(gpu: Gpu): Promise<void> {
+  setFlagsFromString("--expose_gc");
+  const collect: () => void = runInNewContext("gc");
+  const shared = new Float32Array(new SharedArrayBuffer(64));
+  shared.set(noise(1, 16));
+  const matrices = new DeviceMatrices(gpu);
+  for (let round = 0; round < 10; round++) {
+    collect();
+    await new Promise((resume) => setImmediate(resume));
+    const c = new Float32Array(new SharedArrayBuffer(64));
+    await matrices.product({ rows: 4, columns: 4, depth: 4, a: shared, b: shared, c, transposeA: false, transposeB: false, accumulate: false });
+    const a = { rows: 4, columns: 4, data: shared };
+    near(c, plainSpace().product(a, a).data, 1e-6, "product");
+  }
+}
+
 /** A device that goes away in the middle ends in an error, not in a result. */
 async function lost(gpu: Gpu): Promise<void> {
   const matrices = new DeviceMatrices(gpu);
@@ -255,6 +274,7 @@ export const CASES: Readonly<Record<string, (gpu: Gpu) => Promise<void>>> = {
   "chunks from file to file": files,
   "matrix products with either factor transposed": products,
   "polar factors, of full rank and below": polar,
+  "garbage collection and shared memory": garbage,
   "a lost device": lost,
 };
 

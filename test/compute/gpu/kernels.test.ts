@@ -95,7 +95,7 @@ describe("openGpu", () => {
 describe("kernels on a software GPU", () => {
   const results = new Map<string, { readonly error?: string }>();
   before(async function () {
-    this.timeout(120_000);
+    this.timeout(300_000);
     const env = softwareGpu();
     if (env === undefined) return this.skip();
     const file = fileURLToPath(new URL("./gpu-cases.js", import.meta.url));
