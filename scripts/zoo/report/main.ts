@@ -9,6 +9,7 @@ import { reportMarkdown } from "./markdown.ts";
 import { GRID } from "./method-grid.ts";
 import { coefficientCurve, measuredOrderings, tableOrderings } from "./orderings.ts";
 import { fisherRows, greedyRow, methodRow, type Row, referenceRows } from "./rows.ts";
+import { measureFronts, measureUnlearning, searchRows } from "./searches.ts";
 
 const THREADS = 2;
 const started = performance.now();
@@ -31,13 +32,21 @@ try {
     for (const seed of fixed ? SEEDS.slice(0, 1) : SEEDS) perSeed.push(await run(bench, seed));
     rows.push({ name, needs, perSeed, chosen: [] });
   }
+  say("MAP, CMA-ES");
+  const searched = await searchRows(bench, THREADS);
+  rows.push(...searched.rows);
+  say("fronts");
+  const fronts = await measureFronts(bench, THREADS);
+  say("unlearning");
+  const { unlearned, orderings: ofUnlearning } = await measureUnlearning(bench, THREADS);
   say("orderings");
   const curve = await coefficientCurve(bench, bench.tasks);
   const two = await coefficientCurve(bench, bench.tasks.slice(0, 2));
-  const orderings = [...tableOrderings(rows, base, experts), ...(await measuredOrderings(bench, { two, all: curve }))];
+  const measured = await measuredOrderings(bench, { two, all: curve });
+  const orderings = [...tableOrderings(rows, base, experts), ...measured, ...searched.orderings, ...ofUnlearning];
   const shown = new Set(rows.map(({ name }) => name));
   const left = methods.map(({ id }) => id).filter((id) => !shown.has(id));
-  await writeFile("docs/results.md", reportMarkdown({ tasks: bench.tasks, base, experts, rows, orderings, curve, left }));
+  await writeFile("docs/results.md", reportMarkdown({ tasks: bench.tasks, base, experts, rows, orderings, curve, fronts, unlearned, left }));
   say("docs/results.md");
 } finally {
   await rm(folder, { recursive: true, force: true });

@@ -38,6 +38,8 @@ export const GRID: readonly GridEntry[] = [
   entry("dare_linear", grid({ weight: SUMS, density: [0.5] })),
   entry("dare_ties", grid({ weight: SUMS, density: [0.5] })),
   entry("della_linear", grid({ weight: [0.2, 0.3], density: [0.5] })),
+  entry("della", grid({ weight: [0.2, 0.3], density: [0.5] })),
+  entry("breadcrumbs_ties", grid({ weight: [0.2, 0.3], density: [0.9] })),
   entry("breadcrumbs", grid({ weight: [0.2, 0.3], density: [0.9] })),
   entry("sce", [{}]),
   entry("pcb", grid({ weight: [0.8, 1.2] }, { ratio: [0.1] })),
