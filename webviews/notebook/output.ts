@@ -41,15 +41,19 @@ function mergeElement(output: MergeOutput): HTMLElement {
 /** Shares are drawn, on one scale; other measures have none in common and are told as numbers. */
 function evalElement(output: EvalOutput): HTMLElement {
   const columns = output.metrics.flatMap(({ share }, i) => (share ? [i] : []));
-  const figures = columns.length === 0 ? [] : [scoreFigure(output, columns)];
-  return element("div", { "data-testid": "eval" }, ...figures, tableOf("Measured", output));
+  const figure = columns.length === 0 ? undefined : scoreFigure(output, columns);
+  const table = columns.length < output.metrics.length ? tableOf("Measured", output) : undefined;
+  return element("div", { "data-testid": "eval" }, figure, table);
 }
 
-/** Of each model, the metrics that are shares. A missing value is null in JSON. */
+/** Of each model, the metrics that are shares. A metric that all columns have is told once. A missing value is null in JSON. */
 export function scoreHeatmap({ metrics, models }: EvalOutput, columns: readonly number[]): Heatmap {
+  const names = columns.map((i) => metrics[i]?.name ?? "");
+  const [metric = ""] = (names[0] ?? "").split(" ");
+  const isShared = names.length > 1 && names.every((name) => name.startsWith(`${metric} `));
   return {
-    label: "Scores",
-    columns: columns.map((i) => metrics[i]?.name ?? ""),
+    label: isShared ? `${metric}, in percent` : "Scores, in percent",
+    columns: isShared ? names.map((name) => name.slice(metric.length + 1)) : names,
     summariesFrom: columns.length,
     rows: models.map(({ name, values }) => ({ label: name, group: "", values: columns.map((i) => values[i] ?? Number.NaN) })),
   };
@@ -62,12 +66,12 @@ function scoreFigure(output: EvalOutput, columns: readonly number[]): HTMLElemen
   const draw = (width: number) => drawHeatmap(map, { width });
   return chartFigure({
     name: "scores",
-    caption: "Scores, in percent",
+    caption: map.label,
     widest: 760,
     draw,
     table,
     data: () => output,
-    cursor: { marks: ".cell", label: "Scores" },
+    cursor: { marks: ".cell", label: map.label },
   }).element;
 }
 
