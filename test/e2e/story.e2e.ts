@@ -243,7 +243,7 @@ describe("the first hour", function () {
     await shot("log");
   });
 
-  it("pins a model, lists it once more when asked to look again, and unpins it", async () => {
+  it("pins a model, and lists it once more when asked to look again", async () => {
     await row(/base\s*zoo\/base/).hover();
     await row(/base\s*zoo\/base/)
       .getByLabel("Pin Model")
@@ -252,10 +252,6 @@ describe("the first hour", function () {
     await command(page, "Weightsmith: Refresh Models");
     await row(/Pinned\s*1/).waitFor();
     await shot("pinned");
-    const pinned = page.locator(".pane-body .monaco-list-row", { hasText: /base\s*zoo\/base/ }).first();
-    await pinned.click({ button: "right" });
-    await page.locator(".monaco-menu", { hasText: "Unpin Model" }).getByText("Unpin Model").click();
-    await row(/Pinned\s*1/).waitFor({ state: "detached" });
   });
 
   it("leaves a result that says how it was made", () => {
