@@ -53,6 +53,6 @@ ${TASKS.map((task) => stageLine(`expert \`${task}\``, EXPERT_STAGES[task])).join
 ${stageLine("adapters", ADAPTER_STAGE)}
 
 \`base\` and the folders named after tasks are model folders in the Hugging Face layout; \`adapters/\` holds PEFT adapters on \`base\`; \`data/\` the test and validation
-splits as JSONL; \`recipes/\` merge recipes; \`zoo.json\` all of this for programs.
+splits as JSONL; \`recipes/\` merge recipes; \`notebooks/\` three notebooks to start from; \`zoo.json\` all of this for programs.
 `;
 }
