@@ -43,7 +43,23 @@ describe("the report on the sample models", () => {
 
   it("states means, deviations, what is relative to the experts, and every ordering that fails", () => {
     const orderings = tableOrderings(rows, base, experts);
-    const text = reportMarkdown({ tasks: ["x", "y"], base, experts, rows, orderings, curve: [{ weight: 0.5, score: 0.25 }], left: ["slerp"] });
+    const fronts = [{ name: "pamal", trained: "2 models", hypervolume: 0.25, ends: "0.1, 0.2" }];
+    const scores = { forget: 0.5, retain: 0.6, control: 0.4 };
+    const unlearned = [
+      {
+        method: "ssd" as const,
+        before: scores,
+        after: { ...scores, forget: 0.1 },
+        changed: 0.125,
+        chosen: "alpha 50",
+        keeps: false,
+        floor: 0.38,
+      },
+    ];
+    const curve = [{ weight: 0.5, score: 0.25 }];
+    const text = reportMarkdown({ tasks: ["x", "y"], base, experts, rows, orderings, curve, fronts, unlearned, left: ["slerp"] });
+    assert.match(text, /\| pamal \| 2 models \| 0.250 \| 0.1, 0.2 \|/);
+    assert.match(text, /\| ssd \| 50.0 to 10.0 \| 60.0 to 60.0 \| 40.0 to 40.0 \| 12.5 % \| alpha 50 \| no, 0.38 \|/);
     assert.match(text, /\| ties \| weights \| 60.0 \| 30.0 \| 45.0 ± 10.6 \| 75.0 \| lambda 1 \|/);
     assert.ok(text.indexOf("| task_arithmetic |") < text.indexOf("| ties |"), "the best come first");
     assert.match(text, /ties is at least as good as task_arithmetic \| \*\*no\*\* \| 45.0 and 52.5/);
