@@ -243,7 +243,7 @@ describe("the first hour", function () {
     await shot("log");
   });
 
-  it("pins a model, and lists it once more when asked to look again", async () => {
+  it("pins a model, lists it once more when asked to look again, and unpins it", async () => {
     await row(/base\s*zoo\/base/).hover();
     await row(/base\s*zoo\/base/)
       .getByLabel("Pin Model")
@@ -252,6 +252,12 @@ describe("the first hour", function () {
     await command(page, "Weightsmith: Refresh Models");
     await row(/Pinned\s*1/).waitFor();
     await shot("pinned");
+    // The row below the group, which lists the model under the same name as the workspace does.
+    const group = Number(await row(/Pinned\s*1/).getAttribute("data-index"));
+    const model = page.locator(`.pane-body .monaco-list-row[data-index="${group + 1}"]`, { hasText: "base" }).first();
+    await model.hover();
+    await model.getByLabel("Unpin Model").click();
+    await row(/Pinned/).waitFor({ state: "detached" });
   });
 
   it("leaves a result that says how it was made", () => {

@@ -84,7 +84,7 @@ describe("manifest", () => {
   it("has a test in the editor for each command", () => {
     const tests = readdirSync("test/e2e").filter((file) => file.endsWith(".e2e.ts"));
     const told = tests.map((file) => readFileSync(join("test/e2e", file), "utf8")).join("\n");
-    for (const command of commands.filter((id) => !BY_QUICK_FIX.includes(id) && id !== "weightsmith.unpinModel")) {
+    for (const command of commands.filter((id) => !BY_QUICK_FIX.includes(id))) {
       const title = strings[`command.${command.slice("weightsmith.".length)}`]?.replace(/\.\.\.$/, "") ?? command;
       assert.ok(told.includes(title), title);
     }
@@ -92,8 +92,7 @@ describe("manifest", () => {
 
   it("offers the devices that the command line takes", () => {
     const { enum: devices = [], default: device } = contributes.configuration.properties["weightsmith.device"] ?? {};
-    assert.ok(devices.length > 1);
-    for (const name of devices) assert.ok(DEVICE.choices?.includes(name), name);
+    assert.deepEqual(sorted(devices), sorted(DEVICE.choices ?? []));
     assert.equal(device, "cpu");
   });
 
