@@ -264,4 +264,12 @@ describe("the first hour", function () {
     const manifest = JSON.parse(readFileSync(join(server.workspace, "mine-merged", "weightsmith.json"), "utf8")) as Record<string, unknown>;
     assert.ok("planHash" in manifest, Object.keys(manifest).join());
   });
+
+  it("brings the sample models from the palette too, to another folder", async () => {
+    await command(page, "Weightsmith: Open Sample Zoo");
+    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await page.keyboard.type("second-zoo");
+    await page.keyboard.press("Enter");
+    await row(/base\s*second-zoo\/base/).waitFor();
+  });
 });
