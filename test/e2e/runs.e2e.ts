@@ -63,6 +63,9 @@ describe("a long run", function () {
     await page.locator(".statusbar-item", { hasText: "merge slow" }).waitFor();
     await command(page, "Developer: Reload Window");
     await page.locator(".statusbar-item", { hasText: "merge slow" }).waitFor({ state: "detached" });
+    // The editor may not have kept yet that the recipe was open, whose language wakes the extension.
+    await page.locator(".statusbar-item").first().waitFor({ timeout: 60_000 });
+    await openFile(page, "slow.merge.yml");
     await page.locator(".statusbar-item", { hasText: "merge slow" }).waitFor({ timeout: 60_000 });
     await row(/merge slow\s*(starting|merge \d+ %)/).waitFor();
     await shot("run-after-reload");
