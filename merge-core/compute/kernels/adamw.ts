@@ -53,10 +53,3 @@ export function sumSquaresBlocks(x: usize, out: usize, n: i32, block: i32): void
     out += 8;
   }
 }
-
-/** y[i] += scale * x[i] */
-export function addScaled(y: usize, x: usize, n: i32, scale: f32): void {
-  let i = 0;
-  for (; i + 4 <= n; i += 4) v128.store(at(y, i), f32x4.add(v128.load(at(y, i)), f32x4.mul(v128.load(at(x, i)), f32x4.splat(scale))));
-  for (; i < n; i++) store<f32>(at(y, i), load<f32>(at(y, i)) + load<f32>(at(x, i)) * scale);
-}
