@@ -1,5 +1,5 @@
 // What transformers computed with models that this program had merged (merged_logits.py): the program still writes those
-// bytes, and where our own forward pass knows the architecture, it gives the same logits.
+// bytes, and our own forward pass gives the same logits.
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -18,8 +18,6 @@ import { temporaryFolder } from "../helpers/folders.ts";
 import { readTensors } from "./read-tensors.ts";
 
 const FOLDER = "test/fixtures/oracles/merged";
-/** transformers loads this too, and the script compared its logits with those of a float64 sum; our forward pass does not know it. */
-const LOADED_ONLY = ["gpt2"];
 
 interface Golden {
   /** Text, or the path of a file in this repository. */
@@ -43,11 +41,10 @@ describe("Merged models in transformers", () => {
   });
 
   for (const name of names.map((file) => file.slice(0, -5))) {
-    it(`${name}: the file that was loaded${LOADED_ONLY.includes(name) ? "" : ", and its logits"}`, async () => {
+    it(`${name}: the file that was loaded, and its logits`, async () => {
       const golden = JSON.parse(readFileSync(join(FOLDER, `${name}.json`), "utf8")) as Golden;
       const { out, sha256 } = golden.command === undefined ? await merged(golden.recipe ?? "") : await made(golden.command);
       assert.equal(sha256, golden.sha256, "other bytes than transformers loaded; if that is right, run test/oracles/merged_logits.py again");
-      if (LOADED_ONLY.includes(name)) return;
       const ours = await logitsOf(out, golden.input_ids);
       const worst = golden.logits.flat(2).reduce((most, value, i) => Math.max(most, Math.abs(value - (ours[i] ?? Number.NaN))), 0);
       assert.ok(worst <= 1e-4, `logits differ by up to ${worst}`);
