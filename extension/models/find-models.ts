@@ -13,10 +13,10 @@ export interface FoundModel {
 
 const INDEX = ".safetensors.index.json";
 
-/** Models in a list of tensor files and indexes: a folder with an index or one tensor file is one model, else each file is. */
+/** Models in a list of files: a folder with an index or one tensor file is one model, else each file is. */
 export function groupModels(files: readonly string[]): FoundModel[] {
   const folders = new Map<string, string[]>();
-  for (const file of files) {
+  for (const file of files.filter(isModelFile)) {
     const folder = dirname(file);
     folders.set(folder, [...(folders.get(folder) ?? []), file]);
   }
@@ -52,11 +52,12 @@ export async function findCachedModels(cache: string): Promise<FoundModel[]> {
 
 /** Models whose files lie in this folder itself. */
 export async function findInFolder(folder: string): Promise<FoundModel[]> {
-  return groupModels((await names(folder)).filter(isModelFile).map((name) => join(folder, name)));
+  return groupModels((await names(folder)).map((name) => join(folder, name)));
 }
 
-export function isModelFile(name: string): boolean {
-  return name.endsWith(".safetensors") || name.endsWith(INDEX);
+/** Not Fisher information and Gram matrices, which lie beside the models they are of. */
+function isModelFile(name: string): boolean {
+  return (name.endsWith(".safetensors") && !/\.(fisher|gram)\.safetensors$/.test(name)) || name.endsWith(INDEX);
 }
 
 async function names(folder: string): Promise<string[]> {

@@ -39,17 +39,28 @@ export class RunsView implements vscode.TreeDataProvider<Job> {
 }
 
 /** A run in a few words: its progress, or how it ended. */
-export function describeJob({ status, progress, first, diagnostics }: Job): string {
-  if (status === "running") return progress === undefined ? "starting" : progressText(progress, first ?? { done: progress.done, atMs: Date.now() }, Date.now());
-  const [cause] = diagnostics;
-  if (status === "died") return `died: ${cause?.found ?? cause?.message ?? ""}`;
-  return status === "failed" ? `${status}: ${cause?.message ?? ""}` : status;
+export function describeJob({ status, progress, first, diagnostics: [cause] }: Job): string {
+  const { l10n } = vscode;
+  switch (status) {
+    case "queued":
+      return l10n.t("queued");
+    case "running":
+      return progress === undefined ? l10n.t("starting") : progressText(progress, first ?? { done: progress.done, atMs: Date.now() }, Date.now());
+    case "done":
+      return l10n.t("done");
+    case "cancelled":
+      return l10n.t("cancelled");
+    case "failed":
+      return l10n.t("failed: {0}", cause?.message ?? "");
+    case "died":
+      return l10n.t("died: {0}", cause?.found ?? cause?.message ?? "");
+  }
 }
 
 function tooltip({ record, diagnostics }: Job): string {
   const lines = [
     `weightsmith ${record.verb} ${record.args.join(" ")}`,
-    `started ${new Date(record.startedMs).toLocaleString()}`,
+    vscode.l10n.t("started {0}", new Date(record.startedMs).toLocaleString()),
     ...diagnostics.map(formatDiagnostic),
   ];
   return lines.join("\n");

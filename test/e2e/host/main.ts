@@ -7,6 +7,7 @@ export async function run(): Promise<void> {
   // In this order: activation is measured while nothing has activated the extension yet.
   await import("./activation.host.ts");
   await import("./recipes.host.ts");
+  await import("./virtual.host.ts");
   await new Promise<void>((resolve, reject) => {
     mocha.run((failures) => (failures === 0 ? resolve() : reject(new Error(`${failures} tests failed`))));
   });

@@ -30,6 +30,14 @@ describe("finding models", () => {
     );
   });
 
+  it("passes over statistics that lie beside their model", () => {
+    const found = groupModels(["/w/a/model.safetensors", "/w/a.fisher.safetensors", "/w/a.gram.safetensors", "/w/notes.txt"]);
+    assert.deepEqual(
+      found.map(({ path }) => path),
+      ["/w/a"],
+    );
+  });
+
   it("names models of a Hugging Face cache as the hub does, and finds none where there is no cache", async () => {
     const cache = temporaryFolder();
     const snapshot = join(cache, "models--org--tiny-llama", "snapshots", "abc");
