@@ -1,12 +1,13 @@
 // The machine's own linear algebra against the plain space, where there is some: named by WEIGHTSMITH_BLAS or known to the system.
 import assert from "node:assert/strict";
+import { availableParallelism } from "node:os";
 import type { Matrix, MatrixSpace } from "../../../merge-core/compute/linalg/matrix.ts";
 import { plainSpace } from "../../../merge-core/compute/linalg/plain-space.ts";
 import { polarFactor } from "../../../merge-core/compute/linalg/polar.ts";
 import { type PoolSpace, poolSpace } from "../../../merge-core/compute/linalg/pool-space.ts";
 import { svd } from "../../../merge-core/compute/linalg/svd.ts";
 import { type ComputePool, createPool } from "../../../merge-core/compute/pool.ts";
-import { BLAS_VARIABLE, loadBlas } from "../../../merge-core/compute/providers/blas.ts";
+import { BLAS_VARIABLE, loadBlas, MIN_SHARED } from "../../../merge-core/compute/providers/blas.ts";
 import { randomKey, uniforms } from "../../../merge-core/compute/rng.ts";
 
 const noise = (seed: number, size: number) => Float64Array.from(uniforms(randomKey(seed, "blas"), { model: 0, purpose: 0 }, 0, size), (u) => u - 0.5);
@@ -42,6 +43,26 @@ describe("BLAS and LAPACK", () => {
         const product = (s: MatrixSpace) => s.product(load(s, ...a, 1), load(s, ...b, 2), { transposeA, transposeB, into: load(s, 7, 5, 3), accumulate: true });
         near(product(space).data, product(plain).data, 1e-6);
       }
+  });
+
+  it("take one thread for small products, and all for large ones", async function () {
+    const koffi = await import("koffi");
+    const file = process.env[BLAS_VARIABLE] ?? "libopenblas.so.0";
+    const threads = ["openblas_get_num_threads", "scipy_openblas_get_num_threads64_"].flatMap((name) => {
+      try {
+        return [koffi.load(file).func(`int ${name}()`) as () => number];
+      } catch {
+        return [];
+      }
+    })[0];
+    if (threads === undefined || availableParallelism() < 2) return this.skip();
+    const side = Math.ceil(Math.cbrt(MIN_SHARED));
+    const threadsAfter = (n: number): number => {
+      const a = space.zeros(n, n);
+      space.free(space.product(a, a), a);
+      return threads();
+    };
+    assert.deepEqual([threadsAfter(side), threadsAfter(side - 1)], [2, 1]);
   });
 
   it("make symmetric Gram matrices", () => {
