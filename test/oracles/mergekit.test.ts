@@ -1,21 +1,14 @@
 // Every stored recipe through our parser, planner and executor, compared with what mergekit made of it (mergekit_goldens.py).
 // Within 1 unit in the last place of the output's dtype, taken at the largest operand; the tables say which recipes differ, and why.
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { FamilyPatch, LoraPatch, TensorSpan } from "../../merge-core/checkpoints/checkpoint.ts";
 import { parseVocabulary } from "../../merge-core/checkpoints/tokenizer-file.ts";
-import { ROW_ZERO } from "../../merge-core/compute/row-gather.ts";
-import { WeightsmithError } from "../../merge-core/diagnostics.ts";
-import { modelOpener } from "../../merge-core/plan/open-model.ts";
-import type { MergePlan, RowMap, TensorJob } from "../../merge-core/plan/plan.ts";
-import { planMerge } from "../../merge-core/plan/plan-merge.ts";
-import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
+import type { MergePlan, TensorJob } from "../../merge-core/plan/plan.ts";
 import { runMerge } from "../../merge-core/run/execute.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
 import { readTensors, type StoredTensor, valuesOf } from "./read-tensors.ts";
-
-const FOLDER = "test/fixtures/oracles/mergekit";
+import { FOLDER, operandsOf, planOf, readFolder, recipeNames } from "./stored-recipes.ts";
 
 /** Models of several dtypes and no dtype in the recipe: mergekit writes float32 beside a config that names the first model's dtype; ours keeps that dtype. */
 const KEPT_DTYPE: Readonly<Record<string, string>> = { "linear-f16-bf16": "F16", "linear-mixed-dtypes": "BF16" };
@@ -37,7 +30,7 @@ const ROUNDED_ONCE: Readonly<Record<string, string>> = {
 };
 
 describe("Recipes run by mergekit", () => {
-  const names = readdirSync(`${FOLDER}/recipes`).map((file) => file.slice(0, -4));
+  const names = recipeNames();
 
   it("are all here, and every exception below names one of them", () => {
     assert.ok(names.length >= 80);
@@ -54,20 +47,6 @@ describe("Recipes run by mergekit", () => {
     });
   }
 });
-
-function recipeText(name: string): string {
-  return readFileSync(`${FOLDER}/recipes/${name}.yml`, "utf8");
-}
-
-async function planOf(name: string): Promise<MergePlan> {
-  // The recipes name models relative to the folder above theirs; the path is what they are resolved against.
-  const file = `${FOLDER}/${name}.yml`;
-  const { recipe, diagnostics } = parseRecipe(recipeText(name), file);
-  if (recipe === undefined) throw new WeightsmithError(diagnostics);
-  const { plan, diagnostics: findings } = await planMerge(recipe, modelOpener(file));
-  if (plan === undefined) throw new WeightsmithError(findings.filter(({ severity }) => severity === "error"));
-  return plan;
-}
 
 async function compareTensors(plan: MergePlan, out: string, name: string): Promise<void> {
   const golden = `${FOLDER}/golden/${name}`;
@@ -153,50 +132,6 @@ const MANTISSA_BITS: Readonly<Record<string, number>> = { F32: 23, F16: 10, BF16
 /** Distance between the neighbours of a number of this size. */
 function unitInLastPlace(size: number, dtype: string): number {
   return 2 ** (Math.floor(Math.log2(Math.max(size, 2 ** -24))) - (MANTISSA_BITS[dtype] ?? Number.NaN));
-}
-
-const files = new Map<string, Promise<Map<string, StoredTensor>>>();
-
-/** The values that the tensor is made from; those of cropped embeddings begin with the rows that are kept. */
-async function operandsOf(job: TensorJob | undefined): Promise<Float32Array[]> {
-  const refs: readonly (TensorSpan & { readonly lora?: LoraPatch | FamilyPatch; readonly rows?: RowMap })[] =
-    job === undefined ? [] : job.kind === "copy" ? [job.source] : job.inputs;
-  const own = refs.map((ref) => ("rows" in ref && ref.rows !== undefined ? readPicked(ref.rows, ref.shape[1] ?? 1) : readOnce(ref)));
-  const products = refs
-    .flatMap(({ lora }) => (lora !== undefined && "a" in lora ? lora : []))
-    .map(async ({ a, b, scale }) => sumOfSizes(await readOnce(a), await readOnce(b), a.shape, scale));
-  return Promise.all([...own, ...products]);
-}
-
-async function readOnce({ file, name }: Pick<TensorSpan, "file" | "name">): Promise<Float32Array> {
-  const tensors = files.get(file) ?? readTensors(file);
-  files.set(file, tensors);
-  return valuesOf((await tensors).get(name));
-}
-
-/** Rows of other tensors in the order of the output; where rows are computed the largest value of the column, which bounds what is added up. */
-async function readPicked({ sources, runs }: RowMap, columns: number): Promise<Float32Array> {
-  const values = await Promise.all(sources.map(readOnce));
-  const largest = (i: number) => Math.max(...values.flatMap((tensor) => [...tensor.filter((_, k) => k % columns === i)]).map(Math.abs));
-  const valueAt = (source: number, row: number, i: number) => (source < ROW_ZERO ? largest(i) : (values[source]?.[row * columns + i] ?? 0));
-  const rows = runs.flatMap(([source, first, count]) =>
-    Array.from({ length: count }, (_, k) => Array.from({ length: columns }, (_, i) => valueAt(source, first + k, i))),
-  );
-  return Float32Array.from(rows.flat());
-}
-
-/** scale |B| |A|: as large as anything that is added up in the product of an adapter's factors. */
-function sumOfSizes(a: Float32Array, b: Float32Array, [rank = 0, columns = 0]: readonly number[], scale: number): Float32Array {
-  const sizeAt = (o: number, i: number) => Array.from({ length: rank }, (_, k) => Math.abs((b[o * rank + k] ?? 0) * (a[k * columns + i] ?? 0)));
-  return Float32Array.from({ length: (b.length / rank) * columns }, (_, i) =>
-    sizeAt(Math.floor(i / columns), i % columns).reduce((sum, size) => sum + scale * size, 0),
-  );
-}
-
-async function readFolder(folder: string): Promise<Map<string, StoredTensor>> {
-  const shards = readdirSync(folder).filter((file) => file.endsWith(".safetensors"));
-  const tensors = await Promise.all(shards.map((file) => readTensors(join(folder, file))));
-  return new Map(tensors.flatMap((map) => [...map]));
 }
 
 const CONFIG_KEYS = ["num_hidden_layers", "n_layer", "vocab_size", "tie_word_embeddings", "dtype"] as const;
