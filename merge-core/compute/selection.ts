@@ -4,7 +4,8 @@
 // is found from counts per block. Sampling decides how much is read, never what is found.
 import type { Expr, MagnitudeSelection } from "./expr.ts";
 import type { Sink } from "./program.ts";
-import { BLOCK, joinBlocks, KEEP_ALL, KEEP_NONE, keyToValue, magnitudeKeys, NAN_KEY } from "./reference.ts";
+import { BLOCK, joinBlocks, KEEP_ALL, KEEP_NONE, keyToValue, magnitudeKeys } from "./reference.ts";
+import { selectInMemory } from "./select-in-memory.ts";
 
 type Run = (sinks: readonly Sink[]) => Promise<readonly Float64Array[]>;
 
@@ -45,7 +46,12 @@ export async function selectByHistogram(items: readonly Item[], passes: Selectio
   const hard = items.filter(({ keep }) => keep > 0 && keep < passes.size);
   const found = new Map<Item, MagnitudeSelection>();
   if (passes.size <= IN_MEMORY_UP_TO) {
-    for (const item of hard) found.set(item, selectInMemory(await passes.values(item.x, 0, passes.size), item.keep));
+    const known = new Map<Expr, Float32Array>();
+    for (const item of hard) {
+      const values = known.get(item.x) ?? (await passes.values(item.x, 0, passes.size));
+      known.set(item.x, values);
+      found.set(item, selectInMemory(values, item.keep));
+    }
     return items.map((item) => found.get(item) ?? (item.keep === 0 ? KEEP_NONE : KEEP_ALL));
   }
   // Each item needs a table per thread; when there are many, they take turns.
@@ -58,49 +64,6 @@ export async function selectByHistogram(items: readonly Item[], passes: Selectio
     });
   }
   return items.map((item) => found.get(item) ?? (item.keep === 0 ? KEEP_NONE : KEEP_ALL));
-}
-
-/** The digits of a key, highest first: where each begins, and how many bits it has. */
-const DIGITS = [
-  [20, 11],
-  [10, 10],
-  [0, 10],
-] as const;
-
-/** The same selection of values at hand, digit by digit of the key. @param keep from 1 to the number of values less 1 */
-function selectInMemory(values: Float32Array, keep: number): MagnitudeSelection {
-  const keys = new Uint32Array(values.buffer, values.byteOffset, values.length).slice();
-  for (let i = 0; i < keys.length; i++) keys[i] = Math.min((keys[i] as number) & 0x7fffffff, NAN_KEY);
-  let threshold: Place = { bin: 0, rank: keep, count: keys.length };
-  let [key, candidates] = [0, keys];
-  for (const [shift, bits] of DIGITS) {
-    const counts = countDigits(candidates, shift, bits);
-    threshold = findBin(counts, threshold.rank) as Place;
-    key = key * counts.length + threshold.bin;
-    candidates = beginningWith(key, candidates, shift);
-  }
-  let left = threshold.rank;
-  const tieLimit = threshold.rank < threshold.count ? keys.findIndex((k) => k === key && --left === 0) + 1 : Number.POSITIVE_INFINITY;
-  return { threshold: keyToValue(key), tieLimit };
-}
-
-// Plain loops: with callbacks these two were half the time of merging a small model.
-
-function countDigits(keys: Uint32Array, shift: number, bits: number): Float64Array {
-  const counts = new Float64Array(1 << bits);
-  const mask = counts.length - 1;
-  for (let i = 0; i < keys.length; i++) {
-    const digit = ((keys[i] as number) >>> shift) & mask;
-    counts[digit] = (counts[digit] as number) + 1;
-  }
-  return counts;
-}
-
-function beginningWith(prefix: number, keys: Uint32Array, shift: number): Uint32Array<ArrayBuffer> {
-  const found = new Uint32Array(keys.length);
-  let count = 0;
-  for (let i = 0; i < keys.length; i++) if ((keys[i] as number) >>> shift === prefix) found[count++] = keys[i] as number;
-  return found.subarray(0, count);
 }
 
 /** Where the k-th largest key should be. */

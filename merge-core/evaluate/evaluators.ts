@@ -19,7 +19,7 @@ import { disposeDecoder, type TensorData } from "../nn/load.ts";
 import { type Model, modelFromTensors, readTensors } from "../nn/model.ts";
 import { copyTextFiles } from "../nn/save.ts";
 import { requireBackend } from "../nn/storage.ts";
-import { modelOpener } from "../plan/open-model.ts";
+import { modelOpener, type OpenModel } from "../plan/open-model.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { sha256 } from "../plan/plan-hash.ts";
 import { planMerge } from "../plan/plan-merge.ts";
@@ -50,6 +50,8 @@ export interface EvaluatorOptions {
   readonly batchSize?: number;
   /** Called before each metric is measured. */
   readonly onMetric?: (name: string) => void;
+  /** What a candidate took besides being measured: planning its recipe, merging in memory, and hashing and loading the weights. */
+  readonly onStage?: (stage: "plan" | "merge" | "load", ms: number) => void;
 }
 
 export interface Evaluator {
@@ -80,10 +82,17 @@ export async function openEvaluator(metrics: readonly MetricSpec[], options: Eva
   const cache = await openScoreCache(options.cacheFile);
   const prepared = await Promise.all(metrics.map(async (spec) => ({ spec, key: await hashMetric(spec), measure: await prepare(spec, options) })));
   const signalled = options.signal === undefined ? {} : { signal: options.signal };
+  const openerOf = rememberedOpeners(options.signal);
+  const timed: Timed = async (stage, work) => {
+    const started = performance.now();
+    const result = await work();
+    options.onStage?.(stage, performance.now() - started);
+    return result;
+  };
 
   async function measureSubject(subject: Subject): Promise<Scores> {
-    const weights = sha256([await subject.hash(), ...(await decisiveTexts(subject.folder))].join("\0"));
-    const open = openSubject(subject);
+    const weights = await timed("load", async () => sha256([await subject.hash(), ...(await decisiveTexts(subject.folder))].join("\0")));
+    const open = openSubject(subject, timed);
     const scores: Scores = {};
     try {
       for (const { spec, key, measure } of prepared) {
@@ -101,7 +110,7 @@ export async function openEvaluator(metrics: readonly MetricSpec[], options: Eva
   }
 
   const measurePlan = async (plan: MergePlan): Promise<Scores> => {
-    const tensors = await mergeTensors(plan, { pool: requireBackend().pool, ...signalled });
+    const tensors = await timed("merge", () => mergeTensors(plan, { pool: requireBackend().pool, ...signalled }));
     return withFolder(async (folder) => {
       await writeSideFiles(plan, folder, "merge");
       return measureSubject(inMemory(folder, tensors));
@@ -110,7 +119,7 @@ export async function openEvaluator(metrics: readonly MetricSpec[], options: Eva
 
   return {
     async recipe(recipe) {
-      return measurePlan(await planRecipe(recipe, options));
+      return measurePlan(await timed("plan", () => planRecipe(recipe, { ...options, open: openerOf(recipe.file) })));
     },
     plan: measurePlan,
     async model(path) {
@@ -134,12 +143,34 @@ export async function evaluateRecipe(recipe: RecipeText, metrics: readonly Metri
 }
 
 /** Parses and plans a recipe. @throws WeightsmithError with all that is wrong */
-export async function planRecipe({ text, file }: RecipeText, { seed = 0, signal }: Pick<EvaluatorOptions, "seed" | "signal"> = {}): Promise<MergePlan> {
+export async function planRecipe(
+  { text, file }: RecipeText,
+  { seed = 0, signal, open = modelOpener(file, { signal }) }: Pick<EvaluatorOptions, "seed" | "signal"> & { readonly open?: OpenModel } = {},
+): Promise<MergePlan> {
   const { recipe, diagnostics } = parseRecipe(text, file);
   if (recipe === undefined) throw new WeightsmithError(diagnostics);
-  const planned = await planMerge(recipe, modelOpener(file, { signal }), { seed });
+  const planned = await planMerge(recipe, open, { seed });
   if (planned.plan === undefined) throw new WeightsmithError(planned.diagnostics);
   return planned.plan;
+}
+
+/** Opens each model once for all recipes of a file: the candidates of a search differ in numbers only. */
+function rememberedOpeners(signal: AbortSignal | undefined): (file: string) => OpenModel {
+  const byFile = new Map<string, OpenModel>();
+  return (file) => {
+    const open = modelOpener(file, { signal });
+    const models = new Map<string, ReturnType<OpenModel>>();
+    const remembered: OpenModel = async (reference) => {
+      const model = models.get(reference.text) ?? open(reference);
+      models.set(reference.text, model);
+      // What could not be opened may be there the next time.
+      model.catch(() => models.delete(reference.text));
+      return model;
+    };
+    const known = byFile.get(file) ?? remembered;
+    byFile.set(file, known);
+    return known;
+  };
 }
 
 /** A model while it is measured: loaded, or put on disk, when first asked for. */
@@ -149,12 +180,15 @@ interface OpenSubject {
   close(): Promise<void>;
 }
 
-function openSubject({ folder, tensors, path }: Subject): OpenSubject {
+/** Does a part of the work, and tells how long it took. */
+type Timed = <T>(stage: "plan" | "merge" | "load", work: () => Promise<T>) => Promise<T>;
+
+function openSubject({ folder, tensors, path }: Subject, timed: Timed): OpenSubject {
   let model: Model | undefined;
   let written: string | undefined;
   return {
     async loaded() {
-      model ??= await modelFromTensors(folder, await tensors());
+      model ??= await timed("load", async () => modelFromTensors(folder, await tensors()));
       return model;
     },
     async onDisk() {
