@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { initBackend } from "../../merge-core/nn/backend.ts";
-import { generate } from "../../merge-core/nn/generate.ts";
+import { drawn, generate, generateWhole, wholeScores } from "../../merge-core/nn/generate.ts";
 import { type Decoder, forwardLogits } from "../../merge-core/nn/llama.ts";
 import { createDecoder, disposeDecoder } from "../../merge-core/nn/load.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
@@ -48,6 +48,43 @@ describe("greedy generation", () => {
 
   it("can be cancelled", () =>
     withModel(tinyConfig(), (model) => rejectsWith("cancelled", () => generate(model, PROMPTS, { maxNewTokens: 5, signal: AbortSignal.abort() }))));
+});
+
+describe("drawn generation", () => {
+  before(() => initBackend({ threads: 1 }));
+
+  it("draws tokens as often as softmax has them at that temperature", () => {
+    const scores = Float32Array.of(1, -0.5, 2, 0.25);
+    for (const temperature of [0.5, 1, 2]) {
+      const counts = [0, 0, 0, 0];
+      // Evenly spread numbers in place of random ones: shares come out to within one in n.
+      const n = 20_000;
+      for (let i = 0; i < n; i++) counts[drawn(scores, temperature, (i + 0.5) / n)]!++;
+      const powers = [...scores].map((score) => Math.E ** (score / temperature));
+      const total = powers.reduce((sum, power) => sum + power, 0);
+      for (const [token, count] of counts.entries()) assert.ok(Math.abs(count / n - (powers[token] ?? 0) / total) <= 1 / n, `token ${token} at ${temperature}`);
+    }
+  });
+
+  it("depends on seed and prompt alone, not on batches or a cache", async () => {
+    const config = tinyConfig({ eos_token_id: [12, 13] });
+    const sampling = { temperature: 1, seed: 3 };
+    const draw = (batchSize: number, seed = 3) =>
+      withModel(config, (model) => generate(model, PROMPTS, { maxNewTokens: 9, batchSize, sampling: { ...sampling, seed } }));
+    const results = await draw(1);
+    assert.deepEqual(await draw(3), results);
+    assert.notDeepEqual(await draw(3, 4), results);
+    assert.deepEqual(await withModel(config, (model) => generateWhole(wholeScores(model), config, PROMPTS, { maxNewTokens: 9, sampling })), results);
+  });
+
+  it("is greedy where the temperature is near zero", async () => {
+    const config = tinyConfig();
+    const options = { maxNewTokens: 6 };
+    assert.deepEqual(
+      await withModel(config, (model) => generate(model, PROMPTS, { ...options, sampling: { temperature: 1e-6, seed: 1 } })),
+      await withModel(config, (model) => generate(model, PROMPTS, options)),
+    );
+  });
 });
 
 async function withModel<T>(config: ReturnType<typeof tinyConfig>, use: (model: Decoder) => Promise<T>): Promise<T> {
