@@ -2,10 +2,15 @@
 import type { Command } from "./command.ts";
 import { COMMON_OPTIONS, type OptionSpec } from "./options.ts";
 
+/** Longer usages have a line of their own. */
+const USAGE_WIDTH = 40;
+
 /** What `weightsmith` alone prints. */
 export function overview(commands: readonly Command[]): string {
-  const width = Math.max(...commands.map((c) => c.name.length + c.usage.length + 1));
-  const rows = commands.map((c) => `  ${`${c.name} ${c.usage}`.padEnd(width)}  ${c.summary}`);
+  const rows = commands.map((c) => {
+    const usage = `${c.name} ${c.usage}`;
+    return usage.length > USAGE_WIDTH ? `  ${usage}\n  ${" ".repeat(USAGE_WIDTH)}  ${c.summary}` : `  ${usage.padEnd(USAGE_WIDTH)}  ${c.summary}`;
+  });
   return `weightsmith: merge neural-network checkpoints, train adapters, measure what each merge does
 
 Usage: weightsmith COMMAND [ARGUMENTS]
