@@ -46,6 +46,8 @@ const programs = {
   index: "merge-core/index.ts",
   "compute-worker": "merge-core/compute/worker.ts",
   "gpu-worker": "merge-core/compute/gpu/worker.ts",
+  "device-worker": "merge-core/nn/device/worker.ts",
+  "load-tfjs": "merge-core/nn/device/load-tfjs.ts",
   "blas-probe": "merge-core/compute/providers/blas-probe.ts",
 };
 

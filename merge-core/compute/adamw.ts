@@ -45,6 +45,20 @@ export function adamwStep(pool: ComputePool, { param, grad, m, v, size }: AdamWA
   );
 }
 
+/** The same step on plain arrays, where the parameters are on another device than ours. */
+export function adamwOnArrays({ param, grad, m, v }: Readonly<Record<"param" | "grad" | "m" | "v", Float32Array>>, settings: AdamWSettings): void {
+  const { lr, beta1, beta2, eps, weightDecay, step, gradScale = 1 } = settings;
+  const [keep, stepSize, root] = [1 - lr * weightDecay, lr / (1 - beta1 ** step), 1 / Math.sqrt(1 - beta2 ** step)];
+  for (let i = 0; i < param.length; i++) {
+    const g = (grad[i] as number) * gradScale;
+    const mean = beta1 * (m[i] as number) + (1 - beta1) * g;
+    const square = beta2 * (v[i] as number) + (1 - beta2) * g * g;
+    m[i] = mean;
+    v[i] = square;
+    param[i] = (param[i] as number) * keep - (stepSize * mean) / (Math.sqrt(square) * root + eps);
+  }
+}
+
 /** Sum of squares of `size` float32 elements, in float64 over fixed blocks in order. */
 export function sumSquares(pool: ComputePool, address: number, size: number): number {
   const blocks = Math.ceil(size / SUM_BLOCK);

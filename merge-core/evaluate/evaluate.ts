@@ -1,7 +1,8 @@
 // Measuring a model on examples: loss, perplexity, and whether greedy generation gives the expected answer. Node only.
 import { inputError } from "../diagnostics.ts";
-import { initBackend } from "../nn/backend.ts";
 import { DEFAULT_MAX_LENGTH, type Example, lossTokens, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
+import type { TfjsDevice } from "../nn/device/load-tfjs.ts";
+import { initEngine } from "../nn/engine.ts";
 import { generate } from "../nn/generate.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel, type Model } from "../nn/model.ts";
@@ -62,13 +63,16 @@ export async function evaluateCheckpoint(
   dataFiles: readonly string[],
   options: EvaluateOptions & {
     readonly threads?: number;
+    /** Where the model is computed in place of this processor. */
+    readonly device?: TfjsDevice | undefined;
     /** Folder of an adapter that runs beside the weights; of one for several tasks, the first task's. */
     readonly adapter?: string;
   } = {},
 ): Promise<Evaluation> {
   if (dataFiles.length === 0) throw inputError("data-missing", "no data to evaluate on", { expected: "one JSONL file or more" });
   const examples = (await Promise.all(dataFiles.map((file) => readExamples(file)))).flat();
-  await initBackend(options.threads === undefined ? {} : { threads: options.threads });
+  const { threads, device } = options;
+  await initEngine({ ...(threads === undefined ? {} : { threads }), device });
   const model = await loadModel(path, options);
   let attached: AttachedAdapter | undefined;
   try {

@@ -5,7 +5,7 @@ import type { DecoderConfig } from "./config.ts";
 import { type Attend, causalAttend } from "./llama.ts";
 import { rope } from "./ops.ts";
 import type { RopeTable } from "./rope.ts";
-import { liveValues } from "./storage.ts";
+import { readValues } from "./storage.ts";
 
 export interface KvCache {
   readonly config: DecoderConfig;
@@ -34,7 +34,7 @@ export function prefillAttend(cache: KvCache, batch: number, seq: number): Atten
 }
 
 function store(cache: KvCache, into: Float32Array | undefined, rows: tf.Tensor2D, batch: number, seq: number): void {
-  const data = liveValues(rows);
+  const data = readValues(rows);
   const width = rows.shape[1];
   for (let b = 0; b < batch; b++) into?.set(data.subarray(b * seq * width, (b + 1) * seq * width), b * cache.capacity * width);
 }
@@ -45,9 +45,9 @@ export function decodeAttend(cache: KvCache, slots: readonly number[], positions
     const keys = cache.keys[layer];
     const values = cache.values[layer];
     if (keys === undefined || values === undefined) throw new RangeError("no such layer");
-    const query = liveValues(q).slice();
-    const key = liveValues(k).slice();
-    const value = liveValues(v);
+    const query = readValues(q).slice();
+    const key = readValues(k).slice();
+    const value = readValues(v);
     const width = k.shape[1];
     const out = new Float32Array(query.length);
     for (const [row, slot] of slots.entries()) {

@@ -3,6 +3,7 @@ import { MathBackendCPU } from "@tensorflow/tfjs-backend-cpu";
 import * as tf from "@tensorflow/tfjs-core";
 import type { ComputePool } from "../compute/pool.ts";
 import { formatDiagnostic, inputError, WeightsmithError } from "../diagnostics.ts";
+import { DeviceBackend } from "./device/backend.ts";
 
 export const BACKEND_NAME = "weightsmith";
 
@@ -128,6 +129,9 @@ export function activeBackend(): SharedBackend | undefined {
   return backend instanceof SharedBackend ? backend : undefined;
 }
 
+/** The active backend if it is ours, undefined if it is a device. @throws WeightsmithError `wrong-backend` if it is another */
+export const sharedBackendOrDevice = (): SharedBackend | undefined => (tf.backend() instanceof DeviceBackend ? undefined : requireBackend());
+
 /** The active backend. @throws WeightsmithError `wrong-backend` if another is active. */
 export function requireBackend(): SharedBackend {
   const backend = activeBackend();
@@ -139,9 +143,25 @@ export function requireBackend(): SharedBackend {
   });
 }
 
-/** The float values of a tensor in place: what is written here is what the next operation sees. Valid until the tensor is disposed. */
+/**
+ * The float values of a tensor in place: what is written here is what the next operation sees. Valid until the tensor is disposed; on a
+ * device to be asked for again before anything is written after an operation, when it is the same array.
+ */
 export function liveValues(tensor: tf.Tensor): Float32Array {
-  const values = activeBackend()?.view(tensor) ?? tensor.dataSync<"float32">();
+  return allLiveValues([tensor])[0] as Float32Array;
+}
+
+/** The same of many tensors, which a device hands over at once. */
+export function allLiveValues(tensors: readonly tf.Tensor[]): Float32Array[] {
+  const backend = tf.backend();
+  if (backend instanceof DeviceBackend) return backend.live(tensors).map(floats);
+  return tensors.map((tensor) => floats(backend instanceof SharedBackend ? backend.view(tensor) : tensor.dataSync()));
+}
+
+/** The float values of a tensor for reading only, which leaves it on its device. Valid until the tensor is disposed. */
+export const readValues = (tensor: tf.Tensor): Float32Array => floats(activeBackend()?.view(tensor) ?? tensor.dataSync());
+
+function floats(values: ArrayLike<number>): Float32Array {
   if (values instanceof Float32Array) return values;
-  throw new TypeError(`a ${tensor.dtype} tensor has no float values`);
+  throw new TypeError("only tensors of float32 have float values");
 }

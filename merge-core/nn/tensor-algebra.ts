@@ -3,7 +3,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Algebra } from "../adapters/algebra/algebra.ts";
 import { invertMatrices } from "../adapters/algebra/float64.ts";
 import { embed } from "./ops.ts";
-import { liveValues } from "./storage.ts";
+import { readValues } from "./storage.ts";
 
 const int32 = (indices: ArrayLike<number>): Int32Array => (indices instanceof Int32Array ? indices : Int32Array.from(indices));
 
@@ -28,11 +28,11 @@ function rows(x: tf.Tensor, indices: ArrayLike<number>): tf.Tensor {
 function scatter(values: tf.Tensor, places: ArrayLike<number>, size: number): tf.Tensor {
   const add = (x: tf.Tensor) => {
     const out = new Float32Array(size);
-    for (const [n, value] of liveValues(x).entries()) out[places[n] as number] = (out[places[n] as number] as number) + value;
+    for (const [n, value] of readValues(x).entries()) out[places[n] as number] = (out[places[n] as number] as number) + value;
     return tf.tensor1d(out);
   };
   const take = (dy: tf.Tensor) => {
-    const all = liveValues(dy);
+    const all = readValues(dy);
     return tf.tensor1d(Float32Array.from({ length: places.length }, (_, n) => all[places[n] as number] as number));
   };
   return outside(values, add, take);
@@ -43,7 +43,7 @@ function inverse(x: tf.Tensor): tf.Tensor {
   const n = x.shape.at(-1) ?? 1;
   return outside(
     x,
-    (input) => tf.tensor(Float32Array.from(invertMatrices(liveValues(input), n)), input.shape),
+    (input) => tf.tensor(Float32Array.from(invertMatrices(readValues(input), n)), input.shape),
     (dy, y) => tf.neg(tf.matMul(tf.matMul(y, dy, true, false), y, false, true)),
   );
 }
@@ -51,7 +51,7 @@ function inverse(x: tf.Tensor): tf.Tensor {
 export const tensorAlgebra: Algebra<tf.Tensor> = {
   shapeOf: (x) => x.shape,
   constant: (values, shape) => tf.tensor(values instanceof Float32Array ? values : Float32Array.from(values), [...shape]),
-  valuesOf: (x) => liveValues(x),
+  valuesOf: (x) => readValues(x),
   matMul: (a, b, { transposeA = false, transposeB = false } = {}) => tf.matMul(a, b, transposeA, transposeB),
   add: (x, y) => tf.add(x, y),
   sub: (x, y) => tf.sub(x, y),
@@ -70,5 +70,5 @@ export const tensorAlgebra: Algebra<tf.Tensor> = {
   rows,
   scatter,
   inverse,
-  detach: (x) => tf.tensor(liveValues(x).slice(), x.shape),
+  detach: (x) => tf.tensor(readValues(x).slice(), x.shape),
 };

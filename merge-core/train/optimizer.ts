@@ -1,7 +1,7 @@
 // AdamW (Loshchilov & Hutter 2019, 1711.05101) on a model's tensors, outside the graph and in place.
 import * as tf from "@tensorflow/tfjs-core";
-import { adamwStep, sumSquares } from "../compute/adamw.ts";
-import { requireBackend } from "../nn/storage.ts";
+import { adamwOnArrays, adamwStep, sumSquares } from "../compute/adamw.ts";
+import { allLiveValues, liveValues, sharedBackendOrDevice } from "../nn/storage.ts";
 import type { OptimizerSettings } from "./optimizer-config.ts";
 
 type Parameters = ReadonlyMap<string, tf.Tensor>;
@@ -23,7 +23,8 @@ export function disposeAdamState({ m, v }: AdamState): void {
 
 /** Euclidean norm of all gradients together, summed in float64. */
 export function globalNorm(gradients: Parameters): number {
-  const backend = requireBackend();
+  const backend = sharedBackendOrDevice();
+  if (backend === undefined) return Math.sqrt(allLiveValues([...gradients.values()]).reduce((sum, values) => sum + squares(values), 0));
   let sum = 0;
   for (const tensor of gradients.values()) sum += sumSquares(backend.pool, backend.address(tensor), tensor.size);
   return Math.sqrt(sum);
@@ -46,13 +47,20 @@ export function adamW(
 ): void {
   const { lr, betas, eps, step, gradientScale: gradScale } = settings;
   const [beta1, beta2] = betas;
-  const backend = requireBackend();
+  const backend = sharedBackendOrDevice();
   for (const [name, parameter] of parameters) {
     const tensors = [parameter, gradients.get(name), state.m.get(name), state.v.get(name)];
     if (!tensors.every((tensor) => tensor !== undefined)) continue;
-    const [param = 0, grad = 0, m = 0, v = 0] = tensors.map((tensor) => backend.address(tensor));
     const weightDecay = parameter.rank > 1 ? settings.weightDecay : 0;
-    const rate = lr * (settings.rateOf?.(name) ?? 1);
-    adamwStep(backend.pool, { param, grad, m, v, size: parameter.size }, { lr: rate, beta1, beta2, eps, weightDecay, step, gradScale });
+    const numbers = { lr: lr * (settings.rateOf?.(name) ?? 1), beta1, beta2, eps, weightDecay, step, gradScale };
+    if (backend === undefined) {
+      const [param, grad, m, v] = tensors.map(liveValues) as [Float32Array, Float32Array, Float32Array, Float32Array];
+      adamwOnArrays({ param, grad, m, v }, numbers);
+      continue;
+    }
+    const [param = 0, grad = 0, m = 0, v = 0] = tensors.map((tensor) => backend.address(tensor));
+    adamwStep(backend.pool, { param, grad, m, v, size: parameter.size }, numbers);
   }
 }
+
+const squares = (values: Float32Array): number => values.reduce((sum, x) => sum + x * x, 0);

@@ -3,7 +3,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { WeightsmithError } from "../diagnostics.ts";
 import type { TokenRow } from "../nn/data.ts";
 import type { RopeTable } from "../nn/rope.ts";
-import { liveValues } from "../nn/storage.ts";
+import { allLiveValues, liveValues } from "../nn/storage.ts";
 import type { BatchPlan } from "./batches.ts";
 import type { TrainConfig } from "./config.ts";
 import { stepGradients, stepLoss, type TrainingPass } from "./gradients.ts";
@@ -65,9 +65,15 @@ function fromGradients({ config, trainable, optimizer, batches, table }: Stepped
 function fromLosses({ config, trainable, batches, table }: SteppedRun, step: number, { lr, rateOf, decoderOf }: Way): Omit<StepOutcome, "lr"> {
   const { rule, weightDecay } = config.optimizer;
   if (rule?.name !== "mezo") throw new TypeError("the optimiser takes gradients");
-  const parameters = new Map([...trainable.parameters].map(([name, tensor]) => [name, liveValues(tensor)]));
+  const values = allLiveValues([...trainable.parameters.values()]);
+  const parameters = new Map([...trainable.parameters.keys()].map((name, i) => [name, values[i] as Float32Array]));
   const rows = batches.ofStep(step);
-  const lossOf = () => stepLoss(rows, decoderOf, table);
+  const lossOf = () => {
+    const loss = stepLoss(rows, decoderOf, table);
+    // The same arrays; a device takes what is written to them next.
+    allLiveValues([...trainable.parameters.values()]);
+    return loss;
+  };
   const { loss, slope } = mezoStep(parameters, lossOf, { ...rule, seed: config.seed, step, lr, weightDecay, rateOf });
   if (!Number.isFinite(loss)) throw divergedError(step, loss, Math.abs(slope));
   return { loss, gradNorm: Math.abs(slope), tokens: rows.flat().reduce((sum, row) => sum + row.tokens.length - row.lossFrom, 0) };

@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { inputError, throwIfCancelled } from "../diagnostics.ts";
 import { meanLossBy } from "../evaluate/loss.ts";
-import { initBackend } from "../nn/backend.ts";
 import { DEFAULT_MAX_LENGTH, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
+import type { TfjsDevice } from "../nn/device/load-tfjs.ts";
+import { initEngine } from "../nn/engine.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel, type Model, randomModel } from "../nn/model.ts";
 import { type RopeTable, ropeTable } from "../nn/rope.ts";
@@ -28,6 +29,8 @@ export interface TrainProgress extends LogRecord {
 
 export interface TrainOptions {
   readonly threads?: number;
+  /** Where models are computed in place of this processor. */
+  readonly device?: TfjsDevice | undefined;
   readonly signal?: AbortSignal;
   readonly overwrite?: boolean;
   /** After every step. */
@@ -37,6 +40,8 @@ export interface TrainOptions {
 export interface TrainResult {
   readonly out: string;
   readonly method: TrainConfig["method"]["kind"];
+  /** What computed: `cpu`, or the name of a device. */
+  readonly engine: string;
   readonly steps: number;
   /** Step a killed run was taken up from; 0 for a fresh one. */
   readonly resumedFrom: number;
@@ -53,6 +58,8 @@ export interface TrainResult {
   readonly seconds: number;
 }
 
+const BUILT_IN = "cpu";
+
 /** A run in memory. */
 interface Run {
   readonly config: TrainConfig;
@@ -61,6 +68,7 @@ interface Run {
   readonly batches: BatchPlan;
   readonly validation: readonly TokenRow[];
   readonly table: RopeTable;
+  readonly engine: string;
 }
 
 /**
@@ -72,7 +80,8 @@ export async function train(config: TrainConfig, out: string, options: TrainOpti
   const started = performance.now();
   if (existsSync(out) && !options.overwrite)
     throw inputError("output-exists", "the output exists already", { file: out, remedy: "choose another, or pass --overwrite" });
-  await initBackend(options.threads === undefined ? {} : { threads: options.threads });
+  const { threads, device } = options;
+  await initEngine({ ...(threads === undefined ? {} : { threads }), device });
   const model = config.init === "random" ? await randomModel(config.model, config.seed) : await loadModel(config.model, options);
   const { rows, skipped, validation } = await readAllRows(model, config).catch((error: unknown) => {
     disposeDecoder(model.decoder);
@@ -84,11 +93,11 @@ export async function train(config: TrainConfig, out: string, options: TrainOpti
     const table = ropeTable(model.decoder.config, Math.max(...[...rows, ...validation].map((row) => row.tokens.length)));
     const batches = planBatches(config, rows);
     const optimizer = makeOptimizer(trainable.parameters, config.optimizer, config.seed);
-    const run: Run = { config, trainable, optimizer, batches, validation, table };
+    const run: Run = { config, trainable, optimizer, batches, validation, table, engine: device ?? BUILT_IN };
     const outcome = await runInPartialFolder(run, out, options).finally(() => optimizer.dispose());
     const parameters = [...trainable.parameters.values()].reduce((sum, tensor) => sum + tensor.size, 0);
     const seconds = (performance.now() - started) / 1000;
-    return { out, method: config.method.kind, parameters, examples: rows.length, skippedTooLong: skipped, ...outcome, seconds };
+    return { out, method: config.method.kind, engine: run.engine, parameters, examples: rows.length, skippedTooLong: skipped, ...outcome, seconds };
   } finally {
     trainable.dispose();
   }
@@ -133,7 +142,7 @@ async function runInPartialFolder(run: Run, out: string, options: TrainOptions):
   try {
     const outcome = await withChoice(run, await runSteps(run, partial, options), options);
     await run.trainable.save(partial);
-    await writeJson(join(partial, "training.json"), { config: run.config, ...outcome, resumedFrom: undefined });
+    await writeJson(join(partial, "training.json"), { config: run.config, engine: run.engine, ...outcome, resumedFrom: undefined });
     for (const name of [STATE, BEST]) await rm(join(partial, name), { force: true });
     if (options.overwrite) await rm(out, { recursive: true, force: true });
     await rename(partial, out);
@@ -205,6 +214,8 @@ async function runStep(run: Run, step: number, { signal }: TrainOptions): Promis
 function fingerprintOf(run: Run): string {
   const { saveEvery: _, ...config } = run.config;
   const hash = createHash("sha256").update(JSON.stringify(config));
+  // Another engine rounds otherwise: a run ends where it began.
+  if (run.engine !== BUILT_IN) hash.update(run.engine);
   for (const { tokens, lossFrom } of run.batches.rows) hash.update(`${lossFrom}:${tokens.join()};`);
   for (const tensor of run.trainable.decoder.weights.values()) hash.update(tensor.dataSync<"float32">());
   return hash.digest("hex");

@@ -1,6 +1,6 @@
 // A GPU through Dawn (the package `webgpu`), which is loaded only when asked for. Everything that can go wrong with a device ends in
 // a GpuFailure, after which the caller goes on without it.
-import { pathToFileURL } from "node:url";
+import { importPackage } from "../providers/find-package.ts";
 
 /** The GPU cannot be had, is gone, or is out of memory. What was asked of it was not done. */
 export class GpuFailure extends Error {
@@ -43,11 +43,15 @@ const WANTED: readonly GPUFeatureName[] = ["shader-f16"];
  */
 const alive: unknown[] = [];
 
+export function holdForever(...objects: readonly unknown[]): void {
+  alive.push(...objects);
+}
+
 /** Opens the first adapter. @throws GpuFailure */
-export async function openGpu({ flags = [], load = loadPackage }: GpuOptions = {}): Promise<Gpu> {
+export async function openGpu({ flags = [], load = loadWebgpu }: GpuOptions = {}): Promise<Gpu> {
   const { create, globals } = await load().catch((cause) => fail("the package webgpu cannot be loaded", cause));
   const gpu = await attempt("the GPU cannot be reached", async () => create([...flags]));
-  alive.push(gpu, globals);
+  holdForever(gpu, globals);
   const adapter = await attempt("the GPU cannot be reached", () => gpu.requestAdapter({ powerPreference: "high-performance" }));
   if (adapter === null) throw new GpuFailure("no GPU adapter found; is a Vulkan, Metal or D3D12 driver installed?");
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
@@ -57,7 +61,7 @@ export async function openGpu({ flags = [], load = loadPackage }: GpuOptions = {
       requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
     }),
   );
-  alive.push(device);
+  holdForever(device);
   // Errors are met where they matter: in error scopes and by what waits for a result.
   device.addEventListener("uncapturederror", (event) => event.preventDefault());
   const { vendor, architecture, device: model, description } = adapter.info;
@@ -65,25 +69,9 @@ export async function openGpu({ flags = [], load = loadPackage }: GpuOptions = {
   return { device, name, maxBytes: Math.min(maxBufferSize, maxStorageBufferBindingSize), close: () => device.destroy() };
 }
 
-/** From where the program lies, or else from the current folder's packages. */
-async function loadPackage(): Promise<WebgpuPackage> {
-  try {
-    return await import("webgpu");
-  } catch (error) {
-    const { createRequire } = await import("node:module");
-    const local = createRequire(`${process.cwd()}/package.json`);
-    const found = attemptSync(() => local.resolve("webgpu"));
-    if (found === undefined) throw error;
-    return import(pathToFileURL(found).href);
-  }
-}
-
-function attemptSync<T>(action: () => T): T | undefined {
-  try {
-    return action();
-  } catch {
-    return undefined;
-  }
+/** From beside this library, or else from where users install packages. */
+export async function loadWebgpu(): Promise<WebgpuPackage> {
+  return import("webgpu").catch(() => importPackage("webgpu") as Promise<WebgpuPackage>);
 }
 
 function fail(message: string, cause: unknown): never {

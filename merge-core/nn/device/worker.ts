@@ -1,0 +1,89 @@
+// The thread that owns a device: tfjs with that device's backend, which runs the operations it is sent. Devices answer through the event
+// loop, while the thread that trains waits without turning its own.
+import { parentPort, workerData } from "node:worker_threads";
+import type * as Core from "@tensorflow/tfjs-core";
+import { loadTfjs } from "./load-tfjs.ts";
+import { ANSWERED, type DeviceAnswer, type DeviceMessage, type DeviceReady, type DeviceStart, type Numbers, type TensorRef } from "./messages.ts";
+
+const { device, board, port } = workerData as DeviceStart;
+const state = new Int32Array(board);
+const tensors = new Map<number, Core.Tensor>();
+/** The first thing that went wrong with an operation that nobody waited for. */
+let failure: string | undefined;
+
+function answerer(tf: typeof Core): (message: DeviceMessage) => Promise<DeviceAnswer | undefined> {
+  return async (message) => {
+    for (const id of message.free) {
+      tensors.get(id)?.dispose();
+      tensors.delete(id);
+    }
+    if (failure !== undefined) return { failure };
+    if (message.kind === "write") {
+      tensors.set(message.id, tf.tensor(message.values, [...message.shape], message.dtype));
+      return undefined;
+    }
+    if (message.kind === "read") return { values: await Promise.all(message.ids.map(async (id) => copyOf(await required(id).data()))) };
+    const results = run(tf, message);
+    const list = Array.isArray(results) ? results : [results];
+    for (const [i, tensor] of list.entries()) tensors.set(message.firstId + i, tensor);
+    if (message.expected === undefined) return { results: list.map(({ shape, dtype }) => ({ shape, dtype })), isList: Array.isArray(results) };
+    if (list.length !== 1 || list[0]?.shape.join() !== message.expected.join())
+      throw new TypeError(`${message.kernel} gave [${list[0]?.shape.join()}] instead of [${message.expected.join()}]`);
+    return undefined;
+  };
+}
+
+/** One operation. Tensors may be known by other shapes on the asking side, where changing a shape costs nothing. */
+function run(tf: typeof Core, { kernel, inputs, names, attrs }: Extract<DeviceMessage, { kind: "run" }>): Core.Tensor | Core.Tensor[] {
+  const views: Core.Tensor[] = [];
+  const inShape = ({ id, shape }: TensorRef): Core.Tensor => {
+    const tensor = required(id);
+    if (tensor.shape.join() === shape.join()) return tensor;
+    const view = tf.reshape(tensor, [...shape]);
+    views.push(view);
+    return view;
+  };
+  const given = inputs.map(inShape);
+  const named = names === undefined ? given : Object.fromEntries(names.map((name, i) => [name, given[i]]));
+  const result = tf.engine().runKernel(kernel, named as Core.NamedTensorMap, attrs as Core.NamedAttrMap) as Core.Tensor | Core.Tensor[];
+  for (const view of views) view.dispose();
+  return result;
+}
+
+function required(id: number): Core.Tensor {
+  const tensor = tensors.get(id);
+  if (tensor === undefined) throw new RangeError(`the device has no tensor ${id}`);
+  return tensor;
+}
+
+/** Backends may hand out their own arrays. */
+const copyOf = (values: Core.backend_util.TypedArray): Numbers => (values as Numbers).slice();
+
+const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+function reply(answer: DeviceAnswer): void {
+  port.postMessage(
+    answer,
+    (answer.values ?? []).map((values) => values.buffer as ArrayBuffer),
+  );
+  Atomics.store(state, 0, ANSWERED);
+  Atomics.notify(state, 0);
+}
+
+async function start(): Promise<DeviceReady> {
+  const loaded = await loadTfjs(device);
+  loaded.tf.enableProdMode();
+  const answer = answerer(loaded.tf);
+  port.on("message", async (message: DeviceMessage) => {
+    const awaited = message.kind === "read" || (message.kind === "run" && message.expected === undefined);
+    const found = await answer(message).catch((error: unknown): DeviceAnswer => {
+      failure ??= reasonOf(error);
+      return { failure };
+    });
+    if (awaited) reply(found ?? {});
+  });
+  const kernels = loaded.tf.getKernelsForBackend(loaded.tf.getBackend()).map(({ kernelName }) => kernelName);
+  return { kernels, name: [device, loaded.device, loaded.version].join(" ") };
+}
+
+parentPort?.postMessage(await start().catch((error: unknown): DeviceReady => ({ kernels: [], name: device, failure: reasonOf(error) })));

@@ -1,0 +1,171 @@
+// The device's packages are stand-ins made of tfjs's own cpu backend; with tfjs-backend-webgpu and a software driver, it is run as well.
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as tf from "@tensorflow/tfjs-core";
+import { evaluateCheckpoint } from "../../../merge-core/evaluate/evaluate.ts";
+import { initBackend } from "../../../merge-core/nn/backend.ts";
+import { initDevice, openDevice } from "../../../merge-core/nn/device/backend.ts";
+import { restoreNodeUtil, setNavigator } from "../../../merge-core/nn/device/load-tfjs.ts";
+import { liveValues, readValues } from "../../../merge-core/nn/storage.ts";
+import { TRAIN_DEFAULTS, type TrainConfig } from "../../../merge-core/train/config.ts";
+import type { LogRecord } from "../../../merge-core/train/log.ts";
+import { train } from "../../../merge-core/train/train.ts";
+import { rejectsWith } from "../../helpers/diagnostics.ts";
+import { temporaryFolder } from "../../helpers/folders.ts";
+import { packageFolder, STAND_IN, withPackages } from "../../helpers/tfjs-packages.ts";
+import { writeTinyModel } from "../../helpers/tiny-decoder.ts";
+
+const LORA = { kind: "lora", r: 2, alpha: 4, dropout: 0.1, targetModules: ["q_proj", "v_proj", "down_proj"] } as const;
+const standIn = (name = "@tensorflow/tfjs-node") => packageFolder(name, STAND_IN);
+
+function setUp(changes: Partial<TrainConfig>): { folder: string; config: TrainConfig } {
+  const folder = temporaryFolder();
+  const data = join(folder, "train.jsonl");
+  const letters = [..."abcdef"];
+  writeFileSync(data, letters.flatMap((a) => letters.map((b) => JSON.stringify({ prompt: `${a}${b}`, completion: b }))).join("\n"));
+  const model = writeTinyModel(join(folder, "model"));
+  const common = { model, data: { train: [data], validation: [data] }, length: { steps: 4 }, batchSize: 8, dtype: "F32" } as const;
+  return { folder, config: { ...TRAIN_DEFAULTS, ...common, optimizer: { ...TRAIN_DEFAULTS.optimizer, lr: 0.01 }, ...changes } };
+}
+
+const lossesOf = (out: string) =>
+  readFileSync(join(out, "training-log.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => (JSON.parse(line) as LogRecord).loss);
+
+describe("a device", () => {
+  before(() => withPackages(standIn(), () => initDevice("tfjs-node")));
+  beforeEach(() => initDevice("tfjs-node"));
+  after(() => initBackend({ threads: 1 }));
+
+  it("holds tensors of all numeric types, shares them between shapes and lets them go", () => {
+    const before = tf.engine().backend.numDataIds();
+    const x = tf.tensor2d([1, 2, 3, 4, 5, 6], [2, 3]);
+    const ids = tf.tensor1d([1, 0], "int32");
+    const [y, yes] = tf.tidy(() => [tf.gather(tf.reshape(x, [3, 2]), ids), tf.greater(x, 3)]);
+    assert.deepEqual([...(y as tf.Tensor).dataSync()], [3, 4, 1, 2]);
+    assert.deepEqual([(yes as tf.Tensor).dtype, ...(yes as tf.Tensor).dataSync()], ["bool", 0, 0, 0, 1, 1, 1]);
+    tf.dispose([x, ids, y, yes] as tf.Tensor[]);
+    assert.equal(tf.engine().backend.numDataIds(), before);
+  });
+
+  it("sees what was written to live values, each time they are asked for", () => {
+    const x = tf.tensor1d([1, 2]);
+    const values = liveValues(x);
+    for (const value of [5, 7]) {
+      assert.equal(liveValues(x), values);
+      values[0] = value;
+      assert.deepEqual([...readValues(tf.add(x, 1))], [value + 1, 3]);
+    }
+  });
+
+  it("takes tensors over from our backend and gives them back", async () => {
+    await initBackend({ threads: 1 });
+    const x = tf.tensor1d([1, 2, 3]);
+    await initDevice("tfjs-node");
+    const doubled = tf.add(x, x);
+    await initBackend({ threads: 1 });
+    assert.deepEqual([...tf.add(doubled, 1).dataSync()], [3, 5, 7]);
+  });
+
+  it("gives the shapes that it foresees", () => {
+    const x = tf.tensor3d(
+      Array.from({ length: 24 }, (_, i) => i),
+      [2, 3, 4],
+    );
+    const shapes = [tf.transpose(x, [2, 0, 1]), tf.sum(x, 1), tf.mean(x, [0, 2], true), tf.matMul(x, x, false, true), tf.matMul(x, x, true), tf.add(x, 1)];
+    assert.deepEqual(
+      shapes.map(({ shape }) => shape),
+      [
+        [4, 2, 3],
+        [2, 4],
+        [1, 3, 1],
+        [2, 3, 3],
+        [2, 4, 4],
+        [2, 3, 4],
+      ],
+    );
+    // The device compares; it tells at the next reading.
+    for (const tensor of shapes) tensor.dataSync();
+  });
+
+  const adamw = { ...TRAIN_DEFAULTS.optimizer, lr: 0.01 };
+  const RUNS: Record<string, Partial<TrainConfig>> = {
+    full: {},
+    "full with blocks computed again": { gradientCheckpointing: true },
+    lora: { method: LORA, gradientAccumulation: 2, batchSize: 4 },
+    "lora-pro": { method: LORA, optimizer: { ...adamw, loraPro: true } },
+    adamw_8bit: { optimizer: { ...adamw, rule: { name: "adamw_8bit" } } },
+    galore: { optimizer: { ...adamw, rule: { name: "galore", rank: 2, updateEvery: 3, scale: 0.25 } } },
+    mezo: { optimizer: { ...adamw, rule: { name: "mezo", distance: 1e-2, sparsity: 0.5 } } },
+  };
+  for (const [name, changes] of Object.entries(RUNS))
+    it(`trains along the curve of our engine: ${name}`, async () => {
+      const { folder, config } = setUp(changes);
+      const [ours, theirs] = [join(folder, "ours"), join(folder, "theirs")];
+      const here = await train(config, ours, { threads: 1 });
+      const there = await train(config, theirs, { device: "tfjs-node" });
+      assert.equal(tf.getBackend(), "tfjs-node");
+      const expected = lossesOf(ours);
+      assert.notEqual(expected[0], expected.at(-1));
+      for (const [i, loss] of lossesOf(theirs).entries()) assert.ok(Math.abs(loss - (expected[i] ?? 0)) < 2e-5, `step ${i + 1}: ${loss}, ours ${expected[i]}`);
+      assert.ok(Math.abs((here.validationLoss ?? 0) - (there.validationLoss ?? 9)) < 2e-5);
+    });
+
+  it("measures a model as our engine does, generated text included", async () => {
+    const { config } = setUp({});
+    const ours = await evaluateCheckpoint(config.model, config.data.train, { threads: 1 });
+    const theirs = await evaluateCheckpoint(config.model, config.data.train, { device: "tfjs-node" });
+    assert.ok(Math.abs((ours.loss ?? 0) - (theirs.loss ?? 9)) < 1e-5);
+    assert.deepEqual([theirs.exactMatch, theirs.tokens], [ours.exactMatch, ours.tokens]);
+  });
+
+  it("does not take up a run of another engine", async () => {
+    const { folder, config } = setUp({ saveEvery: 1 });
+    const abort = new AbortController();
+    const stop = { signal: abort.signal, onProgress: ({ step }: LogRecord) => step === 2 && abort.abort() };
+    await rejectsWith("cancelled", () => train(config, join(folder, "out"), stop));
+    await rejectsWith("resume-other-run", () => train(config, join(folder, "out"), { device: "tfjs-node" }));
+  });
+});
+
+describe("a device that cannot be had", () => {
+  const open = (source: string) => withPackages(packageFolder("@tensorflow/tfjs-node-gpu", source), () => openDevice("tfjs-node-gpu"));
+
+  it("says that its addon is missing", () =>
+    assert.rejects(open('throw new Error("The Node.js native addon module (tfjs_binding.node) can not be found at path: x");'), /native addon module/));
+
+  it("says that a part of it is missing", () => assert.rejects(open('require("no-such-part");'), /no-such-part/));
+
+  it("fails with a diagnostic if the first operation throws", async () => {
+    const source = `${STAND_IN}\ntf.unregisterKernel("Exp", "cpu");
+      tf.registerKernel({ kernelName: "Exp", backendName: "cpu", kernelFunc: () => { throw new TypeError("(0 , util_1.isNullOrUndefined) is not a function"); } });`;
+    await withPackages(packageFolder("@tensorflow/tfjs-node-gpu", source), () => initDevice("tfjs-node-gpu"));
+    const x = tf.tensor1d([1]);
+    assert.throws(() => tf.exp(x).dataSync(), /device-failed.*isNullOrUndefined.*--device cpu/s);
+    await initBackend({ threads: 1 });
+  });
+});
+
+describe("what newer versions of Node changed", () => {
+  it("functions of util are put back where they are gone, and left where they are", () => {
+    const own = () => true;
+    const gone: Record<string, unknown> = { isArray: own };
+    restoreNodeUtil(gone);
+    assert.equal((gone.isNullOrUndefined as (x: unknown) => boolean)(undefined), true);
+    assert.equal((gone.isNullOrUndefined as (x: unknown) => boolean)(0), false);
+    assert.equal(gone.isArray, own);
+  });
+
+  it("navigator can be set where it is a getter", () => {
+    const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+    Object.defineProperty(globalThis, "navigator", { get: () => ({}), configurable: true });
+    const gpu = {};
+    setNavigator({ gpu });
+    assert.equal((globalThis.navigator as unknown as { gpu: object }).gpu, gpu);
+    if (before === undefined) delete (globalThis as { navigator?: unknown }).navigator;
+    else Object.defineProperty(globalThis, "navigator", before);
+  });
+});
