@@ -16,6 +16,8 @@ function expertsOf({ tensors }: Checkpoint): { name: string; fused: boolean } | 
 
 const shapeText = ({ name, entry }: Part): string => `${name} of shape [${entry?.shape.join(", ")}]`;
 
+const ONLY_SOME = "merge models of one architecture, or say with tensor_names whether the output has such tensors (union) or not (intersection)";
+
 /** Gathers what is wrong per model, so that a thousand tensors give one message. */
 export class Complaints {
   private readonly groups = new Map<string, { first: Diagnostic; tensors: string[] }>();
@@ -67,13 +69,46 @@ export class Complaints {
         message: `${text} lacks a tensor that ${other} has`,
         found: `no ${part.name}`,
         expected: shapeText(primary),
+        remedy: ONLY_SOME,
       });
     else
       this.add("tensor-missing", part, part.name, {
         message: `${text} has a tensor that ${other} lacks`,
         found: shapeText(part),
         expected: `${primary.name} in ${other} too`,
+        remedy: ONLY_SOME,
       });
+  }
+
+  /** A tensor that some models lack, in a merge of those that all have. */
+  leftOut(parts: readonly Part[]): void {
+    for (const part of parts)
+      if (part.entry === undefined)
+        this.add("tensor-left-out", part, part.name, {
+          severity: "info",
+          message: `${part.source.model.text} lacks tensors of other models, and so does the output`,
+          found: `no ${part.name}`,
+        });
+  }
+
+  /** A tensor that some models lack, in a merge of all. */
+  fewer(parts: readonly Part[], mergeable: boolean): void {
+    const those = parts.filter(({ entry }) => entry !== undefined).map(({ source }) => source.model.text);
+    for (const part of parts)
+      if (part.entry === undefined)
+        this.add(mergeable ? "tensor-of-some" : "tensor-of-one", part, part.name, {
+          severity: "info",
+          message: `${part.source.model.text} lacks tensors that are ${mergeable ? "merged from the models that have them" : "taken as they are from the one that has them"}`,
+          found: `${part.name} in ${those.join(", ")}`,
+        });
+  }
+
+  noneShared(): void {
+    this.add("no-common-tensor", undefined, "", {
+      message: "no tensor is in all of the models",
+      expected: "equal names in every model",
+      remedy: "use tensor_names: union, or merge models of one architecture",
+    });
   }
 
   /** A model with hardly a name in common with the base (else with the first model). */

@@ -5,12 +5,14 @@ import { placeOf, type TensorRole } from "../checkpoints/tensor-roles.ts";
 import { hasTokenRows, isTokenEmbedding } from "../checkpoints/token-rows.ts";
 import type { Diagnostic } from "../diagnostics.ts";
 import { isFloat } from "../formats/dtypes.ts";
+import type { MergeMethod } from "../methods/method.ts";
 import type { Recipe } from "../recipe/recipe.ts";
 import { Complaints } from "./match-complaints.ts";
 import type { OutputVocabulary } from "./output-vocabulary.ts";
 import { type FoundPart, type OutputTensor, type Part, primaryOf } from "./parts.ts";
 import type { RowMap } from "./plan.ts";
 import { rowMaps } from "./row-maps.ts";
+import { treatmentFor } from "./treat-tensors.ts";
 
 export interface MatchedTensor {
   readonly output: OutputTensor;
@@ -42,7 +44,7 @@ export function matchInputs(
   const complaints = new Complaints(recipe, report);
   const matched: MatchedTensor[] = [];
   let untied = false;
-  const foreign = foreignParts(tensors);
+  const foreign = recipe.tensorNames === undefined ? foreignParts(tensors) : [];
   for (const { part, primary } of foreign) complaints.foreign(part, primary);
   for (const output of foreign.length > 0 ? [] : tensors) {
     if (isRedundantHead(output)) continue;
@@ -50,9 +52,11 @@ export function matchInputs(
     const tied = parts.filter((part, i) => part !== output.parts[i]);
     untied ||= tied.length > 0;
     complaints.tied(output, tied);
-    const match = matchOne(output, parts, vocabulary, complaints);
+    const chosen = chooseParts(recipe, output, parts, complaints);
+    const match = chosen && matchOne(chosen, chosen.parts, vocabulary, complaints);
     if (match !== undefined) matched.push(match);
   }
+  if (recipe.tensorNames === "intersection" && matched.length === 0) complaints.noneShared();
   complaints.tell();
   return { matched, untied };
 }
@@ -88,6 +92,30 @@ function findPart(part: Part, parts: readonly Part[]): Part {
   const width = parts.find(({ entry }) => entry !== undefined)?.entry?.shape[1];
   const embedding = [...part.checkpoint.tensors.values()].find(({ name, shape }) => isTokenEmbedding(name) && shape.length === 2 && shape[1] === width);
   return embedding === undefined ? part : { ...part, entry: embedding };
+}
+
+/**
+ * Where only some models have a tensor and the recipe says what then: for an intersection nothing, for a union the parts of those that have it.
+ * A tensor of one model that the method cannot merge alone is taken as it is; what else is too little stays uneven, and is told as that.
+ */
+function chooseParts(recipe: Recipe, output: OutputTensor, parts: readonly Part[], complaints: Complaints): OutputTensor | undefined {
+  const found = parts.filter(({ entry }) => entry !== undefined);
+  if (recipe.tensorNames === undefined || found.length === parts.length || BUFFER.test(output.name)) return { ...output, parts };
+  if (recipe.tensorNames === "intersection") {
+    complaints.leftOut(parts);
+    return undefined;
+  }
+  const mergeable = canMerge(treatmentFor(recipe, output).method, parts, found);
+  if (!mergeable && found.length !== 1) return { ...output, parts };
+  complaints.fewer(parts, mergeable);
+  return { ...output, parts: found, ...(!mergeable && { kept: true as const }) };
+}
+
+/** Whether the method can do with the models that have the tensor: not without the base that it would take differences from. */
+function canMerge({ base, models }: MergeMethod, parts: readonly Part[], found: readonly Part[]): boolean {
+  const hasBase = found.some(({ source }) => source.isBase);
+  if (base === "none") return found.length >= models.min;
+  return (hasBase || !parts.some(({ source }) => source.isBase)) && found.length - (hasBase ? 1 : 0) >= models.min;
 }
 
 function matchOne(output: OutputTensor, parts: readonly Part[], vocabulary: OutputVocabulary | undefined, complaints: Complaints): MatchedTensor | undefined {

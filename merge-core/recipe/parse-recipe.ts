@@ -7,11 +7,23 @@ import { readMethod, readOverrides } from "./read-overrides.ts";
 import { readParameters } from "./read-parameters.ts";
 import { readChatTemplate, readTokenizer } from "./read-tokenizer.ts";
 import { type Field, type Fields, type KnownKeys, Reader, suggestion } from "./reader.ts";
-import type { Recipe } from "./recipe.ts";
+import { type Recipe, TENSOR_NAMES, type TensorNames } from "./recipe.ts";
 import { parseYaml } from "./yaml-source.ts";
 
 const RECIPE_KEYS: KnownKeys = {
-  keys: ["merge_method", ...LAYOUTS, "base_model", "parameters", "overrides", "dtype", "out_dtype", "tokenizer_source", "tokenizer", "chat_template"],
+  keys: [
+    "merge_method",
+    ...LAYOUTS,
+    "base_model",
+    "parameters",
+    "overrides",
+    "dtype",
+    "out_dtype",
+    "tensor_names",
+    "tokenizer_source",
+    "tokenizer",
+    "chat_template",
+  ],
   ignored: { name: "names are for files of several recipes" },
 };
 
@@ -60,6 +72,7 @@ function readRecipe(reader: Reader, fields: Fields, { text, file, start }: { tex
     parameters: readParameters(reader, fields.get("parameters"), method, "above"),
     dtype: readDType(reader, fields.get("dtype")),
     outDtype: readDType(reader, fields.get("out_dtype")),
+    tensorNames: readTensorNames(reader, fields.get("tensor_names")),
     tokenizer: readTokenizer(reader, fields),
     chatTemplate: readChatTemplate(reader, fields.get("chat_template")),
   };
@@ -82,6 +95,21 @@ function readDType(reader: Reader, field: Field | undefined): FloatDType | undef
     found: name,
     expected: names.join(", "),
     ...suggestion(plain, names, range),
+  });
+  return undefined;
+}
+
+function readTensorNames(reader: Reader, field: Field | undefined): TensorNames | undefined {
+  if (field?.value === undefined) return undefined;
+  const word = reader.text(field.value, field.key, field.keyRange);
+  const known = TENSOR_NAMES.find((name) => name === word);
+  if (word === undefined || known !== undefined) return known;
+  const range = reader.rangeOf(field.value);
+  const expected = TENSOR_NAMES.join(" or ");
+  reader.report("tensor-names-unknown", "tensor_names says which tensors the output has where models have different ones", range, {
+    found: word,
+    expected,
+    ...suggestion(word, TENSOR_NAMES, range),
   });
   return undefined;
 }

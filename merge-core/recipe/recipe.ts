@@ -92,6 +92,10 @@ export interface MethodOverride extends TensorFilter {
   readonly range: SourceRange;
 }
 
+/** `union`: the tensors of all models, each merged from those that have it. `intersection`: those that all models have. */
+export const TENSOR_NAMES = ["union", "intersection"] as const;
+export type TensorNames = (typeof TENSOR_NAMES)[number];
+
 export interface Recipe {
   /** The path as the user gave it. */
   readonly file: string;
@@ -105,6 +109,8 @@ export interface Recipe {
   readonly overrides: readonly MethodOverride[];
   readonly dtype: FloatDType | undefined;
   readonly outDtype: FloatDType | undefined;
+  /** Which tensors the output has where the models' names differ; absent: they may not. */
+  readonly tensorNames: TensorNames | undefined;
   readonly tokenizer: TokenizerRequest | undefined;
   readonly chatTemplate: { readonly text: string; readonly range: SourceRange } | undefined;
 }

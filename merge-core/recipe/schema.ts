@@ -2,6 +2,7 @@
 import type { ParameterSpec } from "../methods/method.ts";
 import { methods } from "../methods/registry.ts";
 import { RECIPE_DTYPES } from "./parse-recipe.ts";
+import { TENSOR_NAMES } from "./recipe.ts";
 import { legalValues } from "./resolve-parameters.ts";
 
 type Schema = { readonly [key: string]: unknown };
@@ -37,6 +38,10 @@ function recipeProperties(): Schema {
     parameters: { ...parameters, description: "Values for all models; a slice's or a model's own values go first." },
     dtype: { ...dtype, description: "Type the result is saved in. The arithmetic is float32 in any case." },
     out_dtype: { ...dtype, description: "Type the result is saved in; goes before dtype." },
+    tensor_names: {
+      enum: TENSOR_NAMES,
+      description: "Which tensors the result has where the models have different ones: union (each from the models that have it) or intersection.",
+    },
     tokenizer_source: { ...reference, description: "union, base, or a model: whose vocabulary the result has." },
     tokenizer: {
       type: "object",

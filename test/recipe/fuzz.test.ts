@@ -22,6 +22,7 @@ overrides:
     parameters: {t: 0.5}
     models: [b]
 dtype: torch.bfloat16
+tensor_names: union
 chat_template: chatml
 `,
   `merge_method: linear

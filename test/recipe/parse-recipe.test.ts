@@ -40,6 +40,7 @@ const BAD: readonly (readonly [what: string, text: string, problem: string])[] =
   ["method that is a list", LINEAR.replace("linear", "[linear]"), "error wrong-type 1:15"],
   ["unknown parameter", LINEAR.replace("weight: 0.6", "wieght: 0.6"), "error unknown-parameter 4:18"],
   ["unknown dtype", `${LINEAR}dtype: bfloat15\n`, "error unknown-dtype 7:8"],
+  ["unknown tensor_names", `${LINEAR}tensor_names: unoin\n`, "error tensor-names-unknown 7:15"],
   ["integer dtype", `${LINEAR}out_dtype: int64\n`, "error unknown-dtype 7:12"],
   ["density 0", TIES.replace("density: 0.5", "density: 0"), "error parameter-range 6:34"],
   ["density above 1", TIES.replace("density: 0.5", "density: 1.5"), "error parameter-range 6:34"],

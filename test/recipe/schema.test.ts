@@ -36,7 +36,7 @@ describe("recipeJsonSchema", () => {
 
   it("knows the recipe's keys and no others", () => {
     assert.equal(at("additionalProperties"), false);
-    for (const key of ["models", "slices", "modules", "base_model", "dtype", "out_dtype", "tokenizer", "tokenizer_source", "chat_template"])
+    for (const key of ["models", "slices", "modules", "base_model", "dtype", "out_dtype", "tensor_names", "tokenizer", "tokenizer_source", "chat_template"])
       assert.ok(at("properties", key), key);
   });
 });

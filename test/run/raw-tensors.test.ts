@@ -39,6 +39,11 @@ async function plan(folder: string, text: string, options: PlanOptions = {}) {
 
 const recipe = (...models: readonly string[]) => `merge_method: linear\nparameters: {weight: 1}\nmodels:\n${models.map((m) => `  - model: ${m}\n`).join("")}`;
 
+/** Sums of a few numbers below 4 in float32. */
+function near(actual: number | undefined, expected: number, name: string): void {
+  assert.ok(Math.abs((actual ?? Number.NaN) - expected) <= 5e-7, `${name}: ${actual}, mergekit ${expected}`);
+}
+
 describe("Files of tensors", () => {
   it("merge by equal names: files and folders without a config give one file, its card and its manifest", async () => {
     const folder = folderOfFiles();
@@ -80,12 +85,59 @@ describe("Files of tensors", () => {
     const [ours, theirs] = [await readTensors(join(out, "model.safetensors")), await readTensors(join(source, "merged.safetensors"))];
     assert.deepEqual([...ours.keys()].sort(), [...theirs.keys()].sort());
     for (const [name, expected] of theirs) {
-      const [a, b] = [valuesOf(ours.get(name)), valuesOf(expected)];
-      assert.ok(
-        b.every((value, i) => Math.abs(value - (a[i] ?? Number.NaN)) <= 5e-7),
-        name,
-      );
+      const actual = valuesOf(ours.get(name));
+      for (const [i, value] of valuesOf(expected).entries()) near(actual[i], value, name);
     }
+  });
+
+  for (const names of ["union", "intersection"])
+    it(`of different names give what mergekit-pytorch makes of their ${names}`, async () => {
+      const source = "test/fixtures/oracles/mergekit-raw";
+      const { plan: planned, diagnostics } = await plan(source, `${readFileSync(join(source, "uneven.yml"), "utf8")}tensor_names: ${names}\n`);
+      assert.ok(planned);
+      assert.deepEqual([...new Set(diagnostics.map(({ severity }) => severity))], ["info"]);
+      const out = join(temporaryFolder(), "out");
+      await runMerge(planned, { out, threads: 1 });
+      const [ours, theirs] = [await readTensors(join(out, "model.safetensors")), await readTensors(join(source, `${names}.safetensors`))];
+      assert.deepEqual([...ours.keys()].sort(), names === "union" ? ["extra", "more", "own", "scale"] : ["scale"]);
+      assert.deepEqual([...theirs.keys()].sort(), [...ours.keys()].sort());
+      for (const [name, expected] of theirs) for (const [i, value] of valuesOf(expected).entries()) near(valuesOf(ours.get(name))[i], value, name);
+    });
+
+  it("that only some have: merged where the method can, else taken from the only one, else refused", async () => {
+    const folder = temporaryFolder();
+    const write = (name: string, values: Readonly<Record<string, number>>) =>
+      writeFileSync(join(folder, `${name}.safetensors`), encodeSafetensors(Object.entries(values).map(([tensor, value]) => floatTensor(tensor, [1], [value]))));
+    write("base", { all: 1, of_base: 2, base_and_a: 3 });
+    write("a", { all: 2, of_a: 4, base_and_a: 5 });
+    write("b", { all: 4 });
+    const text =
+      "merge_method: task_arithmetic\nbase_model: base.safetensors\nparameters: {weight: 0.5}\nmodels: [{model: a.safetensors}, {model: b.safetensors}]\ntensor_names: union\ndtype: bfloat16\n";
+    const { plan: planned, diagnostics } = await plan(folder, text);
+    assert.deepEqual(new Set(diagnostics.map(({ code }) => code)), new Set(["tensors-alone", "tensor-of-one", "tensor-of-some"]));
+    assert.ok(planned);
+    await runMerge(planned, { out: join(folder, "out"), threads: 1 });
+    const merged = await readTensors(join(folder, "out", "model.safetensors"));
+    const seen = Object.fromEntries([...merged].map(([name, tensor]) => [name, [tensor.dtype, ...valuesOf(tensor)]]));
+    assert.deepEqual(seen, { all: ["BF16", 3], of_base: ["BF16", 2], of_a: ["BF16", 4], base_and_a: ["BF16", 4] });
+    assert.deepEqual(
+      (await plan(folder, text.replace("union", "intersection"))).plan?.jobs.map(({ name }) => name),
+      ["all"],
+    );
+
+    write("b", { all: 4, of_a: 6 });
+    assert.deepEqual(
+      (await plan(folder, text)).diagnostics.filter(({ severity }) => severity === "error").map(({ code, found }) => [code, found]),
+      [
+        ["tensor-missing", "of_a of shape [1]"],
+        ["tensor-missing", "of_a of shape [1]"],
+      ],
+    );
+    write("b", { other: 1 });
+    assert.deepEqual(
+      (await plan(folder, text.replace("union", "intersection"))).diagnostics.filter(({ severity }) => severity === "error").map(({ code }) => code),
+      ["no-common-tensor"],
+    );
   });
 
   it("larger than a shard give several files and their index", async () => {
