@@ -1,9 +1,9 @@
 // weightsmith tokens MODEL DONOR OUT.
 import { inputError } from "../diagnostics.ts";
 import { modelOpener } from "../plan/open-model.ts";
-import { makeTransplant } from "../transplant/make-transplant.ts";
+import { makeTransplant, type TransplantRequest } from "../transplant/make-transplant.ts";
 import { DEFAULTS, MATCHES, METHODS, SUBWORDS, type TransplantSettings, WEIGHTS } from "../transplant/settings.ts";
-import type { Command } from "./command.ts";
+import type { Command, CommandContext } from "./command.ts";
 import { DOWNLOAD, openerOptions, planOptions } from "./load-plan.ts";
 import { type Arguments, flag, MEMORY, number, OVERWRITE, positionals, THREADS, text, threads } from "./options.ts";
 import { formatBytes, formatDuration } from "./output.ts";
@@ -39,25 +39,34 @@ These are the methods of mergekit-tokensurgeon.
   ],
   async run(args, context) {
     const [model = "", donor = "", out = ""] = positionals(args, ["MODEL", "DONOR", "OUT"]);
-    const { output, signal } = context;
-    const { memoryBytes, shardBytes } = planOptions(args);
-    const request = {
-      ...{ model, donor, settings: settingsOf(args), memoryBytes, shardBytes, threads: threads(args), signal },
-      open: modelOpener("tokens", openerOptions(args, context)),
-      scratch: `${out}.rows.safetensors`,
-      onRows: (done: number, total: number) => output.progress({ stage: "tokens", done, total, unit: "items" }),
-    };
-    const { matrices, ...result } = await makeTransplant(request, {
-      ...{ out, memoryBytes, threads: threads(args), overwrite: flag(args, "overwrite"), signal },
-      onProgress: (p) => output.progress({ stage: "write", done: p.bytesDone, total: p.bytesTotal, unit: "bytes", detail: p.tensor }),
-    });
-    output.diagnostics(result.warnings);
-    const counts = matrices.map(({ own, counts: { exact, byte, prefix }, missing }) => ({ tensor: own.name, exact, byte, prefix, new: missing.length }));
-    const lines = counts.map((c) => `${c.tensor}: ${c.exact + c.byte + c.prefix} rows kept, ${c.new} new`);
-    const written = `${out}: ${result.tensors} tensors, ${formatBytes(result.bytesWritten)} in ${formatDuration(result.seconds)}`;
-    output.result({ ...result, matrices: counts }, [...lines, written].join("\n"));
+    await transplant({ model, donor, out, settings: settingsOf(args) }, args, context);
   },
 };
+
+/** Makes a transplant, told of on the way, and prints what became of each matrix. */
+export async function transplant(
+  { model, donor, out, settings }: Pick<TransplantRequest, "model" | "donor" | "settings"> & { readonly out: string },
+  args: Arguments,
+  context: CommandContext,
+): Promise<void> {
+  const { output, signal } = context;
+  const { memoryBytes, shardBytes } = planOptions(args);
+  const request = {
+    ...{ model, donor, settings: settings ?? {}, memoryBytes, shardBytes, threads: threads(args), signal },
+    open: modelOpener("tokens", openerOptions(args, context)),
+    scratch: `${out}.rows.safetensors`,
+    onRows: (done: number, total: number) => output.progress({ stage: "tokens", done, total, unit: "items" }),
+  };
+  const { matrices, ...result } = await makeTransplant(request, {
+    ...{ out, memoryBytes, threads: threads(args), overwrite: flag(args, "overwrite"), signal },
+    onProgress: (p) => output.progress({ stage: "write", done: p.bytesDone, total: p.bytesTotal, unit: "bytes", detail: p.tensor }),
+  });
+  output.diagnostics(result.warnings);
+  const counts = matrices.map(({ own, counts: { exact, byte, prefix }, missing }) => ({ tensor: own.name, exact, byte, prefix, new: missing.length }));
+  const lines = counts.map((c) => `${c.tensor}: ${c.exact + c.byte + c.prefix} rows kept, ${c.new} new`);
+  const written = `${out}: ${result.tensors} tensors, ${formatBytes(result.bytesWritten)} in ${formatDuration(result.seconds)}`;
+  output.result({ ...result, matrices: counts }, [...lines, written].join("\n"));
+}
 
 function settingsOf(args: Arguments): TransplantSettings {
   const pick = <T extends string>(name: string, fallback: T): T => (text(args, name) as T | undefined) ?? fallback;

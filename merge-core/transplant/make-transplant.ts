@@ -52,7 +52,8 @@ export function parseTransplant(text: string, file: string): Pick<TransplantRequ
   throw inputError("tokens-record-invalid", "the record of the transplant is not usable", { file, expected: "model, tokens_from and every setting" });
 }
 
-async function openParty(reference: string, open: OpenModel): Promise<Party> {
+/** One of the two models. @throws WeightsmithError `tokenizer-*`, `usage`, and what opening a model throws */
+export async function openParty(reference: string, open: OpenModel): Promise<Party> {
   const parsed = parseModelReference(reference);
   if (parsed === undefined) throw inputError("usage", "this is no reference to a model", { found: reference, expected: "path or path@revision" });
   const checkpoint = await open({ ...parsed, range: { line: 0, column: 0, endLine: 0, endColumn: 0, offset: 0, end: 0 } });

@@ -14,6 +14,7 @@ import { planHash, sha256 } from "../plan/plan-hash.ts";
 import { isTokenizerFile } from "../plan/plan-tokenizer.ts";
 import { travellingFiles } from "../plan/side-files.ts";
 import { type ScratchTensors, scratchRef, scratchTensors, withoutPlace } from "../run/scratch-tensors.ts";
+import { RECIPE_FILE } from "../run/side-files.ts";
 import type { TransplantSettings } from "./settings.ts";
 import { byteMatch, type ComparableVocabulary, prefixMatch } from "./vocabulary.ts";
 
@@ -82,7 +83,7 @@ export function planTransplant(model: Party, donor: Party, options: TransplantPl
     donor: {
       reference: model.reference,
       folder: resolve(model.checkpoint.folder),
-      files: travellingFiles(model.checkpoint.sideFiles).filter((name) => !isTokenizerFile(name)),
+      files: carriedFiles(model.checkpoint),
       hasConfig: model.checkpoint.config !== undefined,
     },
     tokenizer: {
@@ -99,6 +100,11 @@ export function planTransplant(model: Party, donor: Party, options: TransplantPl
   const costs = estimate(jobs, bytesToWrite, options.memoryBytes);
   const hash = planHash({ ...decided, jobs: jobs.map(withoutPlace(scratch)) });
   return { plan: { ...decided, bytesToWrite, ...costs, findings: matrices.map(noteMatches), planHash: hash }, matrices, scratch };
+}
+
+/** What goes along with the tensors: also how the model was merged, if it was. */
+function carriedFiles({ sideFiles }: Checkpoint): string[] {
+  return [...travellingFiles(sideFiles).filter((name) => !isTokenizerFile(name)), ...sideFiles.filter((name) => name === RECIPE_FILE)];
 }
 
 function tokenMatrix(entry: TensorEntry, model: Party, donor: Party, settings: TransplantSettings): TokenMatrix | undefined {
