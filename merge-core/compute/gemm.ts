@@ -1,45 +1,26 @@
 // C = A B in float32 on all threads. Work is cut over rows, columns or batch entries, never over the summed dimension:
-// every element is the same sum in the same order whatever the number of threads.
+// every element is the same sum in the same order whatever the number of threads. Where the pool's threads have a BLAS (pool.ts),
+// that does all but the smallest products, cut in parts that hang on the shapes alone.
 import type { ComputePool } from "./pool.ts";
+import { type MatrixView, matrix, type Product } from "./product.ts";
+import { libraryParts } from "./providers/blas-parts.ts";
 
-/** A matrix in the shared memory: address in bytes, strides in elements. Swap the strides to transpose. */
-export interface MatrixView {
-  readonly address: number;
-  readonly rowStride: number;
-  readonly columnStride: number;
-  /** Elements from one batch entry to the next; 0 repeats the matrix. */
-  readonly batchStride?: number;
-}
-
-export interface Product {
-  readonly rows: number;
-  readonly columns: number;
-  /** Length of the sums; 0 gives zeros. */
-  readonly depth: number;
-  readonly batch?: number;
-  readonly a: MatrixView;
-  readonly b: MatrixView;
-  /** `columnStride` must be 1. */
-  readonly c: MatrixView;
-  /** C += A B instead of C = A B. */
-  readonly accumulate?: boolean;
-}
+export { type MatrixView, matrix, type Product } from "./product.ts";
 
 /** Below this many multiplications a part is not worth a thread's waking. */
 const MIN_PART_WORK = 1 << 19;
 /** More parts than threads, so that a thread that is late does not hold up the rest. */
 const PARTS_PER_THREAD = 2;
 
-/** Strides of a row-major rows x columns matrix, or of its transpose. */
-export function matrix(address: number, rows: number, columns: number, transposed = false): MatrixView {
-  const batchStride = rows * columns;
-  return transposed ? { address, rowStride: 1, columnStride: columns, batchStride } : { address, rowStride: columns, columnStride: 1, batchStride };
-}
-
 /** Computes the product; blocks until done. @throws WeightsmithError `out-of-memory` if scratch memory cannot be had. */
 export function gemm(pool: ComputePool, product: Product): void {
   const { rows, columns, batch = 1 } = product;
   if (rows === 0 || columns === 0 || batch === 0) return;
+  const byLibrary = pool.blasOfThreads && libraryParts(product);
+  if (byLibrary) {
+    pool.runSync("blasGemm", byLibrary);
+    return;
+  }
   const work = rows * columns * product.depth * batch;
   const parts = pool.threads === 1 ? 1 : Math.max(1, Math.min(pool.threads * PARTS_PER_THREAD, Math.floor(work / MIN_PART_WORK)));
   if (batch === 1) splitOne(pool, product, parts);

@@ -8,7 +8,7 @@ export interface ComputeContext {
   readonly memory: WebAssembly.Memory;
   /** Looks up an export of the WASM module. @throws TypeError for a name that is none. */
   readonly kernel: (name: string) => Kernel;
-  /** Export names in module order, the same in every thread. */
+  /** Of all kernels, in an order that is the same in every thread. */
   readonly names: readonly string[];
   /** The function of a generated module. */
   readonly specialised: (code: GeneratedCode) => Kernel;
@@ -32,18 +32,23 @@ export function kernelModule(): WebAssembly.Module {
   return compiled;
 }
 
-export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): ComputeContext {
+/** @param makeMore kernels that are no WASM, made of those that are; every thread of a pool has the same */
+export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory, makeMore: MakeKernels = () => ({})): ComputeContext {
   const { exports } = new WebAssembly.Instance(module, { env: { memory, abort: trap } });
-  const names = WebAssembly.Module.exports(module)
+  const own = WebAssembly.Module.exports(module)
     .filter((e) => e.kind === "function")
     .map((e) => e.name);
-  const kernel = (name: string): Kernel => {
+  const ownKernel = (name: string): Kernel => {
     const found = exports[name];
     if (typeof found !== "function") throw new TypeError(`no kernel is called ${name}`);
     return found as Kernel;
   };
-  return { memory, kernel, names, specialised: specialiser(exports, memory) };
+  const more = makeMore({ memory, kernel: ownKernel });
+  const kernel = (name: string): Kernel => more[name] ?? ownKernel(name);
+  return { memory, kernel, names: [...own, ...Object.keys(more)], specialised: specialiser(exports, memory) };
 }
+
+export type MakeKernels = (wasm: Pick<ComputeContext, "memory" | "kernel">) => Readonly<Record<string, Kernel>>;
 
 /** More formulas than this at a time and the oldest are forgotten; a merge uses a handful. */
 const MAX_INSTANCES = 64;

@@ -7,6 +7,8 @@ export interface WorkerStart {
   readonly memory: WebAssembly.Memory;
   readonly board: SharedArrayBuffer;
   readonly index: number;
+  /** File of the library that kernels may call. */
+  readonly blas?: string | undefined;
 }
 
 export type ToWorker = { readonly kind: "park" } | { readonly kind: "job"; readonly id: number; readonly job: TileJob; readonly part: number };

@@ -21,6 +21,7 @@ import {
   wakeWorker,
 } from "./parts.ts";
 import type { Blas } from "./providers/blas.ts";
+import { blasKernels } from "./providers/blas-kernels.ts";
 import { runTiles, STOP, type TileJob, type TileResult } from "./tiles.ts";
 
 export interface PoolOptions {
@@ -30,7 +31,10 @@ export interface PoolOptions {
   readonly maxMemoryBytes?: number;
   /** The worker program, for hosts that move it away from the bundle. */
   readonly workerUrl?: URL;
-  /** Does matrix products and decompositions in place of the kernels. Results then depend on the library. */
+  /**
+   * Does matrix products and decompositions in place of the kernels. Results then depend on the library. One that is loaded for a single
+   * thread is called by every thread of the pool, and then does the products of `gemm` too.
+   */
   readonly blas?: Blas | undefined;
   /** Does what is large enough to be worth the way, until it fails. */
   readonly gpu?: GpuEngine | undefined;
@@ -76,9 +80,14 @@ export class ComputePool {
     // The module asks for the full maximum; a lower budget is the arena's to keep.
     const memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared: true });
     this.arena = new Arena(memory, maximum * PAGE_BYTES);
-    this.#context = instantiate(kernelModule(), memory);
+    this.#context = instantiate(kernelModule(), memory, this.blasOfThreads && blasKernels(this.blasOfThreads));
     this.#kernelIndex = new Map(this.#context.names.map((name, i) => [name, i]));
     this.#workerUrl = workerUrl ?? new URL("./compute-worker.js", import.meta.url);
+  }
+
+  /** The library that each thread calls for its parts. */
+  get blasOfThreads(): Blas | undefined {
+    return this.blas?.threads === 1 ? this.blas : undefined;
   }
 
   get memory(): WebAssembly.Memory {
@@ -180,7 +189,7 @@ export class ComputePool {
   }
 
   #startWorker(index: number): Thread {
-    const workerData: WorkerStart = { module: kernelModule(), memory: this.memory, board: this.#boardBuffer, index };
+    const workerData: WorkerStart = { module: kernelModule(), memory: this.memory, board: this.#boardBuffer, index, blas: this.blasOfThreads?.file };
     const worker = new Worker(this.#workerUrl, { workerData, name: `weightsmith-compute-${index}` });
     const thread: Thread = { worker, pending: new Map() };
     worker.on("message", (message: FromWorker) => this.#settle(thread, message));

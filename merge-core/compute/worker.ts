@@ -3,10 +3,13 @@ import { parentPort, workerData } from "node:worker_threads";
 import { instantiate } from "./instance.ts";
 import { type FromWorker, type ToWorker, toFailure, type WorkerStart } from "./messages.ts";
 import { boardOf, park } from "./parts.ts";
+import { loadBlas } from "./providers/blas.ts";
+import { blasKernels } from "./providers/blas-kernels.ts";
 import { runTiles, STOP } from "./tiles.ts";
 
 const start = workerData as WorkerStart;
-const context = instantiate(start.module, start.memory);
+const blas = start.blas === undefined ? undefined : await loadBlas(1, start.blas);
+const context = instantiate(start.module, start.memory, blas && blasKernels(blas));
 const board = boardOf(start.board);
 
 function callKernel(index: number, args: readonly number[]): void {

@@ -2,7 +2,7 @@
 // GELU by its tanh form (Hendrycks & Gimpel 2016, 1606.08415). Files hold its layers as [in, out]; in memory they are [out, in] as all others are.
 import * as tf from "@tensorflow/tfjs-core";
 import type { DecoderConfig } from "./config.ts";
-import { embed, layerNorm } from "./ops.ts";
+import { embed, gelu, layerNorm } from "./ops.ts";
 
 /** The linear layers of a block, where adapters can attach; c_proj is both that of attention and that of the MLP. */
 export const GPT2_PROJECTIONS = ["c_attn", "c_proj", "c_fc"] as const;
@@ -68,10 +68,4 @@ export function gpt2Block(parts: Gpt2Parts, layer: number, x: tf.Tensor2D): tf.T
   const between: tf.Tensor2D = tf.add(x, parts.linear(`${path}.attn.c_proj`, parts.attend(layer, q, k, v)));
   const wide = gelu(parts.linear(`${path}.mlp.c_fc`, gpt2Norm(parts, `${path}.ln_2`, between)));
   return tf.add(between, parts.linear(`${path}.mlp.c_proj`, wide));
-}
-
-/** x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) */
-export function gelu(x: tf.Tensor2D): tf.Tensor2D {
-  const inner = tf.mul(tf.add(x, tf.mul(tf.mul(tf.mul(x, x), x), 0.044715)), Math.sqrt(2 / Math.PI));
-  return tf.mul(tf.mul(x, 0.5), tf.add(tf.tanh(inner), 1));
 }

@@ -2,12 +2,15 @@
 // another tfjs backend than ours they are the plain compositions of nn/plain-ops, which are also their oracle.
 import * as tf from "@tensorflow/tfjs-core";
 import { inputError } from "../diagnostics.ts";
+import { registerGradients } from "./op-gradients.ts";
 import type { HeadLayout } from "./plain-ops.ts";
 import * as plain from "./plain-ops.ts";
 import type { RopeTable } from "./rope.ts";
 import { activeBackend } from "./storage.ts";
 
 export type { HeadLayout } from "./plain-ops.ts";
+
+registerGradients();
 
 type Tensors = Readonly<Record<string, tf.Tensor>>;
 
@@ -36,22 +39,27 @@ function differentiable<T extends tf.Tensor>(
 
 /** x * weight / sqrt(mean(x^2) + eps) over the last dimension. x [rows, n], weight [n]. */
 export function rmsNorm(x: tf.Tensor2D, weight: tf.Tensor1D, eps: number): tf.Tensor2D {
-  if (activeBackend() === undefined) return plain.rmsNorm(x, weight, eps);
-  return differentiable(
-    [x, weight],
-    () => {
-      const [value, inv] = run("FusedRmsNorm", { x, weight }, { eps }) as [tf.Tensor2D, tf.Tensor];
-      return { value, keep: [x, weight, inv] };
-    },
-    (dy, [x, weight, inv]) => run("FusedRmsNormGrad", { x: x!, weight: weight!, inv: inv!, dy }),
-  );
+  return activeBackend() === undefined ? plain.rmsNorm(x, weight, eps) : one("FusedRmsNorm", { x, weight }, { eps });
 }
 
 /** (x - mean) * weight / sqrt(variance + eps) + bias over the last dimension. x [rows, n], weight and bias [n]. */
 export function layerNorm(x: tf.Tensor2D, weight: tf.Tensor1D, bias: tf.Tensor1D, eps: number): tf.Tensor2D {
-  const centred: tf.Tensor2D = tf.sub(x, tf.mean(x, 1, true));
-  const scale = tf.rsqrt(tf.add(tf.mean(tf.square(centred), 1, true), eps));
-  return tf.add(tf.mul(tf.mul(centred, scale), weight), bias);
+  return activeBackend() === undefined ? plain.layerNorm(x, weight, bias, eps) : one("FusedLayerNorm", { x, weight, bias }, { eps });
+}
+
+/** x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) */
+export function gelu(x: tf.Tensor2D): tf.Tensor2D {
+  if (activeBackend() === undefined) return plain.gelu(x);
+  return differentiable(
+    [x],
+    () => ({ value: one("FusedGelu", { x }), keep: [x] }),
+    (dy, [x]) => run("FusedGeluGrad", { x: x!, dy }),
+  );
+}
+
+/** x W^T + scale (x A^T) B^T. x [rows, in], weight [out, in], a [r, in], b [out, r]. */
+export function loraLinear(x: tf.Tensor2D, weight: tf.Tensor2D, a: tf.Tensor2D, b: tf.Tensor2D, scale: number): tf.Tensor2D {
+  return activeBackend() === undefined ? plain.loraLinear(x, weight, a, b, scale) : one("FusedLoraLinear", { x, weight, a, b }, { scale });
 }
 
 /** silu(gate) * up, element by element. */

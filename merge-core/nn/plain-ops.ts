@@ -16,6 +16,22 @@ export function rmsNorm(x: tf.Tensor2D, weight: tf.Tensor1D, eps: number): tf.Te
   return tf.mul(tf.mul(x, scale), weight);
 }
 
+export function layerNorm(x: tf.Tensor2D, weight: tf.Tensor1D, bias: tf.Tensor1D, eps: number): tf.Tensor2D {
+  const centred: tf.Tensor2D = tf.sub(x, tf.mean(x, 1, true));
+  const scale = tf.rsqrt(tf.add(tf.mean(tf.square(centred), 1, true), eps));
+  return tf.add(tf.mul(tf.mul(centred, scale), weight), bias);
+}
+
+export function gelu(x: tf.Tensor2D): tf.Tensor2D {
+  const inner = tf.mul(tf.add(x, tf.mul(tf.mul(tf.mul(x, x), x), 0.044715)), Math.sqrt(2 / Math.PI));
+  return tf.mul(tf.mul(x, 0.5), tf.add(tf.tanh(inner), 1));
+}
+
+export function loraLinear(x: tf.Tensor2D, weight: tf.Tensor2D, a: tf.Tensor2D, b: tf.Tensor2D, scale: number): tf.Tensor2D {
+  const change = tf.mul(tf.matMul(tf.matMul(x, a, false, true), b, false, true), scale);
+  return tf.add(tf.matMul(x, weight, false, true), change);
+}
+
 export function swiGlu(gate: tf.Tensor2D, up: tf.Tensor2D): tf.Tensor2D {
   return tf.mul(tf.mul(gate, tf.sigmoid(gate)), up);
 }

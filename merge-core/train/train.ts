@@ -4,10 +4,11 @@ import { existsSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import type { Blas } from "../compute/providers/blas.ts";
 import { inputError, throwIfCancelled } from "../diagnostics.ts";
 import { meanLossBy } from "../evaluate/loss.ts";
 import { DEFAULT_MAX_LENGTH, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
-import type { TfjsDevice } from "../nn/device/load-tfjs.ts";
+import type { TfjsDevice } from "../compute/providers/load-tfjs.ts";
 import { initEngine } from "../nn/engine.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel, type Model, randomModel } from "../nn/model.ts";
@@ -31,6 +32,8 @@ export interface TrainOptions {
   readonly threads?: number;
   /** Where models are computed in place of this processor. */
   readonly device?: TfjsDevice | undefined;
+  /** Multiplies matrices where our kernels compute the rest; loaded for one thread. */
+  readonly blas?: Blas | undefined;
   readonly signal?: AbortSignal;
   readonly overwrite?: boolean;
   /** After every step. */
@@ -40,7 +43,7 @@ export interface TrainOptions {
 export interface TrainResult {
   readonly out: string;
   readonly method: TrainConfig["method"]["kind"];
-  /** What computed: `cpu`, or the name of a device. */
+  /** What computed: `cpu`, or the name of a library or of a device. */
   readonly engine: string;
   readonly steps: number;
   /** Step a killed run was taken up from; 0 for a fresh one. */
@@ -80,8 +83,8 @@ export async function train(config: TrainConfig, out: string, options: TrainOpti
   const started = performance.now();
   if (existsSync(out) && !options.overwrite)
     throw inputError("output-exists", "the output exists already", { file: out, remedy: "choose another, or pass --overwrite" });
-  const { threads, device } = options;
-  await initEngine({ ...(threads === undefined ? {} : { threads }), device });
+  const { threads, device, blas } = options;
+  await initEngine({ ...(threads === undefined ? {} : { threads }), device, blas });
   const model = config.init === "random" ? await randomModel(config.model, config.seed) : await loadModel(config.model, options);
   const { rows, skipped, validation } = await readAllRows(model, config).catch((error: unknown) => {
     disposeDecoder(model.decoder);
@@ -93,7 +96,7 @@ export async function train(config: TrainConfig, out: string, options: TrainOpti
     const table = ropeTable(model.decoder.config, Math.max(...[...rows, ...validation].map((row) => row.tokens.length)));
     const batches = planBatches(config, rows);
     const optimizer = makeOptimizer(trainable.parameters, config.optimizer, config.seed);
-    const run: Run = { config, trainable, optimizer, batches, validation, table, engine: device ?? BUILT_IN };
+    const run: Run = { config, trainable, optimizer, batches, validation, table, engine: blas?.name ?? device ?? BUILT_IN };
     const outcome = await runInPartialFolder(run, out, options).finally(() => optimizer.dispose());
     const parameters = [...trainable.parameters.values()].reduce((sum, tensor) => sum + tensor.size, 0);
     const seconds = (performance.now() - started) / 1000;

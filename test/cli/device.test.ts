@@ -70,6 +70,8 @@ describe("a merge with another engine", () => {
   const counted = { products: 0 };
   const engine: Blas = {
     name: "a library",
+    file: "/nowhere/liba.so",
+    threads: 2,
     sgemm: ({ rows, columns, depth, a, transposeA, b, transposeB, c }) => {
       counted.products++;
       const of = (data: Float32Array, m: number, n: number) => ({ rows: m, columns: n, data });

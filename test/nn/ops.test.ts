@@ -46,6 +46,36 @@ const CASES: readonly Case[] = [
     apply: (ops: Ops, [x, w]: tf.Tensor[]) => ops.rmsNorm(x as tf.Tensor2D, w as tf.Tensor1D, 1e-3),
   })),
   ...[
+    [3, 8],
+    [5, 13],
+    [300, 260],
+  ].map(([rows, n]) => ({
+    title: `layer norm of [${rows}, ${n}]`,
+    shapes: [[rows!, n!], [n!], [n!]],
+    apply: (ops: Ops, [x, w, b]: tf.Tensor[]) => ops.layerNorm(x as tf.Tensor2D, w as tf.Tensor1D, b as tf.Tensor1D, 1e-3),
+  })),
+  ...[
+    [2, 7],
+    [300, 260],
+  ].map(([rows, n]) => ({
+    title: `GELU of [${rows}, ${n}]`,
+    shapes: [[rows!, n!]],
+    apply: (ops: Ops, [x]: tf.Tensor[]) => ops.gelu(tf.mul(x!, 4) as tf.Tensor2D),
+  })),
+  ...[
+    [3, 5, 7, 2],
+    [300, 130, 70, 9],
+  ].map(([rows, inputs, outputs, rank]) => ({
+    title: `low-rank change of a layer of [${outputs}, ${inputs}]`,
+    shapes: [
+      [rows!, inputs!],
+      [outputs!, inputs!],
+      [rank!, inputs!],
+      [outputs!, rank!],
+    ],
+    apply: (ops: Ops, [x, w, a, b]: tf.Tensor[]) => ops.loraLinear(tf.mul(x!, 0.02) as tf.Tensor2D, w as tf.Tensor2D, a as tf.Tensor2D, b as tf.Tensor2D, 1.5),
+  })),
+  ...[
     [2, 7],
     [300, 260],
   ].map(([rows, n]) => ({
@@ -123,6 +153,21 @@ describe("fused operations", () => {
       tf.dispose([inputs, gradients]);
     });
   }
+
+  it("make gradients of nothing but what they are wanted of", async () => {
+    await initBackend({ threads: 1 });
+    const [x, w, a, b] = [
+      [4, 5],
+      [6, 5],
+      [2, 5],
+      [6, 2],
+    ].map((shape, i) => randomTensor(shape, i + 1)) as tf.Tensor2D[];
+    const { kernels } = await tf.profile(() => tf.tidy(() => tf.grad((factor) => tf.sum(fused.loraLinear(x!, w!, factor as tf.Tensor2D, b!, 1)))(a!)));
+    // The three products of the layer are one kernel; of the way back there are those of dh and of dA.
+    assert.equal(kernels.filter(({ name }) => name === "BatchMatMul").length, 2);
+    assert.ok(!kernels.some(({ name }) => name === "FusedLoraLinearInputGrad"));
+    tf.dispose([x!, w!, a!, b!]);
+  });
 
   it("fall back to the compositions on another backend", async () => {
     for (const test of CASES.slice(0, 6)) {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
+import { loadBlas } from "../../merge-core/compute/providers/blas.ts";
 import { meanLoss } from "../../merge-core/evaluate/loss.ts";
 import { initBackend } from "../../merge-core/nn/backend.ts";
 import { readExamples, tokenize } from "../../merge-core/nn/data.ts";
@@ -9,7 +10,7 @@ import { disposeDecoder } from "../../merge-core/nn/load.ts";
 import { loadModel } from "../../merge-core/nn/model.ts";
 import { TRAIN_DEFAULTS, type TrainConfig } from "../../merge-core/train/config.ts";
 import type { LogRecord } from "../../merge-core/train/log.ts";
-import { train } from "../../merge-core/train/train.ts";
+import { type TrainOptions, train } from "../../merge-core/train/train.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
 import { writeTinyModel } from "../helpers/tiny-decoder.ts";
@@ -205,5 +206,23 @@ describe("training", () => {
   it("says so when the numbers blow up", async () => {
     const { folder, config } = setUp({ optimizer: { lr: 1e30, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 } });
     await rejectsWith("training-diverged", () => train(config, join(folder, "out")));
+  });
+
+  it("can leave matrix products to the machine's library, and names it", async function () {
+    const blas = await loadBlas(1).catch(() => undefined);
+    if (blas === undefined) this.skip();
+    const { folder, config: small } = setUp({ method: METHODS.lora, batchSize: 64 });
+    // Wide enough for products that are worth the way.
+    const config = { ...small, model: writeTinyModel(join(folder, "wide"), { hidden_size: 64, intermediate_size: 160 }) };
+    const summary = (out: string) => JSON.parse(readFileSync(join(out, "training.json"), "utf8")) as { engine: string; trainLoss: number };
+    const run = async (name: string, options: TrainOptions) => {
+      await train(config, join(folder, name), { threads: 2, ...options });
+      return { ...summary(join(folder, name)), weights: readFileSync(join(folder, name, "adapter_model.safetensors")) };
+    };
+    const own = await run("own", {});
+    const [first, again] = [await run("first", { blas }), await run("again", { blas, threads: 1 })];
+    assert.deepEqual([own.engine, first.engine], ["cpu", blas.name]);
+    assert.deepEqual(first.weights, again.weights);
+    assert.ok(Math.abs(first.trainLoss - own.trainLoss) < 1e-5, `${first.trainLoss} is not ${own.trainLoss}`);
   });
 });

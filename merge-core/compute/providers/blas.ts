@@ -6,6 +6,10 @@ import { availableParallelism } from "node:os";
 export interface Blas {
   /** What the library says of itself. */
   readonly name: string;
+  /** Where it was loaded from: other threads load the same. */
+  readonly file: string;
+  /** How many threads one call may use. With one, all threads of a pool call it for parts of the same product. */
+  readonly threads: number;
   /** C (+)= op(A) op(B). */
   sgemm(product: BlasProduct): void;
   /** The lower triangle of A A^T, A [rows, depth]; what lies above it stays. */
@@ -31,6 +35,8 @@ export interface BlasProduct {
   readonly transposeB: boolean;
   readonly c: Float32Array;
   readonly accumulate: boolean;
+  /** Elements from one stored row to the next, where matrices are parts of larger ones. Default: the rows lie side by side. */
+  readonly steps?: { readonly a: number; readonly b: number; readonly c: number };
 }
 
 /** The file named by this variable comes first. */
@@ -74,10 +80,10 @@ const LOWER = 122;
 const LEFT = 141;
 const NON_UNIT = 131;
 
-/** Opens the first library that there is. @throws Error beginning with `absent:` if there is none, or what koffi throws */
-export async function loadBlas(threads = availableParallelism()): Promise<Blas> {
+/** Opens the library of that file, or the first that there is. @throws Error beginning with `absent:` if there is none, or what koffi throws */
+export async function loadBlas(threads = availableParallelism(), file?: string): Promise<Blas> {
   const koffi = await import("koffi");
-  const asked = process.env[BLAS_VARIABLE];
+  const asked = file ?? process.env[BLAS_VARIABLE];
   const files = asked === undefined || asked === "" ? (LIBRARIES[process.platform] ?? []) : [asked];
   for (const file of files) {
     const library = attempt(() => koffi.load(file) as Library);
@@ -105,11 +111,13 @@ function bind(library: Library, { before, after, integer: I }: Spelling, file: s
   const lapack = attempt(() => bindLapack(library, { before, after, integer: I } as Spelling, cblas, share));
   return {
     name: nameOf(library, before, after, file),
-    sgemm: ({ rows, columns, depth, a, transposeA, b, transposeB, c, accumulate }) => {
-      const [stepA, stepB] = [transposeA ? rows : depth, transposeB ? depth : columns];
+    file,
+    threads,
+    sgemm: ({ rows, columns, depth, a, transposeA, b, transposeB, c, accumulate, steps }) => {
+      const [stepA, stepB] = [steps?.a ?? (transposeA ? rows : depth), steps?.b ?? (transposeB ? depth : columns)];
       const [opA, opB] = [transposeA ? TRANSPOSED : PLAIN, transposeB ? TRANSPOSED : PLAIN];
       share(rows * columns * depth);
-      gemm(ROW_MAJOR, opA, opB, rows, columns, depth, 1, a, Math.max(1, stepA), b, Math.max(1, stepB), accumulate ? 1 : 0, c, columns);
+      gemm(ROW_MAJOR, opA, opB, rows, columns, depth, 1, a, Math.max(1, stepA), b, Math.max(1, stepB), accumulate ? 1 : 0, c, steps?.c ?? columns);
     },
     ssyrk: (rows, depth, a, c) => {
       share((rows * rows * depth) / 2);

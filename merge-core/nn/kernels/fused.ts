@@ -2,13 +2,21 @@
 // [positions, features]; nn/ops gives them gradients.
 import type * as tf from "@tensorflow/tfjs-core";
 import { gemmScratchBytes } from "../../compute/gemm.ts";
+import { ATTENTION_ROWS } from "../../compute/providers/blas-kernels.ts";
+import { MIN_LIBRARY_WORK } from "../../compute/providers/blas-parts.ts";
 import type { SharedBackend } from "../storage.ts";
 import { EXP_WORK, fanOut, type KernelCall, registerFast } from "./kernel.ts";
 import { gatherRows, scatterAddRows } from "./movement.ts";
 
 export function registerFused(): void {
   registerFast("FusedRmsNorm", rmsNorm);
-  registerFast("FusedRmsNormGrad", rmsNormGrad);
+  registerFast("FusedRmsNormInputGrad", rmsNormInputGrad);
+  registerFast("FusedRmsNormWeightGrad", rmsNormWeightGrad);
+  registerFast("FusedLayerNorm", layerNorm);
+  registerFast("FusedLayerNormInputGrad", layerNormInputGrad);
+  registerFast("FusedLayerNormWeightGrad", layerNormWeightGrad);
+  registerFast("FusedGelu", gelu);
+  registerFast("FusedGeluGrad", geluGrad);
   registerFast("FusedRope", rope);
   registerFast("FusedSwiGlu", swiGlu);
   registerFast("FusedSwiGluGrad", swiGluGrad);
@@ -40,17 +48,70 @@ function rmsNorm({ inputs: { x, weight }, attrs, backend }: KernelCall): tf.Tens
   return out;
 }
 
-/** dx and dWeight */
-function rmsNormGrad({ inputs: { x, weight, inv, dy }, backend }: KernelCall): tf.TensorInfo[] {
+function rmsNormInputGrad({ inputs: { x, weight, inv, dy }, backend }: KernelCall): tf.TensorInfo {
   const [rows, n] = dims(x);
-  const out = [backend.output([rows, n]), backend.output([n])];
-  const [from = 0, w = 0, scale = 0, up = 0, dx = 0, dw = 0] = addresses(backend, x, weight, inv, dy, ...out);
+  const dx = backend.output([rows, n]);
+  const [from = 0, w = 0, scale = 0, up = 0, to = 0] = addresses(backend, x, weight, inv, dy, dx);
   fanOut(backend.pool, "rmsNormBackward", rows, 6 * n, 1, (r0, r1) => {
     const at = r0 * n * 4;
-    return [from + at, w, scale + r0 * 4, up + at, dx + at, r1 - r0, n];
+    return [from + at, w, scale + r0 * 4, up + at, to + at, r1 - r0, n];
   });
-  fanOut(backend.pool, "rmsNormWeightGradient", n, 4 * rows, 16, (j0, j1) => [from, scale, up, dw, rows, n, j0, j1]);
+  return dx;
+}
+
+function rmsNormWeightGrad({ inputs: { x, inv, dy }, backend }: KernelCall): tf.TensorInfo {
+  const [rows, n] = dims(x);
+  const dw = backend.output([n]);
+  const all = addresses(backend, x, inv, dy, dw);
+  fanOut(backend.pool, "rmsNormWeightGradient", n, 4 * rows, 16, (j0, j1) => [...all, rows, n, j0, j1]);
+  return dw;
+}
+
+/** y and, per row, mean and 1 / deviation. */
+function layerNorm({ inputs: { x, weight, bias }, attrs, backend }: KernelCall): tf.TensorInfo[] {
+  const [rows, n] = dims(x);
+  const out = [backend.output([rows, n]), backend.output([rows]), backend.output([rows])];
+  const [from = 0, w = 0, b = 0, to = 0, mean = 0, inv = 0] = addresses(backend, x, weight, bias, ...out);
+  fanOut(backend.pool, "layerNormForward", rows, 6 * n, 1, (r0, r1) => {
+    const [at, row] = [r0 * n * 4, r0 * 4];
+    return [from + at, w, b, to + at, mean + row, inv + row, r1 - r0, n, attrs.eps as number];
+  });
   return out;
+}
+
+function layerNormInputGrad({ inputs: { x, weight, mean, inv, dy }, backend }: KernelCall): tf.TensorInfo {
+  const [rows, n] = dims(x);
+  const dx = backend.output([rows, n]);
+  const [from = 0, w = 0, centre = 0, scale = 0, up = 0, to = 0] = addresses(backend, x, weight, mean, inv, dy, dx);
+  fanOut(backend.pool, "layerNormBackward", rows, 8 * n, 1, (r0, r1) => {
+    const [at, row] = [r0 * n * 4, r0 * 4];
+    return [from + at, w, centre + row, scale + row, up + at, to + at, r1 - r0, n];
+  });
+  return dx;
+}
+
+function layerNormWeightGrad({ inputs: { x, mean, inv, dy }, backend }: KernelCall): tf.TensorInfo {
+  const [rows, n] = dims(x);
+  const dw = backend.output([n]);
+  const all = addresses(backend, x, mean, inv, dy, dw);
+  fanOut(backend.pool, "layerNormWeightGradient", n, 8 * rows, 16, (j0, j1) => [...all, rows, n, j0, j1]);
+  return dw;
+}
+
+function gelu({ inputs: { x }, backend }: KernelCall): tf.TensorInfo {
+  const [rows, n] = dims(x);
+  const out = backend.output([rows, n]);
+  const all = addresses(backend, x, out);
+  fanOut(backend.pool, "geluForward", rows * n, EXP_WORK, 4, (from, to) => [...all.map((address) => address + from * 4), to - from]);
+  return out;
+}
+
+function geluGrad({ inputs: { x, dy }, backend }: KernelCall): tf.TensorInfo {
+  const [rows, n] = dims(x);
+  const dx = backend.output([rows, n]);
+  const all = addresses(backend, x, dy, dx);
+  fanOut(backend.pool, "geluBackward", rows * n, 2 * EXP_WORK, 4, (from, to) => [...all.map((address) => address + from * 4), to - from]);
+  return dx;
 }
 
 function rope({ inputs: { x, cos, sin }, attrs, backend }: KernelCall): tf.TensorInfo {
@@ -96,13 +157,13 @@ function attention({ inputs: { q, k, v }, attrs, backend }: KernelCall): tf.Tens
   const out = [backend.output([batch * seq, heads * headDim]), backend.output([batch, heads, seq, seq])];
   const all = addresses(backend, q, k, v, ...out);
   const window = Math.min(shape.window ?? seq, seq);
-  byHead(backend, "attentionForward", shape, gemmScratchBytes(backend.pool, Math.max(seq, headDim)), (b, g, scratch) => [
-    ...headArguments(shape, b, g),
-    window,
-    1 / Math.sqrt(headDim),
-    ...all,
-    scratch,
-  ]);
+  byHead(
+    backend,
+    byLibrary(backend, shape) ? "blasAttentionForward" : "attentionForward",
+    shape,
+    gemmScratchBytes(backend.pool, Math.max(seq, headDim)),
+    (b, g, scratch) => [...headArguments(shape, b, g), window, 1 / Math.sqrt(headDim), ...all, scratch],
+  );
   return out;
 }
 
@@ -113,9 +174,18 @@ function attentionGrad({ inputs: { q, k, v, probabilities, dy }, attrs, backend 
   const out = [q, k, v].map((tensor) => backend.output(tensor!.shape));
   const all = addresses(backend, q, k, v, probabilities, dy, ...out);
   const scratchBytes = gemmScratchBytes(backend.pool, Math.max(seq, headDim)) + backend.pool.context.kernel("attentionScratchBytes")(seq);
-  byHead(backend, "attentionBackward", shape, scratchBytes, (b, g, scratch) => [...headArguments(shape, b, g), 1 / Math.sqrt(headDim), ...all, scratch]);
+  byHead(backend, byLibrary(backend, shape) ? "blasAttentionBackward" : "attentionBackward", shape, scratchBytes, (b, g, scratch) => [
+    ...headArguments(shape, b, g),
+    1 / Math.sqrt(headDim),
+    ...all,
+    scratch,
+  ]);
   return out;
 }
+
+/** Whether products of heads are large enough for the library that the threads may have. */
+const byLibrary = ({ pool }: SharedBackend, { seq, headDim }: AttentionShape): boolean =>
+  pool.blasOfThreads !== undefined && Math.min(seq, ATTENTION_ROWS) * seq * headDim >= MIN_LIBRARY_WORK;
 
 const headArguments = ({ seq, heads, kvHeads, headDim }: AttentionShape, batch: number, kvHead: number): number[] => [
   batch,
