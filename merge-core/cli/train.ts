@@ -32,9 +32,6 @@ MKL or Accelerate multiply matrices, some two times faster; last digits then dep
   early_stopping: { patience: 3 }                              # with eval_every: keeps the weights of the lowest validation loss
   gradient_checkpointing: true                                 # less memory, the same gradients
 
-  slices: { layers: 1, orders: 3 }                             # each file of data.train can be taken out again, exactly:
-                                                               # weightsmith adapter remove-slice (S3T)
-
   method: adapter                                              # in place of lora
   adapter: { family: vera, r: 64, target_modules: [q_proj, v_proj] }
 
@@ -44,7 +41,7 @@ MKL or Accelerate multiply matrices, some two times faster; last digits then dep
     const { output, signal } = context;
     const [file = "", out = ""] = positionals(args, ["CONFIG", "OUT"]);
     // Imported when needed: loading the training code takes longer than most commands run.
-    const [{ readTrainConfig }, { runTraining }] = await Promise.all([import("../train/config.ts"), import("../slices/run-training.ts")]);
+    const [{ readTrainConfig }, { train: runTraining }] = await Promise.all([import("../train/config.ts"), import("../train/train.ts")]);
     const config = await readTrainConfig(file);
     const seed = number(args, "seed");
     const blas = await chooseTrainingBlas(args, context);
