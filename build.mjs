@@ -47,7 +47,7 @@ const programs = {
   "compute-worker": "merge-core/compute/worker.ts",
   "gpu-worker": "merge-core/compute/gpu/worker.ts",
   "device-worker": "merge-core/nn/device/worker.ts",
-  "load-tfjs": "merge-core/nn/device/load-tfjs.ts",
+  "load-tfjs": "merge-core/compute/providers/load-tfjs.ts",
   "blas-probe": "merge-core/compute/providers/blas-probe.ts",
 };
 

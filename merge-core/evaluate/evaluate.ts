@@ -1,7 +1,7 @@
 // Measuring a model on examples: loss, perplexity, and whether greedy generation gives the expected answer. Node only.
 import { inputError } from "../diagnostics.ts";
 import { DEFAULT_MAX_LENGTH, type Example, lossTokens, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
-import type { TfjsDevice } from "../nn/device/load-tfjs.ts";
+import type { TfjsDevice } from "../compute/providers/load-tfjs.ts";
 import { initEngine } from "../nn/engine.ts";
 import { generate } from "../nn/generate.ts";
 import { disposeDecoder } from "../nn/load.ts";

@@ -1,7 +1,8 @@
 // What computes models: our kernels, these with the machine's BLAS, or a device.
+
+import type { TfjsDevice } from "../compute/providers/load-tfjs.ts";
 import { type BackendOptions, initBackend } from "./backend.ts";
 import { initDevice } from "./device/backend.ts";
-import type { TfjsDevice } from "./device/load-tfjs.ts";
 
 export interface EngineOptions extends BackendOptions {
   /** In place of our kernels: every operation runs there. */

@@ -8,7 +8,7 @@ import type { Blas } from "../compute/providers/blas.ts";
 import { inputError, throwIfCancelled } from "../diagnostics.ts";
 import { meanLossBy } from "../evaluate/loss.ts";
 import { DEFAULT_MAX_LENGTH, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
-import type { TfjsDevice } from "../nn/device/load-tfjs.ts";
+import type { TfjsDevice } from "../compute/providers/load-tfjs.ts";
 import { initEngine } from "../nn/engine.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel, type Model, randomModel } from "../nn/model.ts";

@@ -69,10 +69,7 @@ export async function openGpu({ flags = [], load = loadWebgpu }: GpuOptions = {}
   return { device, name, maxBytes: Math.min(maxBufferSize, maxStorageBufferBindingSize), close: () => device.destroy() };
 }
 
-/** From beside this library, or else from where users install packages. */
-export async function loadWebgpu(): Promise<WebgpuPackage> {
-  return import("webgpu").catch(() => importPackage("webgpu") as Promise<WebgpuPackage>);
-}
+export const loadWebgpu = (): Promise<WebgpuPackage> => importPackage("webgpu") as Promise<WebgpuPackage>;
 
 function fail(message: string, cause: unknown): never {
   throw new GpuFailure(`${message}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });

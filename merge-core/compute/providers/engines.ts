@@ -1,4 +1,6 @@
 // The optional engines and how each is tried: load it, multiply two matrices whose product is known, time a larger product.
+import { installCommand } from "./find-package.ts";
+import { TFJS_PACKAGES, type TfjsDevice } from "./load-tfjs.ts";
 import type { EngineSpec } from "./probe.ts";
 
 /** Common to all scripts: the check, and the timing of an n x n product. */
@@ -17,25 +19,27 @@ async function report(version, device, multiply, memoryBytes) {
   console.log(JSON.stringify({ version, device, figure, unit: "GFLOP/s", memoryBytes }));
 }`;
 
-/** Node 23 removed two functions that the last release of tfjs-node still calls. */
-const tfjsScript = (name: string) => `${MEASURE}
-import util from "node:util";
-util.isNullOrUndefined ??= (x) => x === null || x === undefined;
-util.isArray ??= Array.isArray;
-const module = await import(${JSON.stringify(name)});
-const tf = module.default ?? module;
-const small = tf.tensor2d([1, 2, 3, 4], [2, 2]);
-check(tf.matMul(small, small).dataSync());
-const large = tf.fill([N, N], 0.5);
-await report(tf.version?.["tfjs-node"] ?? tf.version?.tfjs ?? "", tf.getBackend(), () => {
-  const product = tf.matMul(large, large);
-  product.dataSync();
+/** Loaded as training would load it; the program lies beside the bundle. */
+const LOADER = JSON.stringify(new URL("./load-tfjs.js", import.meta.url).href);
+
+const tfjsScript = (device: TfjsDevice) => `${MEASURE}
+const { loadTfjs } = await import(${LOADER});
+const { tf, version, device } = await loadTfjs(${JSON.stringify(device)});
+const square = async (x) => {
+  const product = tf.matMul(x, x);
+  const values = await product.data();
   product.dispose();
-});`;
+  return values;
+};
+check(await square(tf.tensor2d([1, 2, 3, 4], [2, 2])));
+const large = tf.fill([N, N], 0.5);
+await report(version, device, () => square(large));
+process.exit(0);`;
 
 /** The object that create() returns must stay referenced for as long as a device lives. */
 const webgpuScript = `${MEASURE}
-const { create, globals } = await import("webgpu");
+const { loadWebgpu } = await import(${LOADER});
+const { create, globals } = await loadWebgpu();
 Object.assign(globalThis, globals);
 const gpu = (globalThis.weightsmithGpu = create([]));
 const adapter = await gpu.requestAdapter();
@@ -95,25 +99,23 @@ export const webgpuEngine: EngineSpec = {
   id: "webgpu",
   title: "WebGPU (Dawn)",
   use: "matrix products on any GPU, with --device webgpu or auto",
-  install: "npm install webgpu",
+  install: installCommand("webgpu"),
   script: webgpuScript,
 };
 
-export const optionalEngines = (threads: number): readonly EngineSpec[] => [
-  blasEngine(threads),
-  {
-    id: "tfjs-node-gpu",
-    title: "@tensorflow/tfjs-node-gpu (CUDA)",
-    use: "training and evaluation",
-    install: "npm install @tensorflow/tfjs-node-gpu",
-    script: tfjsScript("@tensorflow/tfjs-node-gpu"),
-  },
-  {
-    id: "tfjs-node",
-    title: "@tensorflow/tfjs-node (TensorFlow on the CPU)",
-    use: "training and evaluation",
-    install: "npm install @tensorflow/tfjs-node",
-    script: tfjsScript("@tensorflow/tfjs-node"),
-  },
-  webgpuEngine,
-];
+const tfjsEngine = (device: TfjsDevice, title: string): EngineSpec => ({
+  id: device === "webgpu" ? "tfjs-webgpu" : device,
+  title,
+  use: "training and evaluation, with --device",
+  install: installCommand(TFJS_PACKAGES[device]),
+  script: tfjsScript(device),
+});
+
+/** What may train and measure models, by the word for it after --device. */
+export const trainingEngines: Readonly<Record<TfjsDevice, EngineSpec>> = {
+  "tfjs-node-gpu": tfjsEngine("tfjs-node-gpu", "@tensorflow/tfjs-node-gpu (CUDA)"),
+  "tfjs-node": tfjsEngine("tfjs-node", "@tensorflow/tfjs-node (TensorFlow on the CPU)"),
+  webgpu: tfjsEngine("webgpu", "WebGPU through @tensorflow/tfjs-backend-webgpu"),
+};
+
+export const optionalEngines = (threads: number): readonly EngineSpec[] => [blasEngine(threads), webgpuEngine, ...Object.values(trainingEngines)];

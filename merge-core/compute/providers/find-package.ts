@@ -6,20 +6,26 @@ import { homedir } from "node:os";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
+export const NOT_INSTALLED = "is not installed";
+
 /** The folder named by this variable comes first. */
 export const PACKAGES_VARIABLE = "WEIGHTSMITH_PACKAGES";
 
-/** A folder that belongs to the user alone: `npm install --prefix ~/.weightsmith NAME`. */
-export const userPackages = (): string => join(homedir(), ".weightsmith");
+/** A folder of the user's own, which every copy of Weightsmith looks into, the editor's too. */
+const userPackages = (): string => join(homedir(), ".weightsmith");
+
+/** The command that installs packages where they are found. */
+export const installCommand = (packages: string): string =>
+  `npm install --prefix ${/\s/.test(userPackages()) ? `"${userPackages()}"` : userPackages()} ${packages}`;
 
 /** Folders in whose node_modules, or in those above, packages are looked for; the first that has one wins. */
 export function packagePlaces(env: NodeJS.ProcessEnv = process.env): string[] {
   const program = process.argv[1];
-  // npm's folder for `install --global`: beside Node, or on Windows the user's.
-  const global = process.platform === "win32" ? join(env.APPDATA ?? "", "npm") : join(dirname(process.execPath), "..", "lib");
+  // Where `npm install --global` puts packages: beside Node or where Debian has them, on Windows a folder of the user's.
+  const global = process.platform === "win32" ? [join(env.APPDATA ?? "", "npm")] : [join(dirname(process.execPath), "..", "lib"), "/usr/local/lib"];
   const named = env[PACKAGES_VARIABLE];
   const beside = program === undefined ? [] : [dirname(resolve(program))];
-  return [...(named ? [resolve(named)] : []), ...beside, process.cwd(), userPackages(), global];
+  return [...(named ? [resolve(named)] : []), ...beside, process.cwd(), userPackages(), ...global];
 }
 
 /** The file to import, or undefined if the package is nowhere. */
@@ -36,9 +42,9 @@ export function findPackage(name: string, places: readonly string[] = packagePla
   return folders[0] === undefined ? undefined : createRequire(join(folders[0], "package.json")).resolve(join(folders[0], name));
 }
 
-/** Imports an optional package. @throws Error with code ERR_MODULE_NOT_FOUND if it is nowhere, or what the package throws */
+/** Imports an optional package. @throws Error saying NOT_INSTALLED if it is nowhere, or what the package throws */
 export async function importPackage(name: string, places?: readonly string[]): Promise<unknown> {
   const file = findPackage(name, places);
-  if (file === undefined) throw Object.assign(new Error(`Cannot find package '${name}'`), { code: "ERR_MODULE_NOT_FOUND" });
+  if (file === undefined) throw new Error(`the package ${name} ${NOT_INSTALLED}`);
   return import(pathToFileURL(file).href);
 }

@@ -1,6 +1,8 @@
 // Finds out whether an optional engine works here by doing a real operation on it in a child process under a time limit:
 // native packages fail at import, at the first operation, by a crash or by a hang, and none of these may take us down.
 import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { NOT_INSTALLED } from "./find-package.ts";
 
 /** An engine that may or may not be usable on this machine. */
 export interface EngineSpec {
@@ -35,8 +37,10 @@ export interface EngineReport {
 }
 
 export interface ProbeOptions {
-  /** Folder whose node_modules the engine is looked for in. */
+  /** The folder of the program that would use the engine. */
   readonly from: string;
+  /** The folder in which that program was started. Default: the current one. */
+  readonly cwd?: string;
   readonly timeLimitMs?: number;
   readonly signal?: AbortSignal;
 }
@@ -52,7 +56,8 @@ export async function probeEngine(spec: EngineSpec, options: ProbeOptions): Prom
   const report = parseReport(outcome.out);
   if (report !== undefined) return { id, title, use, status: "works", ...report };
   const reason = outcome.failure ?? lastError(outcome.err);
-  const absent = /ERR_MODULE_NOT_FOUND|MODULE_NOT_FOUND|Cannot find package/.test(outcome.err) || reason.startsWith("absent:");
+  // What a package that is there does not find is another matter.
+  const absent = reason.startsWith("absent:") || reason.endsWith(NOT_INSTALLED) || /^Cannot find package 'koffi'/.test(reason);
   return { id, title, use, status: absent ? "absent" : "broken", reason: absent ? missing(reason) : reason, install };
 }
 
@@ -65,9 +70,11 @@ interface Outcome {
   readonly failure?: string;
 }
 
-function runScript(script: string, { from, timeLimitMs = TIME_LIMIT_MS, signal }: ProbeOptions): Promise<Outcome> {
+function runScript(script: string, { from, cwd = process.cwd(), timeLimitMs = TIME_LIMIT_MS, signal }: ProbeOptions): Promise<Outcome> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, ["--no-warnings", "--input-type=module", "--eval", script], { cwd: from, stdio: ["ignore", "pipe", "pipe"] });
+    // The last argument stands for the program: packages are looked for beside it.
+    const args = ["--no-warnings", "--input-type=module", "--eval", script, join(from, "weightsmith.js")];
+    const child = spawn(process.execPath, args, { cwd, stdio: ["ignore", "pipe", "pipe"] });
     let out = "";
     let err = "";
     let late = false;

@@ -2,8 +2,8 @@
 // Operations are sent without waiting; only what is read is waited for, so that the device works while the next ones are prepared.
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads";
 import * as tf from "@tensorflow/tfjs-core";
+import type { TfjsDevice } from "../../compute/providers/load-tfjs.ts";
 import { WeightsmithError } from "../../diagnostics.ts";
-import type { TfjsDevice } from "./load-tfjs.ts";
 import {
   type DeviceAnswer,
   type DeviceMessage,

@@ -1,6 +1,6 @@
 // What the thread that owns a device is asked, and answers. Tensors are known by numbers that the asking side gives.
 import type * as tf from "@tensorflow/tfjs-core";
-import type { TfjsDevice } from "./load-tfjs.ts";
+import type { TfjsDevice } from "../../compute/providers/load-tfjs.ts";
 
 export type Numbers = Float32Array | Int32Array | Uint8Array;
 export type NumericType = "float32" | "int32" | "bool";

@@ -2,7 +2,7 @@
 // loop, while the thread that trains waits without turning its own.
 import { parentPort, workerData } from "node:worker_threads";
 import type * as Core from "@tensorflow/tfjs-core";
-import { loadTfjs } from "./load-tfjs.ts";
+import { loadTfjs } from "../../compute/providers/load-tfjs.ts";
 import { ANSWERED, type DeviceAnswer, type DeviceMessage, type DeviceReady, type DeviceStart, type Numbers, type TensorRef } from "./messages.ts";
 
 const { device, board, port } = workerData as DeviceStart;

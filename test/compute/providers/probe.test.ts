@@ -12,12 +12,13 @@ const TFJS = optionalEngines(1).find((engine) => engine.id === "tfjs-node-gpu");
 /** A package with tfjs's interface whose product is what `matMul` says. */
 const fakeTfjs = (matMul: string) => `
   export const version = { "tfjs-node": "4.22.0" };
+  export const ready = async () => {};
   export const getBackend = () => "tensorflow";
   export const tensor2d = (values, [rows]) => ({ values, n: rows });
   export const fill = ([n], value) => ({ values: new Array(n * n).fill(value), n });
   export const matMul = ${matMul};`;
 
-const PRODUCT = "(a) => ({ dataSync: () => a.n === 2 ? [7, 10, 15, 22] : a.values, dispose() {} })";
+const PRODUCT = "(a) => ({ data: async () => a.n === 2 ? [7, 10, 15, 22] : a.values, dispose() {} })";
 
 describe("probeEngine", () => {
   let folder = "";
@@ -34,13 +35,13 @@ describe("probeEngine", () => {
       writeFileSync(join(target, "index.js"), source);
     }
     assert.ok(TFJS);
-    return probeEngine(TFJS, { from: folder, ...(timeLimitMs === undefined ? {} : { timeLimitMs }) });
+    return probeEngine(TFJS, { from: folder, cwd: folder, ...(timeLimitMs === undefined ? {} : { timeLimitMs }) });
   }
 
   it("says a missing package is absent and how to install it", async () => {
     const report = await probeWith(undefined);
     assert.equal(report.status, "absent");
-    assert.equal(report.install, "npm install @tensorflow/tfjs-node-gpu");
+    assert.match(report.install ?? "", /^npm install --prefix \S+\.weightsmith"? @tensorflow\/tfjs-node-gpu$/);
   });
 
   it("reports version, device and a measured figure of one that works", async () => {
@@ -57,6 +58,15 @@ describe("probeEngine", () => {
     assert.match(report.reason ?? "", /^The Node.js native addon module/);
   });
 
+  it("tells a package that lacks a part of its own from one that is not there", async () => {
+    const esm = await probeWith('import "no-such-part";');
+    assert.equal(esm.status, "broken");
+    assert.match(esm.reason ?? "", /no-such-part/);
+    const commonJs = await probeWith('import { createRequire } from "node:module"; createRequire(import.meta.url)("no-such-part");');
+    assert.equal(commonJs.status, "broken");
+    assert.match(commonJs.reason ?? "", /no-such-part/);
+  });
+
   it("survives one that loads and throws on the first operation", async () => {
     const report = await probeWith(fakeTfjs('() => { throw new TypeError("(0 , util_1.isNullOrUndefined) is not a function"); }'));
     assert.equal(report.status, "broken");
@@ -64,7 +74,7 @@ describe("probeEngine", () => {
   });
 
   it("does not believe one whose numbers are wrong", async () => {
-    const report = await probeWith(fakeTfjs("() => ({ dataSync: () => [0, 0, 0, 0], dispose() {} })"));
+    const report = await probeWith(fakeTfjs("() => ({ data: async () => [0, 0, 0, 0], dispose() {} })"));
     assert.equal(report.status, "broken");
     assert.match(report.reason ?? "", /wrong product: 0, 0, 0, 0/);
   });
@@ -88,7 +98,7 @@ describe("probeEngine", () => {
   it("gives a parseable script for every engine that is a package, all of which are absent from an empty folder", async () => {
     const packages = optionalEngines(1).filter(({ id }) => id !== "blas");
     const reports: EngineReport[] = [];
-    for (const engine of packages) reports.push(await probeEngine(engine, { from: folder }));
+    for (const engine of packages) reports.push(await probeEngine(engine, { from: folder, cwd: folder }));
     assert.deepEqual(
       reports.map((r) => r.status),
       packages.map(() => "absent"),

@@ -3,11 +3,13 @@ import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import util from "node:util";
 import type * as Core from "@tensorflow/tfjs-core";
-import { attempt, holdForever, loadWebgpu } from "../../compute/gpu/device.ts";
-import { findPackage, importPackage } from "../../compute/providers/find-package.ts";
+import { attempt, holdForever, loadWebgpu } from "../gpu/device.ts";
+import { findPackage, importPackage } from "./find-package.ts";
 
 export const TFJS_DEVICES = ["webgpu", "tfjs-node-gpu", "tfjs-node"] as const;
 export type TfjsDevice = (typeof TFJS_DEVICES)[number];
+
+export { loadWebgpu };
 
 export interface LoadedTfjs {
   readonly tf: typeof Core;
@@ -16,7 +18,6 @@ export interface LoadedTfjs {
   readonly device: string;
 }
 
-/** What a user installs to have a device. */
 export const TFJS_PACKAGES: Readonly<Record<TfjsDevice, string>> = {
   webgpu: "webgpu @tensorflow/tfjs-backend-webgpu",
   "tfjs-node-gpu": "@tensorflow/tfjs-node-gpu",
