@@ -2,7 +2,7 @@
 // RAM+ also makes unique changes larger in models that share much of what they changed.
 import type { TensorEngine } from "../compute/engine.ts";
 import { abs, add, compare, constant, div, type Expr, input, linear, mul, scale, select, sub } from "../compute/expr.ts";
-import type { MergeMethod, MergeTask, ParameterSpec } from "./method.ts";
+import type { MergeMethod, MergeTask, Paper, ParameterSpec } from "./method.ts";
 import { numberOf } from "./parameters.ts";
 
 const EPSILON: ParameterSpec = {
@@ -14,7 +14,8 @@ const EPSILON: ParameterSpec = {
   doc: "Elements that differ from the base by no more than this count as unchanged.",
 };
 
-const shared = { paper: undefined, base: "required", models: { min: 1, max: Number.POSITIVE_INFINITY } } as const;
+const PAPER: Paper = { title: "Behavior Knowledge Merge in Reinforced Agentic Models", url: "https://arxiv.org/abs/2601.13572", year: 2026 };
+const shared = { paper: PAPER, base: "required", models: { min: 1, max: Number.POSITIVE_INFINITY } } as const;
 
 export const ram: MergeMethod = {
   ...shared,

@@ -12,7 +12,9 @@ import importlib.util
 import io
 import json
 import pathlib
+import re
 import sys
+import textwrap
 import types
 
 import numpy as np
@@ -39,7 +41,7 @@ knots = load("KnOTS/task_merger.py", "task_merger")
 
 
 def pcb_scope(quantile):
-    """The functions of the released scripts (variant 1 of the main one, 3 of the vision code), with their fixed quantiles replaced."""
+    """The functions of the released scripts (variant 1 of the main one, 3 of the vision code's search), with their fixed quantiles replaced."""
     main_text = (FOLDER / "pcb-merging" / "pcb-merging.py").read_text()
     vision_text = (FOLDER / "pcb-merging" / "vision_source_code" / "pcb_ES.py").read_text()
     scope = {}
@@ -48,10 +50,25 @@ def pcb_scope(quantile):
     return scope
 
 
+def run_pcb_script(flat, ratio, quantile):
+    """Variant 2 is the body of a script: its functions, and its main part up to where it measures."""
+    text = (FOLDER / "pcb-merging" / "vision_source_code" / "pcb.py").read_text()
+    functions, main = text[text.index("def piecewise_function") :].split('if __name__ == "__main__":\n')
+    main = textwrap.dedent(main[: main.index("    reference_state_dict")])
+    main = re.sub(r"_ratio=0\.01", f"_ratio={quantile}", main).replace("att_ratio = 0.05", f"att_ratio = {ratio}")
+    main = re.sub(r"(?m)^lams = .*$", "lams = 1", main)
+    scope = {"torch": torch, "tv_flat_checks": flat}
+    exec(functions, scope)
+    exec(main, scope)
+    return scope["merged_tv"]
+
+
 def run_pcb(taus, ratio, quantile, variant):
     scope, flat = pcb_scope(quantile), torch.stack([t.reshape(-1) for t in taus])
     if variant == 1:
         merged, _, _ = scope["PCB_merge"](flat, pcb_ratio=ratio)
+    elif variant == 2:
+        merged = run_pcb_script(flat, ratio, quantile)
     else:
         checks, scale = scope["PCB"](flat, pcb_ratio=ratio)
         # As its compute_acc puts them together.
@@ -95,7 +112,7 @@ def expected(result, taus):
         return iso.iso_cts(vectors(taus), config(taus, common_space_fraction=parameters["common"]))["w"]
     if method == "tsv_m":
         return run_tsv(taus)
-    if method == "pcb" and parameters["variant"] != 2:
+    if method == "pcb":
         return run_pcb(taus, **parameters)
     if method == "knots":
         return run_knots(taus, result["model"]["density"], parameters["elect"] == 1)
