@@ -21,6 +21,7 @@ const ARROWS: Record<string, readonly string[]> = {
   evaluate: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn"],
   moe: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train"],
   transplant: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn"],
+  slices: [...BELOW_COMPUTE, "compute", "adapters", "run", "nn", "train", "evaluate"],
   transfer: [...BELOW_COMPUTE, "compute", "adapters", "run", "nn", "train", "evaluate"],
   adapt: [...BELOW_COMPUTE, "compute", "methods", "adapters", "recipe", "plan", "run", "nn", "train", "evaluate"],
   population: [...BELOW_COMPUTE, "compute", "adapters", "run", "nn"],

@@ -7,14 +7,15 @@ import { families } from "./adapter/families.ts";
 import { fold } from "./adapter/fold.ts";
 import { inspect } from "./adapter/inspect.ts";
 import { merge } from "./adapter/merge.ts";
+import { removeSlice } from "./adapter/remove-slice.ts";
 import { transfer } from "./adapter/transfer.ts";
 import type { Command } from "./command.ts";
 
-const subcommands: readonly Command[] = [families, inspect, fold, merge, extract, expand, convert, transfer];
+const subcommands: readonly Command[] = [families, inspect, fold, merge, extract, expand, convert, transfer, removeSlice];
 
 export const adapter: Command = {
   name: "adapter",
-  summary: "list, inspect, fold, merge, extract, expand, convert and transfer adapters",
+  summary: "list, inspect, fold, merge, extract, expand, convert and transfer adapters, and take data out of them",
   usage: `${subcommands.map(({ name }) => name.split(" ")[1]).join("|")} ...`,
   help: `
 Works on adapters in the files of Hugging Face PEFT, and on those of families that PEFT does not have.

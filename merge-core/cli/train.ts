@@ -1,9 +1,9 @@
 // weightsmith train CONFIG OUT: full fine-tuning of a decoder model, or an adapter beside it.
 import type { TrainResult } from "../train/train.ts";
 import type { Command } from "./command.ts";
-import { chooseTrainingBlas, TRAINING_DEVICE } from "./device.ts";
 import { flag, number, OVERWRITE, positionals, SEED, THREADS, threads } from "./options.ts";
 import { formatDuration } from "./output.ts";
+import { chooseTrainingEngine, TRAINING_DEVICE } from "./training-device.ts";
 
 export const train: Command = {
   name: "train",
@@ -16,6 +16,7 @@ family tells tasks apart, each file of data.train is a task.
 The loss of every step goes to OUT's loss log. With save_every a killed run is taken up where it was by the same
 command, and ends with the same weights as one that was not interrupted. --device blas lets this machine's own OpenBLAS,
 MKL or Accelerate multiply matrices, some two times faster; last digits then depend on it, and OUT's training.json names it.
+--device webgpu trains on a GPU, tfjs-node-gpu and tfjs-node with TensorFlow's libraries: weightsmith doctor says what is here.
 
   model: ./base
   data: { train: train.jsonl, validation: validation.jsonl }   # lines {"prompt": ..., "completion": ...} or {"text": ...}
@@ -32,6 +33,9 @@ MKL or Accelerate multiply matrices, some two times faster; last digits then dep
   early_stopping: { patience: 3 }                              # with eval_every: keeps the weights of the lowest validation loss
   gradient_checkpointing: true                                 # less memory, the same gradients
 
+  slices: { layers: 1, orders: 3 }                             # each file of data.train can be taken out again, exactly:
+                                                               # weightsmith adapter remove-slice (S3T)
+
   method: adapter                                              # in place of lora
   adapter: { family: vera, r: 64, target_modules: [q_proj, v_proj] }
 
@@ -41,13 +45,13 @@ MKL or Accelerate multiply matrices, some two times faster; last digits then dep
     const { output, signal } = context;
     const [file = "", out = ""] = positionals(args, ["CONFIG", "OUT"]);
     // Imported when needed: loading the training code takes longer than most commands run.
-    const [{ readTrainConfig }, { train: runTraining }] = await Promise.all([import("../train/config.ts"), import("../train/train.ts")]);
+    const [{ readTrainConfig }, { runTraining }] = await Promise.all([import("../train/config.ts"), import("../slices/run-training.ts")]);
     const config = await readTrainConfig(file);
     const seed = number(args, "seed");
-    const blas = await chooseTrainingBlas(args, context);
+    const engine = await chooseTrainingEngine(args, context);
     const result = await runTraining(seed === undefined ? config : { ...config, seed }, out, {
       threads: threads(args),
-      blas,
+      ...engine,
       overwrite: flag(args, "overwrite"),
       signal,
       onProgress: (p) => output.progress({ stage: "train", done: p.step, total: p.totalSteps, unit: "steps", detail: `loss ${p.loss.toFixed(4)}` }),

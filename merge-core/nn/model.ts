@@ -47,6 +47,9 @@ export async function randomModel(folder: string, seed: number): Promise<Model> 
   return modelFromTensors(folder, randomTensors(config, seed));
 }
 
+/** What config.json says of the architecture. */
+export const readDecoderConfig = async (folder: string): Promise<DecoderConfig> => (await readConfig(folder)).config;
+
 /** @throws WeightsmithError `file-missing`, `json-*`, `config-invalid`, and what parseDecoderConfig throws */
 async function readConfig(folder: string): Promise<{ configJson: Record<string, unknown>; config: DecoderConfig }> {
   const file = join(folder, "config.json");

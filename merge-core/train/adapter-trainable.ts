@@ -5,7 +5,7 @@ import type { Pass } from "../adapters/family-math.ts";
 import type { LiveModule, Start } from "../adapters/family-training.ts";
 import { findFamily } from "../adapters/registry.ts";
 import { writeAdapter } from "../adapters/write-adapter.ts";
-import { tasksOfPositions } from "../evaluate/attach-adapter.ts";
+import { type AttachedAdapter, attachAdapter, tasksOfPositions } from "../evaluate/attach-adapter.ts";
 import { adaptedLayers, meanPenalty } from "../nn/adapted-layer.ts";
 import type { TokenRow } from "../nn/data.ts";
 import type { Decoder } from "../nn/llama.ts";
@@ -31,8 +31,9 @@ export async function adapterTrainable(
   if (family?.training === undefined) throw new TypeError(`${method.family} cannot be trained`);
   const tasks = config.data.train.length;
   const settings = "n_tasks" in method.settings ? { ...method.settings, n_tasks: Math.max(tasks, Number(method.settings.n_tasks)) } : method.settings;
-  const adapter = startAdapter(decoder, family, { settings, targets: method.targetModules, seed: config.seed, tasks, fisher });
+  const adapter = startAdapter(decoder, family, { settings, targets: method.targetModules, layers: method.layers, seed: config.seed, tasks, fisher });
   if (method.from !== undefined) await continueFrom(adapter, method.from);
+  const beside = method.beside === undefined ? undefined : await attachAdapter(decoder, method.beside);
   const adapted: Decoder = { ...decoder, weights: new Map([...decoder.weights].map(([name, tensor]) => [name, adapter.replaced.get(name) ?? tensor])) };
   const parameters = parametersOf(adapter);
   const chosen = new Map<string, number>();
@@ -41,7 +42,7 @@ export async function adapterTrainable(
     decoder: adapted,
     parameters,
     memory: memoryOf(adapter),
-    pass: (rows, step) => passOf(adapter, adapted, method, config.seed, rows, step, chosen),
+    pass: (rows, step) => passOf({ adapter, decoder: adapted, beside, method, seed: config.seed, chosen }, rows, step),
     ...(family.type === "LORA" ? { factorScale: scaleOf(settings) } : {}),
     rateOf: (name, progress) => rates(progress)[tensorName(adapter, name)] ?? 1,
     afterStep: (step) => family.training?.afterStep?.(liveModules(adapter), step),
@@ -59,6 +60,7 @@ export async function adapterTrainable(
     },
     save: (folder) => saveAdapter(adapter, method, config, folder, chosen, decoder.config.modelType === "gpt2"),
     dispose() {
+      beside?.dispose();
       disposeAdapter(adapter);
       disposeDecoder(decoder);
     },
@@ -97,15 +99,17 @@ function memoryOf({ family, modules }: StartedAdapter): Map<string, Float32Array
   return new Map(rest.map(([name, live]) => [name, live.values()]));
 }
 
-function passOf(
-  adapter: StartedAdapter,
-  decoder: Decoder,
-  method: AdapterSettings,
-  seed: number,
-  rows: readonly TokenRow[],
-  step: TrainingStep | undefined,
-  chosen: Ranks,
-): TrainingPass {
+interface Passing {
+  readonly adapter: StartedAdapter;
+  readonly decoder: Decoder;
+  /** Of other layers, and frozen. */
+  readonly beside: AttachedAdapter | undefined;
+  readonly method: AdapterSettings;
+  readonly seed: number;
+  readonly chosen: Ranks;
+}
+
+function passOf({ adapter, decoder, beside, method, seed, chosen }: Passing, rows: readonly TokenRow[], step: TrainingStep | undefined): TrainingPass {
   const { family, settings } = adapter;
   const parts = partsOf(adapter, (module): Settings => (step === undefined && chosen.has(module) ? { elastic_rank: chosen.get(module) ?? null } : {}));
   // Where blocks are computed once more for their gradients, they are seen twice.
@@ -123,7 +127,8 @@ function passOf(
           },
         }),
   };
-  const layers = family.math === undefined ? {} : { adapted: adaptedLayers(family, parts, pass) };
+  const frozen = beside?.decoderOf(rows).adapted ?? new Map<string, never>();
+  const layers = family.math === undefined ? {} : { adapted: new Map([...frozen, ...adaptedLayers(family, parts, pass)]) };
   if (step === undefined) return { ...decoder, ...layers };
   const weights = family.training?.taskWeights?.(settings, pass);
   return {
@@ -185,6 +190,7 @@ async function saveAdapter(
   const more = {
     ...rankPatterns(settings, chosen),
     ...family.training?.fileConfig?.(settings, method.targetModules),
+    ...(method.layers === undefined ? {} : { layers_to_transform: method.layers }),
     // GPT-2's files hold its layers as [in, out], which PEFT wants to be told.
     ...(family.type === "LORA" ? { lora_dropout: method.dropout, ...(isTurned ? { fan_in_fan_out: true } : {}) } : {}),
   };

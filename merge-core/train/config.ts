@@ -26,6 +26,10 @@ export interface AdapterSettings {
   readonly dropout: number;
   /** An adapter of the same family and shapes that training goes on from. */
   readonly from?: string;
+  /** Numbers of the layers to train in. Default: all. */
+  readonly layers?: readonly number[];
+  /** An adapter of other layers that is there while this one is trained, and stays as it is. */
+  readonly beside?: string;
   /** Every setting of the family and of its training. */
   readonly settings: Settings;
 }
@@ -43,6 +47,14 @@ export interface EarlyStopping {
   readonly minDelta: number;
 }
 
+/** Files of data that can be taken out again (S3T). */
+export interface SliceSettings {
+  /** Layers that each slice trains: the first slice the last layers of the model, later ones those below. */
+  readonly layers: number;
+  /** Orders of the slices that are trained, each one place on: with as many as there are slices, every one comes last once. */
+  readonly orders: number;
+}
+
 export interface TrainConfig {
   /** Folder of the model to start from. */
   readonly model: string;
@@ -52,6 +64,8 @@ export interface TrainConfig {
   readonly data: { readonly train: readonly string[]; readonly validation: readonly string[] };
   /** All weights, or low-rank factors beside frozen weights. */
   readonly method: { readonly kind: "full" } | ({ readonly kind: "lora" } & LoraSettings) | ({ readonly kind: "adapter" } & AdapterSettings);
+  /** Each file of the training data is a slice. */
+  readonly slices?: SliceSettings;
   readonly optimizer: OptimizerSettings;
   readonly schedule: ScheduleSettings;
   readonly length: { readonly epochs: number } | { readonly steps: number };
@@ -93,7 +107,7 @@ export const TRAIN_DEFAULTS: Omit<TrainConfig, "model" | "data"> = {
 };
 
 const KEYS = ["model", "init", "data", "method", "lora", "adapter", "optimizer", "schedule", "epochs", "steps", "batch_size", "gradient_accumulation"];
-const MORE_KEYS = ["max_grad_norm", "seed", "save_every", "eval_every", "dtype", "max_length", "early_stopping", "gradient_checkpointing"];
+const MORE_KEYS = ["max_grad_norm", "seed", "save_every", "eval_every", "dtype", "max_length", "early_stopping", "gradient_checkpointing", "slices"];
 const DTYPES = { float32: "F32", bfloat16: "BF16", float16: "F16" } as const;
 
 /** Reads a training file; paths in it are relative to it. @throws WeightsmithError, every diagnostic with its place */
@@ -110,6 +124,7 @@ export function parseTrainConfig(text: string, file: string): TrainConfig {
   const defaults = TRAIN_DEFAULTS;
   const place = (path: string) => resolve(dirname(file), path);
   const earlyStopping = readEarlyStopping(map);
+  const slices = readSlices(map);
   return {
     model: place(map.text("model")),
     init: map.choice("init", defaults.init, ["pretrained", "random"]),
@@ -125,6 +140,7 @@ export function parseTrainConfig(text: string, file: string): TrainConfig {
     saveEvery: map.count("save_every", defaults.saveEvery, 0),
     evalEvery: map.count("eval_every", defaults.evalEvery, 0),
     dtype: DTYPES[map.choice("dtype", "bfloat16", ["float32", "bfloat16", "float16"])],
+    ...(slices === undefined ? {} : { slices }),
     ...(earlyStopping === undefined ? {} : { earlyStopping }),
     ...(map.has("gradient_checkpointing") && map.flag("gradient_checkpointing") ? { gradientCheckpointing: true } : {}),
     maxLength: map.has("max_length") ? map.count("max_length", undefined, 2) : defaults.maxLength,
@@ -165,11 +181,20 @@ function readAdapterSettings(block: YamlMap, place: (path: string) => string): A
   const family = trainable[names.indexOf(name)];
   if (family === undefined) throw block.refuse("family", names.join(", "));
   const all = [...family.settings, ...(family.training?.settings ?? [])];
-  block.allow(["family", "target_modules", "dropout", "from", ...all.map((setting) => setting.name)]);
+  block.allow(["family", "target_modules", "layers", "dropout", "from", ...all.map((setting) => setting.name)]);
   const norms = family.replaces === undefined ? [] : [...NORMS, ...GPT2_NORMS];
   const targetModules = readTargets(block, family.math === undefined ? norms : [...LAYERS, ...norms]);
   const settings = Object.fromEntries(all.map((setting) => [setting.name, readSetting(block, setting)]));
-  return { family: family.type, targetModules, dropout: readDropout(block), ...(block.has("from") ? { from: place(block.text("from")) } : {}), settings };
+  const from = block.has("from") ? { from: place(block.text("from")) } : {};
+  return { family: family.type, targetModules, ...readLayers(block), dropout: readDropout(block), ...from, settings };
+}
+
+function readLayers(block: YamlMap): { readonly layers?: readonly number[] } {
+  if (!block.has("layers")) return {};
+  const expected = "numbers of layers from 0";
+  const layers = block.list("layers", expected).filter((layer) => typeof layer === "number" && Number.isSafeInteger(layer) && layer >= 0) as number[];
+  if (layers.length !== block.list("layers", expected).length) throw block.refuse("layers", expected);
+  return { layers: [...new Set(layers)].sort((a, b) => a - b) };
 }
 
 /** What families of our own have in front of their names in files. */
@@ -202,6 +227,13 @@ function readSchedule(map: YamlMap | undefined): ScheduleSettings {
     warmupSteps: map?.count("warmup_steps", defaults.warmupSteps, 0) ?? defaults.warmupSteps,
     floor: map?.number("floor", defaults.floor, { min: 0, max: 1 }) ?? defaults.floor,
   };
+}
+
+function readSlices(map: YamlMap): SliceSettings | undefined {
+  const block = map.child("slices")?.allow(["layers", "orders"]);
+  if (block === undefined) return undefined;
+  if (!map.has("method") || map.text("method") === "full") throw map.refuse("slices", "method: lora or method: adapter beside it");
+  return { layers: block.count("layers", 1, 1), orders: block.count("orders", 1, 1) };
 }
 
 function readEarlyStopping(map: YamlMap): EarlyStopping | undefined {

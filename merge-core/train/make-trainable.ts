@@ -15,12 +15,16 @@ const FISHER_ROWS = 1024;
 export async function makeTrainable(model: Model, config: TrainConfig, rows: readonly TokenRow[], signal?: AbortSignal): Promise<Trainable> {
   const { method } = config;
   if (method.kind === "full") return fullTrainable(model, config);
-  const adapter = method.kind === "lora" ? plainLora(method) : method;
+  const adapter = adapterSettings(method);
   const needsFisher = findFamily(adapter.family)?.training?.needsFisher === true;
   const options = { mode: "empirical" as const, batchSize: config.batchSize, ...(signal === undefined ? {} : { signal }) };
   const fisher = needsFisher ? await fisherDiagonal(model.decoder, rows.slice(0, FISHER_ROWS), options) : undefined;
   return adapterTrainable(model.decoder, adapter, config, fisher);
 }
+
+/** Plain LoRA is one family among others. */
+export const adapterSettings = (method: Exclude<TrainConfig["method"], { kind: "full" }>): AdapterSettings =>
+  method.kind === "lora" ? plainLora(method) : method;
 
 function plainLora({ r, alpha, dropout, targetModules }: LoraSettings): AdapterSettings {
   return { family: "LORA", targetModules, dropout, settings: { ...defaultSettings("LORA"), r, lora_alpha: alpha } };

@@ -36,6 +36,8 @@ export interface StartedAdapter {
 export interface StartOptions {
   readonly settings: Settings;
   readonly targets: readonly string[];
+  /** Numbers of layers. Default: all. */
+  readonly layers?: readonly number[] | undefined;
   readonly seed: number;
   readonly tasks: number;
   /** Mean squared gradients, by weight. */
@@ -52,7 +54,7 @@ export function startAdapter(decoder: Decoder, family: AdapterFamily, options: S
   const groups = family.sharedBy === "kind" ? [...new Set(sites.map(({ kind }) => kind))] : [""];
   const startShared = (kind: string) => family.training?.startShared?.(sites.filter((site) => kind === "" || site.kind === kind));
   const norms = [...decoder.weights].filter(
-    ([name]) => isTarget(moduleOf(name), options.targets) && family.replaces !== undefined && /(norm|\.ln_[12f])\.weight$/.test(name),
+    ([name]) => isTarget(moduleOf(name), options) && family.replaces !== undefined && /(norm|\.ln_[12f])\.weight$/.test(name),
   );
   return {
     family,
@@ -79,12 +81,17 @@ export function disposeAdapter({ modules, shared, derived, replaced }: StartedAd
 
 const moduleOf = (weight: string): string => weight.replace(/\.weight$/, "");
 const kindOf = (module: string): string => module.split(".").at(-1) ?? module;
-const isTarget = (module: string, targets: readonly string[]): boolean => targets.includes(kindOf(module));
+/** The first number in the path: `model.layers.3.mlp` is of layer 3. */
+const layerNumber = (module: string): number => Number(/\.(\d+)\./.exec(module)?.[1]);
+const isTarget = (module: string, { targets, layers }: Pick<StartOptions, "targets" | "layers">): boolean =>
+  targets.includes(kindOf(module)) && (layers === undefined || layers.includes(layerNumber(module)));
 
 /** The linear layers that are meant, in the order of the model. */
-function sitesOf({ weights }: Decoder, { settings, targets, seed, tasks, fisher }: StartOptions): Site[] {
-  const modules = [...weights].filter(([name, tensor]) => name.endsWith(".weight") && tensor.rank === 2 && isTarget(moduleOf(name), targets));
+function sitesOf({ weights, config }: Decoder, options: StartOptions): Site[] {
+  const { settings, targets, layers = [], seed, tasks, fisher } = options;
+  const modules = [...weights].filter(([name, tensor]) => name.endsWith(".weight") && tensor.rank === 2 && isTarget(moduleOf(name), options));
   checkTargets(weights, targets);
+  checkLayers(config.layers, layers);
   const kinds = [...new Set(modules.map(([name]) => kindOf(moduleOf(name))))];
   const all = fisher === undefined ? undefined : modules.map(([name]) => fisher.get(name) ?? []);
   return modules.map(([name, tensor], place) => {
@@ -109,6 +116,13 @@ function checkTargets(weights: Decoder["weights"], targets: readonly string[]): 
     expected: kinds.join(", "),
     ...(near === undefined ? {} : { remedy: `did you mean ${near}?` }),
   });
+}
+
+/** @throws WeightsmithError `adapter-layer-missing` */
+function checkLayers(count: number, layers: readonly number[]): void {
+  const missing = layers.filter((layer) => layer >= count);
+  if (missing.length > 0)
+    throw inputError("adapter-layer-missing", "the model has no layers of that number", { found: missing.join(", "), expected: `0 to ${count - 1}` });
 }
 
 function randomSource(seed: number, module: string): RandomSource {

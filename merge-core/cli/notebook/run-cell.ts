@@ -101,7 +101,7 @@ const pareto: RunCell = async ({ name, text, file, folder, threads, context }) =
 };
 
 const train: RunCell = async ({ name, text, file, folder, threads, context }) => {
-  const [{ parseTrainConfig }, { train: runTraining }] = await Promise.all([import("../../train/config.ts"), import("../../train/train.ts")]);
+  const [{ parseTrainConfig }, { runTraining }] = await Promise.all([import("../../train/config.ts"), import("../../slices/run-training.ts")]);
   const config = parseTrainConfig(text, file);
   const progress = counted(context.output, "train", "steps");
   const run = (out: string, overwrite: boolean) =>
