@@ -1,7 +1,7 @@
 // AdaMerging (Yang et al., ICLR 2024, 2310.02575): coefficients of task vectors, one per task or one per task and tensor, that minimise the
 // entropy of the merged model's predictions on unlabelled data of all tasks. The gradient of a coefficient is the inner product of the
 // merged weights' gradient with the task vector, so no merge has to be differentiated. Coefficients are not clamped, as in FusionBench;
-// the authors clamp them to [0, 1] in the forward pass. For language models entropy is that of the next token behind the prompt.
+// on request they are held in [0, 1] in the forward pass, as in the authors' code. For language models entropy is that of the next token behind the prompt.
 import { setImmediate } from "node:timers/promises";
 import { throwIfCancelled } from "../diagnostics.ts";
 import type { TokenRow } from "../nn/data.ts";
@@ -20,6 +20,8 @@ export interface AdaMergingOptions {
   readonly lr?: number;
   /** First value of every coefficient. Default 0.3. */
   readonly init?: number;
+  /** Holds coefficients in [0, 1] where they are used, as the authors do; one that is outside gets no gradient. Default false. */
+  readonly clamp?: boolean;
   /** Rows of each task in a step. Default 16. */
   readonly batchSize?: number;
   readonly seed?: number;
@@ -43,8 +45,9 @@ export async function adaMerging(
   options: AdaMergingOptions = {},
   masks?: Masks,
 ): Promise<Adapted> {
-  const { per = "layer", steps = 500, lr = 1e-3, init = 0.3, batchSize = 16, seed = 0, journal, signal } = options;
+  const { per = "layer", steps = 500, lr = 1e-3, init = 0.3, clamp = false, batchSize = 16, seed = 0, journal, signal } = options;
   const layout = coefficientLayout(vectors, per);
+  const used = clamp ? (all: Float64Array) => all.map((value) => Math.min(1, Math.max(0, value))) : (all: Float64Array) => all;
   const values = new Float64Array(layout.size).fill(init);
   const adam = createAdam(layout.size, lr);
   const state = [values, ...adam.moments];
@@ -55,14 +58,16 @@ export async function adaMerging(
     await setImmediate();
     throwIfCancelled(signal);
     const batches = data.map((rows, task) => taskBatch(rows, batchSize, seed, task, step));
-    const { loss, gradient } = coefficientGradient(vectors, layout, values, batches, masks);
-    adam.step(values, gradient);
+    const { loss, gradient } = coefficientGradient(vectors, layout, used(values), batches, masks);
+    adam.step(values, clamp ? gradient.map((g, i) => (isInside(values[i] ?? 0) ? g : 0)) : gradient);
     losses.push(loss);
     options.onStep?.(step + 1, steps, loss);
     await journal?.save("coefficients", { step: step + 1, losses }, () => state, step + 1 === steps || signal?.aborted === true);
   }
-  return { coefficients: layout.spread(values), losses };
+  return { coefficients: layout.spread(used(values)), losses };
 }
+
+const isInside = (value: number): boolean => value >= 0 && value <= 1;
 
 /** How a list of learned numbers stands for coefficients by task and tensor. */
 export interface CoefficientLayout {

@@ -12,8 +12,11 @@ import { type AdaMergingOptions, type Adapted, adaMerging, coefficientGradient, 
 import { entropyGradients, taskBatch } from "./entropy.ts";
 import { type Coefficients, combine, decoderOf, type Masks, type TaskVectors } from "./task-vectors.ts";
 
+/** Of the released code. */
 const TEMPERATURE = 0.5;
 const LEAST_MEAN = 0.01;
+/** Of AdaMerging under the kept mask, in the released code. */
+const COEFFICIENT_STEPS = 1000;
 
 export interface ConcreteOptions extends AdaMergingOptions {
   /** Steps of learning the mask. Default 2000. */
@@ -22,6 +25,8 @@ export interface ConcreteOptions extends AdaMergingOptions {
   readonly maskLr?: number;
   /** Of the inner step on coefficients in Concrete AdaMerging. Default 1, as in the released code. */
   readonly innerLr?: number;
+  /** Of the relaxed draws: the nearer to 0, the nearer the mask is to zeros and ones. Default 0.5. */
+  readonly temperature?: number;
 }
 
 export interface ConcreteResult extends Adapted {
@@ -35,22 +40,23 @@ export interface MaskDraw {
   readonly mean: number;
   /** raw / mean. */
   readonly mask: Float64Array;
+  readonly temperature: number;
 }
 
 /** @param u uniform in (0, 1) */
-export function drawMask(logits: Float64Array, u: ArrayLike<number>): MaskDraw {
-  const raw = logits.map((x, i) => 1 / (1 + Math.exp(-(Math.log(u[i] ?? 0.5) - Math.log1p(-(u[i] ?? 0.5)) + x) / TEMPERATURE)));
+export function drawMask(logits: Float64Array, u: ArrayLike<number>, temperature = TEMPERATURE): MaskDraw {
+  const raw = logits.map((x, i) => 1 / (1 + Math.exp(-(Math.log(u[i] ?? 0.5) - Math.log1p(-(u[i] ?? 0.5)) + x) / temperature)));
   const mean = Math.max(LEAST_MEAN, raw.reduce((sum, m) => sum + m, 0) / raw.length);
-  return { raw, mean, mask: raw.map((m) => m / mean) };
+  return { raw, mean, mask: raw.map((m) => m / mean), temperature };
 }
 
 /** The gradient of the logits from that of the mask: through the division by the mean, and the sigmoid. */
-export function logitGradient({ raw, mean }: MaskDraw, gradient: Float64Array): Float64Array {
+export function logitGradient({ raw, mean, temperature }: MaskDraw, gradient: Float64Array): Float64Array {
   let shared = 0;
   for (let i = 0; i < raw.length; i++) shared += (gradient[i] as number) * (raw[i] as number);
   // A mean that was held at its least does not move.
   const pull = mean > LEAST_MEAN ? shared / (raw.length * mean * mean) : 0;
-  return raw.map((m, i) => (((gradient[i] as number) / mean - pull) * m * (1 - m)) / TEMPERATURE);
+  return raw.map((m, i) => (((gradient[i] as number) / mean - pull) * m * (1 - m)) / temperature);
 }
 
 /** Concrete task arithmetic: all coefficients stay at `init`. */
@@ -80,7 +86,7 @@ export async function concreteAdaMerging(vectors: TaskVectors, data: readonly (r
     return layout.spread(values);
   };
   const { masks, losses } = await learnMask(vectors, data, options, inner, adam);
-  const adapted = await adaMerging(vectors, data, options, masks);
+  const adapted = await adaMerging(vectors, data, { ...options, steps: options.steps ?? COEFFICIENT_STEPS }, masks);
   return { coefficients: adapted.coefficients, masks, losses: [...losses, ...adapted.losses] };
 }
 
@@ -91,10 +97,11 @@ async function learnMask(
   coefficientsFor: (masks: Masks, step: number) => Coefficients,
   inner?: Adam,
 ): Promise<{ masks: Masks; losses: number[] }> {
-  const { maskSteps = 2000, maskLr = 1e-3, batchSize = 16, seed = 0, journal, signal } = options;
+  const { maskSteps = 2000, maskLr = 1e-3, temperature, batchSize = 16, seed = 0, journal, signal } = options;
   const logits = vectors.origin.map(({ length }) => new Float64Array(length));
   const adams = logits.map(({ length }) => createAdam(length, maskLr));
-  const draw = (step: number) => logits.map((own, tensor) => drawMask(own, openUniforms(seed, `concrete/${step}/${vectors.names[tensor]}`, own.length)));
+  const draw = (step: number) =>
+    logits.map((own, tensor) => drawMask(own, openUniforms(seed, `concrete/${step}/${vectors.names[tensor]}`, own.length), temperature));
   const all = inner === undefined ? adams : [...adams, inner];
   const state = [...logits, ...all.flatMap(({ moments }) => moments)];
   const before = await journal?.resume("mask", state);

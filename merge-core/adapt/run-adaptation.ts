@@ -1,10 +1,9 @@
 // One adaptation from recipe and data to a model on disk. Node only.
-import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { inputError } from "../diagnostics.ts";
 import { planRecipe } from "../evaluate/evaluators.ts";
-import { readUnlabelled, rowEntropies, unlabelledRows } from "../evaluate/likelihood.ts";
+import { rowEntropies } from "../evaluate/likelihood.ts";
 import { mergeByRecipe } from "../evaluate/recipe-merge.ts";
 import { hashFiles } from "../evaluate/score-cache.ts";
 import { initBackend } from "../nn/backend.ts";
@@ -16,13 +15,14 @@ import { fingerprintInputs } from "../run/shard-files.ts";
 import { checkOutput } from "../run/work-folder.ts";
 import { openStepJournal } from "../train/step-journal.ts";
 import { type AdaMergingOptions, type Adapted, adaMerging } from "./adamerging.ts";
+import { fillFolder, readRows, requireDataForEach } from "./adapt-files.ts";
 import { concreteAdaMerging, concreteTaskArithmetic } from "./concrete.ts";
 import { entropyShares, fitMixture, shareCoefficients } from "./dawin.ts";
 import { coefficientRecipe, combine, decoderOf, type Masks, readTaskVectors, type TaskVectors } from "./task-vectors.ts";
 import { tiesVectors } from "./ties-vectors.ts";
 import { buildWeMoe, freezeWeMoe, trainRouters } from "./wemoe.ts";
 
-export const ADAPTATIONS = ["adamerging", "adamerging++", "concrete", "concrete_adamerging", "dawin", "wemoe"] as const;
+export const ADAPTATIONS = ["adamerging", "adamerging++", "concrete", "concrete_adamerging", "dawin", "wemoe", "e_wemoe"] as const;
 export type Adaptation = (typeof ADAPTATIONS)[number];
 
 export interface AdaptationRequest extends AdaMergingOptions {
@@ -36,8 +36,13 @@ export interface AdaptationRequest extends AdaMergingOptions {
   readonly limit?: number;
   /** Merges of DaWin; with more than one, OUT holds a folder for each. Default 1. */
   readonly components?: number;
-  /** Steps of learning a mask. */
+  /** Of concrete masks: see ConcreteOptions. */
   readonly maskSteps?: number;
+  readonly maskLr?: number;
+  readonly innerLr?: number;
+  readonly temperature?: number;
+  /** Share of the MLPs' task vectors that e_wemoe drops. Default 0.9. */
+  readonly prune?: number;
   /** Of models that no recipe describes. Default BF16. */
   readonly dtype?: SavedDType;
   /** Least time in ms between saves of what was learned so far, in `OUT.learning`. Default 10000. */
@@ -65,14 +70,7 @@ export async function runAdaptation(request: AdaptationRequest): Promise<Adaptat
   await initBackend(threads === undefined ? {} : { threads });
   const vectors = await readTaskVectors(recipe.text, recipe.file, signal);
   try {
-    if (data.length !== vectors.tasks.length) {
-      const expected = `${vectors.tasks.length}: one for each of ${vectors.tasks.join(", ")}`;
-      throw inputError("adapt-data", "every model needs its own unlabelled data", {
-        found: `${data.length} files`,
-        expected,
-        remedy: "give --data for each model",
-      });
-    }
+    requireDataForEach(vectors.tasks, data);
     const rows = await Promise.all(data.map((file) => readRows(vectors.base, file, request.limit)));
     const { saveEvery: every } = request;
     const journal = await openStepJournal(`${out}.learning`, await identityOf(request, vectors), { overwrite, ...(every === undefined ? {} : { every }) });
@@ -84,25 +82,25 @@ export async function runAdaptation(request: AdaptationRequest): Promise<Adaptat
   }
 }
 
-/** What the learned numbers depend on. */
-async function identityOf(request: AdaptationRequest, vectors: TaskVectors): Promise<string> {
-  const { method, recipe, data, limit, per, steps, maskSteps, lr, init, batchSize, seed } = request;
-  const none = vectors.tasks.map(() => vectors.names.map(() => 0));
-  const plan = await planRecipe({ text: coefficientRecipe(recipe.text, vectors, none), file: recipe.file }, {});
-  const settings = { method, limit, per, steps, maskSteps, lr, init, batchSize, seed };
-  return JSON.stringify({ format: "weightsmith-learning", version: 1, settings, data: await hashFiles(data), inputs: await fingerprintInputs(plan) });
+/** Of what was asked for, the part that decides what is learned from given models and data. */
+function settingsOf(request: AdaptationRequest): object {
+  const { method, per, steps, maskSteps, maskLr, innerLr, temperature, prune, clamp, lr, init, batchSize, seed } = request;
+  return { method, per, steps, maskSteps, maskLr, innerLr, temperature, prune, clamp, lr, init, batchSize, seed };
 }
 
-async function readRows(model: Model, file: string, limit: number | undefined): Promise<TokenRow[]> {
-  const rows = unlabelledRows(model, (await readUnlabelled(file)).slice(0, limit));
-  if (rows.length === 0) throw inputError("data-no-tokens", "the data gives this model nothing to predict", { file, remedy: "check data and tokenizer" });
-  return rows;
+/** What the learned numbers depend on. */
+async function identityOf(request: AdaptationRequest, vectors: TaskVectors): Promise<string> {
+  const { recipe, data } = request;
+  const none = vectors.tasks.map(() => vectors.names.map(() => 0));
+  const plan = await planRecipe({ text: coefficientRecipe(recipe.text, vectors, none), file: recipe.file }, {});
+  const settings = { limit: request.limit, ...settingsOf(request) };
+  return JSON.stringify({ format: "weightsmith-learning", version: 1, settings, data: await hashFiles(data), inputs: await fingerprintInputs(plan) });
 }
 
 async function adapt(request: AdaptationRequest, vectors: TaskVectors, rows: readonly (readonly TokenRow[])[]): Promise<AdaptationResult> {
   const { method } = request;
   if (method === "dawin") return adaptByEntropy(request, vectors, rows);
-  if (method === "wemoe") return adaptRouters(request, vectors, rows);
+  if (method === "wemoe" || method === "e_wemoe") return adaptRouters(request, vectors, rows);
   if (method === "adamerging") {
     const { coefficients, losses } = await adaMerging(vectors, rows, request);
     const text = coefficientRecipe(request.recipe.text, vectors, coefficients);
@@ -123,8 +121,12 @@ async function adapt(request: AdaptationRequest, vectors: TaskVectors, rows: rea
   return result;
 }
 
+/** As in the paper of E-WEMoE. */
+const EFFICIENT_PRUNE = 0.9;
+
 async function adaptRouters(request: AdaptationRequest, vectors: TaskVectors, rows: readonly (readonly TokenRow[])[]): Promise<AdaptationResult> {
-  const model = buildWeMoe(vectors, request);
+  const { method, prune = EFFICIENT_PRUNE, ...options } = request;
+  const model = buildWeMoe(vectors, method === "wemoe" ? options : { ...options, prune, sharedRouter: true });
   try {
     const losses = await trainRouters(model.decoder, rows, request);
     const result = summary(request, vectors, [], losses);
@@ -207,21 +209,8 @@ function summary(
 
 /** The model, with a record of how it was made. */
 async function saveRecorded(model: Model, request: AdaptationRequest, result: AdaptationResult): Promise<void> {
-  const { method, recipe, data, seed = 0, steps, maskSteps, lr, init, batchSize, per } = request;
-  const record = {
-    method,
-    recipe: recipe.text,
-    data,
-    seed,
-    steps,
-    maskSteps,
-    lr,
-    init,
-    batchSize,
-    per,
-    entropy: result.entropy,
-    coefficients: result.coefficients,
-  };
+  const { recipe, data, seed = 0 } = request;
+  const record = { ...settingsOf(request), recipe: recipe.text, data, seed, entropy: result.entropy, coefficients: result.coefficients };
   await fillFolder(request.out, request.overwrite ?? false, async (folder) => {
     await saveModel(model, folder, request.dtype ?? "BF16");
     await writeFile(join(folder, RECORD_FILE), `${JSON.stringify(record, undefined, 2)}\n`);
@@ -249,18 +238,5 @@ export async function freezeMixture(
     }
   } finally {
     disposeDecoder(model.decoder);
-  }
-}
-
-/** Fills a folder under another name; it becomes `out` when it is complete. */
-async function fillFolder(out: string, overwrite: boolean, fill: (folder: string) => Promise<void>): Promise<void> {
-  await mkdir(dirname(out), { recursive: true });
-  const work = await mkdtemp(`${out}.partial-`);
-  try {
-    await fill(work);
-    if (overwrite && existsSync(out)) await rm(out, { recursive: true });
-    await rename(work, out);
-  } finally {
-    await rm(work, { recursive: true, force: true });
   }
 }

@@ -6,8 +6,9 @@ import type { Decoder } from "../nn/llama.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { type Model, modelFromTensors, readTensors } from "../nn/model.ts";
 import { liveValues } from "../nn/storage.ts";
-import { modelOpener } from "../plan/open-model.ts";
+import { modelOpener, type OpenModel } from "../plan/open-model.ts";
 import { parseRecipe } from "../recipe/parse-recipe.ts";
+import type { ModelReference } from "../recipe/recipe.ts";
 
 export interface TaskVectors {
   /** The base; its decoder is the caller's to dispose. */
@@ -25,30 +26,40 @@ export interface TaskVectors {
 export type Coefficients = readonly (readonly number[])[];
 
 /**
- * Reads base_model and models of a recipe. @throws WeightsmithError `adapt-recipe` if it has none or other parts, what the recipe and the models throw
+ * base_model and models of a recipe, not yet opened.
+ * @throws WeightsmithError `adapt-recipe` if it has none or other parts, what the recipe throws
  */
-export async function readTaskVectors(text: string, file: string, signal?: AbortSignal): Promise<TaskVectors> {
+export function openTaskModels(
+  text: string,
+  file: string,
+  signal?: AbortSignal,
+): { readonly base: ModelReference; readonly experts: readonly ModelReference[]; readonly open: OpenModel } {
   const { recipe, diagnostics } = parseRecipe(text, file);
   if (recipe === undefined) throw new WeightsmithError(diagnostics);
   const slices = recipe.modules.flatMap((module) => module.slices);
   const sources = slices.flatMap((slice) => slice.sources).filter((source) => !source.isBase);
   if (recipe.base === undefined || slices.length !== 1 || sources.length === 0 || sources.some(({ layers }) => layers !== undefined))
     throw inputError("adapt-recipe", "only whole models with a base can be adapted", { file, expected: "base_model and a list of models" });
-  const open = modelOpener(file, { signal });
-  const load = async (reference: (typeof sources)[number]["model"]): Promise<Model> => {
+  return { base: recipe.base, experts: sources.map(({ model }) => model), open: modelOpener(file, { signal }) };
+}
+
+/** Reads base_model and models of a recipe. @throws WeightsmithError as `openTaskModels`, and what the models throw */
+export async function readTaskVectors(text: string, file: string, signal?: AbortSignal): Promise<TaskVectors> {
+  const { base: baseReference, experts, open } = openTaskModels(text, file, signal);
+  const load = async (reference: ModelReference): Promise<Model> => {
     const checkpoint = await open(reference);
     return modelFromTensors(checkpoint.folder, await readTensors(checkpoint, signal === undefined ? {} : { signal }));
   };
-  const base = await load(recipe.base);
+  const base = await load(baseReference);
   const names = [...base.decoder.weights.keys()];
   const origin = names.map((name) => valuesOf(base.decoder, name));
   const vectors: Float32Array[][] = [];
-  for (const { model } of sources) {
-    const expert = await load(model);
+  for (const reference of experts) {
+    const expert = await load(reference);
     vectors.push(names.map((name, i) => difference(valuesOf(expert.decoder, name), origin[i] as Float32Array, name, file)));
     disposeDecoder(expert.decoder);
   }
-  return { base, tasks: sources.map(({ model }) => model.text), names, origin, vectors };
+  return { base, tasks: experts.map((reference) => reference.text), names, origin, vectors };
 }
 
 function valuesOf(model: Decoder, name: string): Float32Array {

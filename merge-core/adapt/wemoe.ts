@@ -1,5 +1,6 @@
 // WEMoE (Tang et al., ICML 2024, 2402.00433): everything but the MLPs is merged by task arithmetic; the MLPs keep base and task vectors apart,
-// and routers that choose among them learn from unlabelled data by minimising entropy. Routers start as task arithmetic. Node only.
+// and routers that choose among them learn from unlabelled data by minimising entropy. Routers start as task arithmetic. E-WEMoE (2410.21804) drops
+// most of each task vector and has one router for all layers. Node only.
 import { setImmediate } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import { throwIfCancelled } from "../diagnostics.ts";
@@ -20,6 +21,10 @@ import { combine, type TaskVectors } from "./task-vectors.ts";
 export interface WeMoeOptions {
   /** Coefficient of task arithmetic, and first output of the routers. Default 0.3. */
   readonly init?: number;
+  /** E-WEMoE (Shen et al. 2024, 2410.21804): one router for all layers. Default false. */
+  readonly sharedRouter?: boolean;
+  /** E-WEMoE: share of each MLP's task vector, the smallest elements, that is dropped; the authors' 0.9 is the default of `e_wemoe`. Default 0. */
+  readonly prune?: number;
   /** Default 1000. */
   readonly steps?: number;
   /** Default 1e-4. */
@@ -36,28 +41,47 @@ const MLP_WEIGHT = /\.mlp\.(gate|up|down)_proj\.weight$/;
 const ROUTER_DEVIATION = 0.01;
 
 /** The model before its routers learn. The caller disposes its decoder. */
-export function buildWeMoe(vectors: TaskVectors, { init = 0.3, seed = 0 }: WeMoeOptions = {}): Model {
+export function buildWeMoe(vectors: TaskVectors, { init = 0.3, seed = 0, sharedRouter = false, prune = 0 }: WeMoeOptions = {}): Model {
   const { base, names, origin, tasks } = vectors;
   requireLlamaLayers(base.decoder.config, "no weight-ensembling mixtures are made");
   const even = tasks.map(() => names.map((name) => (MLP_WEIGHT.test(name) ? 0 : init)));
   const merged = combine(vectors, even);
-  const config = { ...base.decoder.config, experts: tasks.length };
+  const config = { ...base.decoder.config, experts: tasks.length, ...(sharedRouter ? { sharedRouter } : {}) };
   const weights = new Map(
     names.map((name, i) => [name, tf.tensor((MLP_WEIGHT.test(name) ? origin : merged)[i] as Float32Array, base.decoder.weights.get(name)?.shape)]),
   );
-  for (const [name, shape] of expertShapes(config)) weights.set(name, tf.tensor(firstValues(vectors, name, shape, init, seed), [...shape]));
+  for (const [name, shape] of expertShapes(config)) weights.set(name, tf.tensor(firstValues(vectors, name, shape, { init, seed, prune }), [...shape]));
   const { architectures: _architectures, ...configJson } = base.configJson;
   // Under a type of its own: programs that do not know it must not load the base alone.
-  const own = { ...configJson, model_type: WEIGHT_ENSEMBLE_TYPE, base_model_type: config.modelType, num_task_vectors: tasks.length };
+  const own = {
+    ...configJson,
+    model_type: WEIGHT_ENSEMBLE_TYPE,
+    base_model_type: config.modelType,
+    num_task_vectors: tasks.length,
+    ...(sharedRouter ? { shared_router: true } : {}),
+  };
   return { ...base, configJson: own, decoder: withExperts({ config, weights }) };
 }
 
-function firstValues({ names, vectors }: TaskVectors, name: string, shape: readonly number[], init: number, seed: number): Float32Array {
+function firstValues(
+  { names, vectors }: TaskVectors,
+  name: string,
+  shape: readonly number[],
+  { init, seed, prune }: { readonly init: number; readonly seed: number; readonly prune: number },
+): Float32Array {
   const size = shape.reduce((product, n) => product * n, 1);
   const expert = /^(.*\.mlp)\.experts\.(\d+)\.(.*)$/.exec(name);
-  if (expert !== null) return vectors[Number(expert[2])]?.[names.indexOf(`${expert[1]}.${expert[3]}`)] ?? new Float32Array(size);
+  if (expert !== null) return pruned(vectors[Number(expert[2])]?.[names.indexOf(`${expert[1]}.${expert[3]}`)] ?? new Float32Array(size), prune);
   if (name.endsWith(".2.bias")) return new Float32Array(size).fill(init);
   return name.endsWith(".bias") ? new Float32Array(size) : normals(seed, name, size).map((x) => x * ROUTER_DEVIATION);
+}
+
+/** The largest elements of a matrix; of equals at the threshold all stay. */
+function pruned(vector: Float32Array, share: number): Float32Array {
+  const kept = Math.max(1, Math.round((1 - share) * vector.length));
+  if (kept >= vector.length) return vector;
+  const threshold = vector.map(Math.abs).sort()[vector.length - kept] ?? 0;
+  return vector.map((value) => (Math.abs(value) >= threshold ? value : 0));
 }
 
 /** Teaches the routers in place; returns the entropy summed over tasks, step by step. */
@@ -128,10 +152,10 @@ export function meanCoefficients(model: Decoder, rows: readonly TokenRow[]): num
 export function freezeWeMoe(model: Model, rows: readonly TokenRow[]): Model {
   const { decoder, configJson } = model;
   const coefficients = meanCoefficients(decoder, rows);
-  const { experts: _experts, ...config } = decoder.config;
+  const { experts: _experts, sharedRouter: _shared, ...config } = decoder.config;
   const kept = [...decoder.weights].filter(([name]) => !/\.mlp\.(experts|router)\./.test(name));
   const weights = kept.map(([name, tensor]) => [name, frozen(decoder, name, tensor, coefficients)] as const);
-  const { model_type: _type, base_model_type, num_task_vectors: _count, ...json } = configJson;
+  const { model_type: _type, base_model_type, num_task_vectors: _count, shared_router: _one, ...json } = configJson;
   return {
     ...model,
     configJson: { ...json, architectures: [ARCHITECTURES[config.modelType]], model_type: base_model_type },

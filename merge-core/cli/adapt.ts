@@ -1,8 +1,10 @@
 // weightsmith adapt and weightsmith freeze: merges that are learned on unlabelled data.
+import type { RoutedSummary } from "../adapt/routed.ts";
 import type { AdaptationResult } from "../adapt/run-adaptation.ts";
-import type { Command } from "./command.ts";
+import type { Command, CommandContext } from "./command.ts";
 import { readRecipe } from "./load-plan.ts";
 import { type Arguments, flag, list, number, type OptionSpec, OVERWRITE, positionals, SEED, THREADS, text, threads, usage } from "./options.ts";
+import { formatBytes } from "./output.ts";
 
 const DTYPE: OptionSpec = {
   name: "dtype",
@@ -27,8 +29,14 @@ Takes base_model and models of the recipe, and one JSONL file for each model, in
   --method concrete_adamerging   both
   --method dawin                 coefficients from how sure each expert is; --components K for K merges, in OUT/1 to OUT/K
   --method wemoe                 routers that choose among the experts' MLPs for each input; eval runs the result
+  --method e_wemoe               the same with one router for all layers, and nine tenths of each MLP's change dropped
+  --method one_bit               each expert's change packed to one bit per weight, and a router that chooses one of them for a
+                                 prompt; eval runs the result. What the router learns is which file a prompt is from
 
 A run that was stopped or killed goes on when it is started again: what it has learned is in OUT.learning until it ends.
+
+Defaults are those of the papers' code, for models of a hundred million parameters and more: AdaMerging 500 steps at 1e-3,
+masks 2000 steps at 1e-3 with an inner rate of 1 and temperature 0.5 and then 1000 of AdaMerging, WEMoE 1000 steps at 1e-4.
 
 AdaMerging and DaWin write a plain recipe, which merges to the same bytes again. The others write adapt.json.
 
@@ -39,13 +47,19 @@ AdaMerging and DaWin write a plain recipe, which merges to the same bytes again.
       name: "method",
       type: "string",
       value: "NAME",
-      choices: ["adamerging", "adamerging++", "concrete", "concrete_adamerging", "dawin", "wemoe"],
+      choices: ["adamerging", "adamerging++", "concrete", "concrete_adamerging", "dawin", "wemoe", "e_wemoe", "one_bit"],
       doc: "what is learned",
     },
     { name: "per", type: "string", value: "WHAT", choices: ["task", "layer"], doc: "a coefficient per model, or per model and tensor (default: layer)" },
-    { name: "steps", type: "integer", value: "N", doc: "steps of learning (default: 500; wemoe: 1000)" },
+    { name: "steps", type: "integer", value: "N", doc: "steps of learning (default: 500; wemoe and concrete_adamerging: 1000)" },
     { name: "mask-steps", type: "integer", value: "N", doc: "steps of learning a mask (default: 2000)" },
     { name: "lr", type: "string", value: "X", doc: "learning rate (default: 1e-3; wemoe: 1e-4)" },
+    { name: "clamp", type: "flag", doc: "hold coefficients in [0, 1], as the authors of AdaMerging do" },
+    { name: "mask-lr", type: "string", value: "X", doc: "learning rate of a mask (default: 1e-3)" },
+    { name: "inner-lr", type: "string", value: "X", doc: "of the inner step of concrete_adamerging (default: 1)" },
+    { name: "temperature", type: "string", value: "X", doc: "of a mask's draws (default: 0.5)" },
+    { name: "prune", type: "string", value: "SHARE", doc: "share of the MLPs' changes that e_wemoe drops (default: 0.9)" },
+    { name: "compress", type: "string", value: "LAYERS", choices: ["attention", "mlp", "both"], doc: "what one_bit packs (default: both)" },
     { name: "init", type: "string", value: "X", doc: "first coefficient (default: 0.3)" },
     { name: "batch-size", type: "integer", value: "N", doc: "examples of each file in a step (default: 16)" },
     { name: "components", type: "integer", value: "K", doc: "merges of dawin (default: 1)" },
@@ -55,8 +69,10 @@ AdaMerging and DaWin write a plain recipe, which merges to the same bytes again.
     THREADS,
     OVERWRITE,
   ],
-  async run(args, { output, signal }) {
+  async run(args, context) {
     const [file = "", out = ""] = positionals(args, ["RECIPE", "OUT"]);
+    if (text(args, "method") === "one_bit") return route(file, out, args, context);
+    const { output, signal } = context;
     const { ADAPTATIONS, runAdaptation } = await import("../adapt/run-adaptation.ts");
     const method = ADAPTATIONS.find((known) => known === (text(args, "method") ?? "adamerging")) ?? "adamerging";
     const per = text(args, "per");
@@ -65,6 +81,11 @@ AdaMerging and DaWin write a plain recipe, which merges to the same bytes again.
       maskSteps: number(args, "mask-steps"),
       lr: positive(args, "lr"),
       init: positive(args, "init"),
+      maskLr: positive(args, "mask-lr"),
+      innerLr: positive(args, "inner-lr"),
+      temperature: positive(args, "temperature"),
+      prune: share(args, "prune"),
+      clamp: flag(args, "clamp") || undefined,
       batchSize: count(args, "batch-size"),
       components: count(args, "components"),
       limit: number(args, "limit"),
@@ -88,12 +109,37 @@ AdaMerging and DaWin write a plain recipe, which merges to the same bytes again.
   },
 };
 
+/** adapt --method one_bit */
+async function route(file: string, out: string, args: Arguments, { output, signal }: CommandContext): Promise<void> {
+  const { runRouting } = await import("../adapt/run-routing.ts");
+  const [limit, compress] = [number(args, "limit"), LAYERS.find((layers) => layers === text(args, "compress"))];
+  const summary = await runRouting({
+    recipe: { text: await readRecipe(file), file },
+    data: list(args, "data"),
+    out,
+    overwrite: flag(args, "overwrite"),
+    threads: threads(args),
+    signal,
+    ...(limit === undefined ? {} : { limit }),
+    ...(compress === undefined ? {} : { compress }),
+  });
+  output.result({ out, method: "one_bit", ...summary }, reportRouted(out, summary));
+}
+
+const LAYERS = ["attention", "mlp", "both"] as const;
+
+function reportRouted(out: string, { routerAccuracy, bytes, wholeBytes }: RoutedSummary): string {
+  const sizes = `${formatBytes(bytes)} for ${formatBytes(wholeBytes)} of the experts`;
+  return `${out}: ${sizes}; a router that had not seen them sends ${(100 * routerAccuracy).toFixed(1)} % of a fifth of the prompts to the right expert`;
+}
+
 export const freeze: Command = {
   name: "freeze",
   summary: "make an ordinary model of a mixture, for one domain",
   usage: "MIXTURE OUT --data FILE",
   help: `
-Takes what adapt --method wemoe wrote, and merges its MLPs by the coefficients that its routers choose on average on the data.
+Takes what adapt --method wemoe or e_wemoe wrote, and merges its MLPs by the coefficients that its routers choose on average on
+the data. Of what adapt --method one_bit wrote, the expert that most of the data goes to becomes the model.
 
   weightsmith freeze ./mixture ./for-math --data math.jsonl`,
   options: [
@@ -103,7 +149,7 @@ Takes what adapt --method wemoe wrote, and merges its MLPs by the coefficients t
     THREADS,
     OVERWRITE,
   ],
-  async run(args, { output }) {
+  async run(args, { output, signal }) {
     const [mixture = "", out = ""] = positionals(args, ["MIXTURE", "OUT"]);
     const data = text(args, "data");
     if (data === undefined) throw usage("option --data is missing", { expected: "a JSONL file" });
@@ -115,8 +161,15 @@ Takes what adapt --method wemoe wrote, and merges its MLPs by the coefficients t
       ...(limit === undefined ? {} : { limit }),
       ...(dtype === undefined ? {} : { dtype }),
     };
-    await freezeMixture(mixture, data, out, options);
-    output.result({ out }, out);
+    const { freezeRouted, readRouted } = await import("../adapt/routed.ts");
+    const routed = await readRouted(mixture);
+    if (routed === undefined) {
+      await freezeMixture(mixture, data, out, options);
+      output.result({ out }, out);
+      return;
+    }
+    const { task, share: part } = await freezeRouted(routed, data, out, { ...options, signal });
+    output.result({ out, task, share: part }, `${out}: ${task}, which ${(100 * part).toFixed(1)} % of the data go to`);
   },
 };
 
@@ -131,6 +184,13 @@ function positive(args: Arguments, name: string): number | undefined {
   if (word !== undefined && !(value > 0 && Number.isFinite(value)))
     throw usage(`option --${name} is not usable`, { found: word, expected: "a number above 0" });
   return word === undefined ? undefined : value;
+}
+
+function share(args: Arguments, name: string): number | undefined {
+  const value = text(args, name) === "0" ? 0 : positive(args, name);
+  if (value !== undefined && value >= 1)
+    throw usage(`option --${name} is not usable`, { found: text(args, name) ?? "", expected: "a number from 0 to below 1" });
+  return value;
 }
 
 function count(args: Arguments, name: string): number | undefined {

@@ -1,10 +1,11 @@
 // weightsmith eval MODEL --data F.jsonl...
-import type { Evaluation } from "../evaluate/evaluate.ts";
+import type { EvaluateProgress, Evaluation } from "../evaluate/evaluate.ts";
 import type { MetricSpec, Scores } from "../evaluate/evaluators.ts";
 import type { Command, CommandContext } from "./command.ts";
 import { readRecipe } from "./load-plan.ts";
 import { type Arguments, list, number, positionals, SEED, THREADS, text, threads, usage } from "./options.ts";
 import { formatTable } from "./output.ts";
+import { chooseTrainingEngine, TRAINING_DEVICE } from "./training-device.ts";
 
 export const evaluateCommand: Command = {
   name: "eval",
@@ -16,6 +17,8 @@ and exact match of the greedy continuation, {"text": ...} gives loss and perplex
 
 With --adapter FOLDER, an adapter of any family runs beside the weights, as it does in training; a LoRA needs no such thing, it
 can be folded (weightsmith adapter fold).
+
+What adapt --method one_bit wrote is measured by the expert that its router chooses for each example.
 
 With --metric, --harness or --command it measures what is named, of a model or of a recipe (.yml): a recipe is merged in
 memory, and written to a temporary folder only for other programs. Metrics of ours, on each --data file:
@@ -45,6 +48,7 @@ harness is lm-evaluation-harness; its lm_eval must be on the PATH.
     { name: "max-new-tokens", type: "integer", value: "N", doc: "most tokens generated (default: two more than the longest answer)" },
     SEED,
     THREADS,
+    TRAINING_DEVICE,
   ],
   async run(args, context) {
     const [path = ""] = positionals(args, ["MODEL|RECIPE"]);
@@ -59,35 +63,46 @@ harness is lm-evaluation-harness; its lm_eval must be on the PATH.
 const isRecipe = (path: string): boolean => /\.ya?ml$/i.test(path);
 
 /** Loss, perplexity and exact match of a checkpoint. */
-async function measureModel(path: string, args: Arguments, { output, signal }: CommandContext): Promise<void> {
+async function measureModel(path: string, args: Arguments, context: CommandContext): Promise<void> {
+  const { output, signal } = context;
+  const engine = await chooseTrainingEngine(args, context);
   const files = list(args, "data");
   const adapter = text(args, "adapter");
   const optional = { limit: number(args, "limit"), batchSize: number(args, "batch-size"), maxNewTokens: number(args, "max-new-tokens") };
   const given = Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined));
   const { evaluateCheckpoint } = await import("../evaluate/evaluate.ts");
-  const results: ({ file: string } & Evaluation)[] = [];
+  const { evaluateRouted, readRouted } = await import("../adapt/routed.ts");
+  const routed = await readRouted(path);
+  const results: ({ file: string; routes?: Readonly<Record<string, number>> } & Evaluation)[] = [];
   for (const file of files.length > 0 ? files : [undefined]) {
-    const evaluation = await evaluateCheckpoint(path, file === undefined ? [] : [file], {
+    const options = {
       ...given,
-      ...(adapter === undefined ? {} : { adapter }),
       threads: threads(args),
+      ...engine,
       signal,
-      onProgress: (p) =>
+      onProgress: (p: EvaluateProgress) =>
         output.progress({ stage: `eval ${p.metric}`, done: p.done, total: p.total, unit: "examples", ...(file === undefined ? {} : { detail: file }) }),
-    });
-    results.push({ file: file ?? "", ...evaluation });
+    };
+    const data = file === undefined ? [] : [file];
+    if (routed !== undefined && adapter !== undefined) throw usage("option --adapter goes with a model", { found: "packed experts with a router" });
+    const beside = adapter === undefined ? options : { ...options, adapter };
+    results.push({ file: file ?? "", ...(await (routed === undefined ? evaluateCheckpoint(path, data, beside) : evaluateRouted(routed, data, options))) });
   }
   output.result(results.length === 1 ? { model: path, ...results[0] } : { model: path, results }, page(results));
 }
 
-function page(results: readonly ({ file: string } & Evaluation)[]): string {
+function page(results: readonly ({ file: string; routes?: Readonly<Record<string, number>> } & Evaluation)[]): string {
   const shown = (value: number | undefined, digits: number) => (value === undefined ? "" : value.toFixed(digits));
   const rows = results.map((r) => [r.file, `${r.examples}`, shown(r.loss, 4), shown(r.perplexity, 3), shown(r.exactMatch, 3)]);
-  return formatTable(["data", "examples", "loss", "perplexity", "exact match"], rows, [1, 2, 3, 4]);
+  const table = formatTable(["data", "examples", "loss", "perplexity", "exact match"], rows, [1, 2, 3, 4]);
+  const routes = results.flatMap(({ file, routes: own = {} }) => Object.entries(own).map(([task, count]) => [file, task, `${count}`]));
+  return routes.length === 0 ? table : `${table}\n\n${formatTable(["data", "expert", "examples"], routes, [2])}`;
 }
 
 /** The metrics that were asked for, of a checkpoint or of a recipe merged in memory. */
-async function measureNamed(path: string, args: Arguments, { output, signal }: CommandContext): Promise<void> {
+async function measureNamed(path: string, args: Arguments, context: CommandContext): Promise<void> {
+  const { output, signal } = context;
+  const engine = await chooseTrainingEngine(args, context);
   const { openEvaluator } = await import("../evaluate/evaluators.ts");
   const metrics = await namedMetrics(args);
   const optional = { batchSize: number(args, "batch-size"), cacheFile: text(args, "cache"), seed: number(args, "seed") };
@@ -96,6 +111,7 @@ async function measureNamed(path: string, args: Arguments, { output, signal }: C
   const evaluator = await openEvaluator(metrics, {
     ...given,
     threads: threads(args),
+    ...engine,
     signal,
     onMetric: (detail) => output.progress({ stage: "eval", done: done++, total: metrics.length, unit: "items", detail }),
   });

@@ -48,6 +48,8 @@ export interface DecoderConfig {
   readonly padTokenId: number | undefined;
   /** Task vectors that the MLPs choose among (WEMoE); absent in ordinary models. */
   readonly experts?: number;
+  /** One router for the mixtures of all layers, kept in the first. */
+  readonly sharedRouter?: boolean;
 }
 
 /** `model_type` of a mixture of task vectors; `base_model_type` then says what it is a mixture of. */
@@ -101,7 +103,7 @@ export function parseDecoderConfig(json: Json, file = "config.json"): DecoderCon
     bosTokenId: read.ids("bos_token_id")[0],
     eosTokenIds: read.ids("eos_token_id"),
     padTokenId: read.ids("pad_token_id")[0],
-    ...(json.model_type === WEIGHT_ENSEMBLE_TYPE ? { experts: read.count("num_task_vectors") } : {}),
+    ...(json.model_type === WEIGHT_ENSEMBLE_TYPE ? { experts: read.count("num_task_vectors"), sharedRouter: read.flag("shared_router", false) } : {}),
   };
   checkConsistency(config, read);
   return config;

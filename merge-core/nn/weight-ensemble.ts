@@ -19,7 +19,7 @@ export function withExperts(model: Decoder, onRoute?: (layer: number, coefficien
       if (match === null || x === undefined) return y;
       const [layer, projection] = [Number(match[1]), match[2] ?? ""];
       if (projection === "gate_proj") {
-        coefficients = route(model, layer, x, seq);
+        coefficients = route(model, model.config.sharedRouter === true ? 0 : layer, x, seq);
         onRoute?.(layer, coefficients);
       }
       const shares = coefficients === undefined ? [] : tf.split(coefficients, model.config.experts ?? 1, 1);

@@ -32,7 +32,7 @@ describe("an adaptation", () => {
     });
   }
 
-  for (const method of ["adamerging++", "concrete", "concrete_adamerging", "wemoe"] as const) {
+  for (const method of ["adamerging++", "concrete", "concrete_adamerging", "wemoe", "e_wemoe"] as const) {
     it(`by ${method} is a model that loads, the same for the same seed, with a record`, async () => {
       const { entropy } = await runAdaptation({ ...request, method, out: place(method) });
       await runAdaptation({ ...request, method, out: place(`${method}-again`) });
@@ -81,6 +81,33 @@ describe("an adaptation", () => {
     assert.equal(frozen.decoder.config.experts, undefined);
     disposeDecoder(frozen.decoder);
     await rejectsWith("not-a-mixture", () => freezeMixture(place("frozen"), data[0] ?? "", place("none"), { threads: 1 }));
+  });
+
+  it("by E-WEMoE has one router, keeps a tenth of the MLPs' changes unless told otherwise, and can be frozen", async () => {
+    const model = await loadModel(place("e_wemoe"));
+    const names = [...model.decoder.weights.keys()];
+    assert.deepEqual(
+      names.filter((name) => name.includes("router")),
+      names.filter((name) => name.startsWith("model.layers.0.mlp.router.")),
+    );
+    for (const [name, tensor] of model.decoder.weights) {
+      if (!name.includes("mlp.experts")) continue;
+      const kept = tensor.dataSync().filter((x) => x !== 0).length / tensor.size;
+      assert.ok(kept > 0 && kept <= 0.11, `${name} keeps ${kept}`);
+    }
+    disposeDecoder(model.decoder);
+    await freezeMixture(place("e_wemoe"), data[0] ?? "", place("e-frozen"), { threads: 1 });
+    const frozen = await loadModel(place("e-frozen"));
+    assert.equal(frozen.configJson.shared_router, undefined);
+    disposeDecoder(frozen.decoder);
+  });
+
+  it("holds coefficients in [0, 1] if it is to", async () => {
+    const wild = { ...request, method: "adamerging" as const, lr: 2, per: "task" as const };
+    const free = await runAdaptation({ ...wild, out: place("free") });
+    const held = await runAdaptation({ ...wild, clamp: true, out: place("held") });
+    assert.ok(Object.values(free.coefficients).some((value) => value < 0 || value > 1));
+    for (const value of Object.values(held.coefficients)) assert.ok(value >= 0 && value <= 1);
   });
 
   it("needs data for each model that gives tokens, and leaves nothing but what it has learned when it fails", async () => {
