@@ -21,12 +21,6 @@ export const DEVICE: OptionSpec = {
   doc: "what computes whole matrices: cpu gives the same bytes on every machine (default), blas is this machine's own library, webgpu a GPU (which then does all other merging too), auto the fastest",
 };
 
-export const TRAINING_DEVICE: OptionSpec = {
-  ...DEVICE,
-  choices: ["cpu", "blas", "auto"],
-  doc: "what multiplies matrices: cpu gives the same bytes on every machine (default), blas is this machine's own library, auto the faster of them",
-};
-
 /** What computes in place of the built-in engine; nothing if that does. */
 export interface Devices {
   readonly blas?: Blas;
@@ -58,18 +52,7 @@ export async function chooseDevice(args: Arguments, plans: readonly Pick<MergePl
   return chosen === "blas" ? { blas: await loadBlas(threads(args)) } : {};
 }
 
-/** The library that every thread of a training run is to call; undefined for the built-in engine. @throws WeightsmithError `device-unusable` */
-export async function chooseTrainingBlas(args: Arguments, { output, signal }: CommandContext): Promise<Blas | undefined> {
-  const device = text(args, "device") ?? "cpu";
-  if (device === "cpu") return undefined;
-  const report = await probeEngine(blasEngine(threads(args)), { from: dirname(fileURLToPath(import.meta.url)), signal });
-  if (device === "auto" && fastest((await measureCpu(threads(args))) ?? 0, [report], output) !== "blas") return undefined;
-  if (report.status !== "works") return refuse(report);
-  if (device === "blas") output.note(`device: blas, as asked: ${report.version}, ${rounded(report.figure)}`);
-  return loadBlas(1);
-}
-
-const rounded = (figure = 0): string => `${Math.round(figure)} ${FIGURE_UNIT}`;
+export const rounded = (figure = 0): string => `${Math.round(figure)} ${FIGURE_UNIT}`;
 
 /** The engine with the best measured figure, and a note that says so. */
 function fastest(cpu: number, others: readonly EngineReport[], output: CommandContext["output"]): string {
@@ -103,7 +86,7 @@ async function useGpu(report: EngineReport, output: CommandContext["output"], el
   }
 }
 
-function refuse({ reason, install }: EngineReport): never {
+export function refuse({ reason, install }: EngineReport): never {
   throw inputError("device-unusable", "the machine's linear algebra cannot be used", {
     ...(reason === undefined ? {} : { found: reason }),
     remedy: `${install === undefined ? "" : `${install}, or `}use --device auto`,

@@ -1,7 +1,8 @@
 // Measuring a model on examples: loss, perplexity, and whether greedy generation gives the expected answer. Node only.
+import type { Blas } from "../compute/providers/blas.ts";
+import type { TfjsDevice } from "../compute/providers/load-tfjs.ts";
 import { inputError } from "../diagnostics.ts";
 import { DEFAULT_MAX_LENGTH, type Example, lossTokens, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
-import type { TfjsDevice } from "../compute/providers/load-tfjs.ts";
 import { initEngine } from "../nn/engine.ts";
 import { generate } from "../nn/generate.ts";
 import { disposeDecoder } from "../nn/load.ts";
@@ -65,14 +66,16 @@ export async function evaluateCheckpoint(
     readonly threads?: number;
     /** Where the model is computed in place of this processor. */
     readonly device?: TfjsDevice | undefined;
+    /** Multiplies matrices where our kernels compute the rest; loaded for one thread. */
+    readonly blas?: Blas | undefined;
     /** Folder of an adapter that runs beside the weights; of one for several tasks, the first task's. */
     readonly adapter?: string;
   } = {},
 ): Promise<Evaluation> {
   if (dataFiles.length === 0) throw inputError("data-missing", "no data to evaluate on", { expected: "one JSONL file or more" });
   const examples = (await Promise.all(dataFiles.map((file) => readExamples(file)))).flat();
-  const { threads, device } = options;
-  await initEngine({ ...(threads === undefined ? {} : { threads }), device });
+  const { threads, device, blas } = options;
+  await initEngine({ ...(threads === undefined ? {} : { threads }), device, blas });
   const model = await loadModel(path, options);
   let attached: AttachedAdapter | undefined;
   try {

@@ -11,14 +11,15 @@ import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
+import { type ComputePool, createPool } from "../compute/pool.ts";
 import { throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
 import { encodeSafetensors } from "../formats/safetensors-write.ts";
-import { initBackend } from "../nn/backend.ts";
 import { type Example, readExamples } from "../nn/data.ts";
+import { type EngineOptions, initEngine } from "../nn/engine.ts";
 import { disposeDecoder, type TensorData } from "../nn/load.ts";
 import { type Model, modelFromTensors, readTensors } from "../nn/model.ts";
 import { copyTextFiles } from "../nn/save.ts";
-import { requireBackend } from "../nn/storage.ts";
+import { activeBackend } from "../nn/storage.ts";
 import { modelOpener, type OpenModel } from "../plan/open-model.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import { sha256 } from "../plan/plan-hash.ts";
@@ -41,6 +42,10 @@ export type Scores = Record<string, number>;
 
 export interface EvaluatorOptions {
   readonly threads?: number;
+  /** Where models are computed in place of this processor. */
+  readonly device?: EngineOptions["device"];
+  /** Multiplies matrices where our kernels compute the rest; loaded for one thread. */
+  readonly blas?: EngineOptions["blas"];
   /** Of random methods in recipes. Default 0. */
   readonly seed?: number;
   readonly signal?: AbortSignal;
@@ -78,9 +83,12 @@ interface Subject {
 
 /** Reads the metrics' data once. @throws WeightsmithError `file-missing`, `data-*` */
 export async function openEvaluator(metrics: readonly MetricSpec[], options: EvaluatorOptions = {}): Promise<Evaluator> {
-  await initBackend(options.threads === undefined ? {} : { threads: options.threads });
+  const { threads, device, blas } = options;
+  await initEngine({ ...(threads === undefined ? {} : { threads }), device, blas });
   const cache = await openScoreCache(options.cacheFile);
-  const prepared = await Promise.all(metrics.map(async (spec) => ({ spec, key: await hashMetric(spec), measure: await prepare(spec, options) })));
+  // Another device rounds otherwise.
+  const keyOf = async (spec: MetricSpec) => (device === undefined ? "" : `${device} `) + (await hashMetric(spec));
+  const prepared = await Promise.all(metrics.map(async (spec) => ({ spec, key: await keyOf(spec), measure: await prepare(spec, options) })));
   const signalled = options.signal === undefined ? {} : { signal: options.signal };
   const openerOf = rememberedOpeners(options.signal);
   const timed: Timed = async (stage, work) => {
@@ -110,7 +118,7 @@ export async function openEvaluator(metrics: readonly MetricSpec[], options: Eva
   }
 
   const measurePlan = async (plan: MergePlan): Promise<Scores> => {
-    const tensors = await timed("merge", () => mergeTensors(plan, { pool: requireBackend().pool, ...signalled }));
+    const tensors = await timed("merge", () => withPool(threads, (pool) => mergeTensors(plan, { pool, ...signalled })));
     return withFolder(async (folder) => {
       await writeSideFiles(plan, folder, "merge");
       return measureSubject(inMemory(folder, tensors));
@@ -267,6 +275,14 @@ async function writeCheckpoint(from: string, tensors: ReadonlyMap<string, Tensor
   await copyFile(join(from, "config.json"), join(folder, "config.json"));
   await writeFile(join(folder, "model.safetensors"), encodeSafetensors([...tensors].map(([name, tensor]) => ({ name, ...tensor }))));
   return folder;
+}
+
+/** Our threads, which run already unless models are computed elsewhere. */
+async function withPool<T>(threads: number | undefined, use: (pool: ComputePool) => Promise<T>): Promise<T> {
+  const running = activeBackend()?.pool;
+  if (running !== undefined) return use(running);
+  const pool = createPool(threads === undefined ? {} : { threads });
+  return use(pool).finally(() => pool.close());
 }
 
 async function withFolder<T>(use: (folder: string) => Promise<T>): Promise<T> {

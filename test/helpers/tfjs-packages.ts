@@ -2,7 +2,10 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
+import * as tf from "@tensorflow/tfjs-core";
 import { PACKAGES_VARIABLE } from "../../merge-core/compute/providers/find-package.ts";
+import type { TfjsDevice } from "../../merge-core/compute/providers/load-tfjs.ts";
+import { initBackend } from "../../merge-core/nn/backend.ts";
 import { temporaryFolder } from "./folders.ts";
 
 const require = createRequire(resolve("package.json"));
@@ -19,6 +22,12 @@ export function packageFolder(name: string, source: string): string {
 }
 
 export const STAND_IN = 'module.exports = { ...tf, version: { "tfjs-node": "4.22.0" } };';
+
+/** Ends a device, so that the next one of its name is a fresh one. */
+export async function endDevice(device: TfjsDevice): Promise<void> {
+  await initBackend({ threads: 1 });
+  if (tf.findBackend(device) !== null) tf.removeBackend(device);
+}
 
 /** Calls `action` while packages are looked for in the folder first. */
 export async function withPackages<T>(folder: string, action: () => Promise<T>): Promise<T> {

@@ -237,8 +237,10 @@ export async function initDevice(device: TfjsDevice): Promise<DeviceBackend> {
   let backend = tf.findBackend(device) as DeviceBackend | null;
   if (backend === null) {
     const opened = await openDevice(device);
-    for (const kernelName of opened.kernels)
-      tf.registerKernel({ kernelName, backendName: device, kernelFunc: ({ inputs, attrs }) => opened.run(kernelName, inputs, attrs ?? {}) });
+    for (const kernelName of opened.kernels) {
+      const kernelFunc: tf.KernelFunc = ({ inputs, attrs, backend }) => (backend as DeviceBackend).run(kernelName, inputs, attrs ?? {});
+      if (tf.getKernel(kernelName, device) === undefined) tf.registerKernel({ kernelName, backendName: device, kernelFunc });
+    }
     tf.registerBackend(device, () => opened);
     backend = opened;
   }

@@ -13,7 +13,7 @@ import type { LogRecord } from "../../../merge-core/train/log.ts";
 import { train } from "../../../merge-core/train/train.ts";
 import { rejectsWith } from "../../helpers/diagnostics.ts";
 import { temporaryFolder } from "../../helpers/folders.ts";
-import { packageFolder, STAND_IN, withPackages } from "../../helpers/tfjs-packages.ts";
+import { endDevice, packageFolder, STAND_IN, withPackages } from "../../helpers/tfjs-packages.ts";
 import { writeTinyModel } from "../../helpers/tiny-decoder.ts";
 
 const LORA = { kind: "lora", r: 2, alpha: 4, dropout: 0.1, targetModules: ["q_proj", "v_proj", "down_proj"] } as const;
@@ -38,7 +38,7 @@ const lossesOf = (out: string) =>
 describe("a device", () => {
   before(() => withPackages(standIn(), () => initDevice("tfjs-node")));
   beforeEach(() => initDevice("tfjs-node"));
-  after(() => initBackend({ threads: 1 }));
+  after(() => endDevice("tfjs-node"));
 
   it("holds tensors of all numeric types, shares them between shapes and lets them go", () => {
     const before = tf.engine().backend.numDataIds();
@@ -145,7 +145,8 @@ describe("a device that cannot be had", () => {
     await withPackages(packageFolder("@tensorflow/tfjs-node-gpu", source), () => initDevice("tfjs-node-gpu"));
     const x = tf.tensor1d([1]);
     assert.throws(() => tf.exp(x).dataSync(), /device-failed.*isNullOrUndefined.*--device cpu/s);
-    await initBackend({ threads: 1 });
+    x.dispose();
+    await endDevice("tfjs-node-gpu");
   });
 });
 
