@@ -2,7 +2,7 @@
 // every element is the same sum in the same order whatever the number of threads. Where the pool's threads have a BLAS (pool.ts),
 // that does all but the smallest products, cut in parts that hang on the shapes alone.
 import type { ComputePool } from "./pool.ts";
-import { type MatrixView, matrix, type Product } from "./product.ts";
+import type { MatrixView, Product } from "./product.ts";
 import { libraryParts } from "./providers/blas-parts.ts";
 
 export { type MatrixView, matrix, type Product } from "./product.ts";
@@ -27,13 +27,22 @@ export function gemm(pool: ComputePool, product: Product): void {
   else splitBatch(pool, product, Math.min(parts, batch));
 }
 
-/** Rows of a stripe of a Gram matrix: many enough to be worth packing the other factor for each. */
+/** Rows of a stripe of a symmetric product: many enough to be worth packing the other factor for each. */
 const STRIPE = 64;
 /** Stripes differ in length, so that there are more of them than parts of other products. */
 const STRIPES_PER_THREAD = 4;
 
-/** The lower triangle of C = A A^T, A [rows, depth] row by row; parts of what lies above it are overwritten. Blocks until done. */
-export function gemmGram(pool: ComputePool, { rows, depth, a, c }: { rows: number; depth: number; a: number; c: number }): void {
+export interface SymmetricProduct {
+  readonly rows: number;
+  readonly depth: number;
+  readonly a: MatrixView;
+  readonly b: MatrixView;
+  /** Address of [rows, rows], row by row. */
+  readonly c: number;
+}
+
+/** The lower triangle of C = A B, which must be symmetric; parts of what lies above it are overwritten. Blocks until done. */
+export function gemmSymmetric(pool: ComputePool, { rows, depth, a, b, c }: SymmetricProduct): void {
   if (rows === 0) return;
   const parts = rows * rows * depth < MIN_PART_WORK ? 1 : Math.min(Math.ceil(rows / STRIPE), pool.threads * STRIPES_PER_THREAD);
   // The longest stripes first, so that none is left over in the end.
@@ -41,7 +50,7 @@ export function gemmGram(pool: ComputePool, { rows, depth, a, c }: { rows: numbe
   withScratch(pool, stripes.length, rows, (scratch) =>
     pool.runSync(
       "gemm",
-      stripes.map(([from, to], i) => [from, to, 0, to, depth, ...operands(matrix(a, rows, depth), matrix(a, rows, depth, true)), c, rows, 0, scratch(i)]),
+      stripes.map(([from, to], i) => [from, to, 0, to, depth, ...operands(a, b), c, rows, 0, scratch(i)]),
     ),
   );
 }

@@ -149,7 +149,7 @@ class PoolTensorEngine implements OpenTensor {
   }
 
   async withMatrices<T>(use: (space: MatrixSpace) => T | Promise<T>): Promise<T> {
-    const space = poolSpace(this.#pool);
+    const space = poolSpace(this.#pool, this.#task.signal);
     try {
       return await use(space);
     } finally {

@@ -26,8 +26,8 @@ export const isoC: MergeMethod = {
   passes: 2,
   workingBytes: (shape, others) => matrixBytes(shape, others + 5) + squareBytes(shape),
   merge: (task, engine) =>
-    mergeMatrices(task, engine, (deltas, space) => {
-      const { factor, rank, nuclear } = polarFactor(space, sumInto(deltas, space));
+    mergeMatrices(task, engine, async (deltas, space) => {
+      const { factor, rank, nuclear } = await polarFactor(space, sumInto(deltas, space));
       warnRank(task, rank);
       return scaled(factor, rank === 0 ? 0 : nuclear / rank);
     }),

@@ -8,7 +8,7 @@
 import type { TensorEngine } from "../compute/engine.ts";
 import { add, type Expr, given, input, sub } from "../compute/expr.ts";
 import { loadMatrix } from "../compute/linalg/load-matrix.ts";
-import type { Matrix, MatrixSpace } from "../compute/linalg/matrix.ts";
+import { type Matrix, type MatrixSpace, productInSlices } from "../compute/linalg/matrix.ts";
 import { meanByWeight } from "./fisher.ts";
 import type { GramSource, MergeInput, MergeMethod, MergeTask } from "./method.ts";
 import { numberOf, weightOf, zeroWeightSum } from "./parameters.ts";
@@ -66,19 +66,19 @@ async function solve(task: MergeTask, engine: TensorEngine, space: MatrixSpace, 
   const gram = space.zeros(size, size);
   await sumGrams(task, gram, total, async (model) => {
     const deviation = await loadMatrix(engine, space, sub(input(model.index), mean));
-    if (side === "rows") space.product(gram, deviation, { into: right, accumulate: true });
-    else space.product(deviation, gram, { into: right, accumulate: true });
+    if (side === "rows") await productInSlices(space, gram, deviation, right, true);
+    else await productInSlices(space, deviation, gram, right, true);
     space.free(deviation);
   });
   const diagonal = Float64Array.from({ length: size }, (_, i) => total[i * (size + 1)] as number);
   const scale = diagonal.reduce((sum, x) => sum + x, 0) / size;
   if (!total.every(Number.isFinite)) return "its Gram matrices hold NaN or infinite values";
   if (!(scale > 0) || diagonal.some((x) => x < 0)) return "its Gram matrices are empty, or no Gram matrices";
-  if (solveLines(space, total, size, right, side)) return right.data.slice();
+  if (await solveLines(space, total, size, right, side)) return right.data.slice();
   // The attempt has overwritten the sum.
   await sumGrams(task, gram, total);
   for (let i = 0; i < size; i++) total[i * (size + 1)] = (diagonal[i] as number) + RIDGE * scale;
-  if (!solveLines(space, total, size, right, side)) return "its Gram matrices are not positive definite";
+  if (!(await solveLines(space, total, size, right, side))) return "its Gram matrices are not positive definite";
   task.warn({
     code: "gram-singular",
     message: `the Gram matrices of ${task.name} do not span its inputs; a ridge of a millionth of their mean diagonal was added`,
@@ -107,13 +107,13 @@ async function readShrunk(task: MergeTask, model: MergeInput, { data, columns }:
  * Solves for every row, or where inputs go along rows for every column, in place. The sum is overwritten.
  * @returns false, with nothing solved, if the sum is not positive definite
  */
-function solveLines(space: MatrixSpace, total: Float64Array, size: number, { data, rows, columns }: Matrix, side: GramSource["side"]): boolean {
+async function solveLines(space: MatrixSpace, total: Float64Array, size: number, { data, rows, columns }: Matrix, side: GramSource["side"]): Promise<boolean> {
   const lines = side === "rows" ? columns : rows;
   // A column of the right sides for each line.
   const [step, next] = side === "rows" ? [columns, 1] : [1, columns];
   const right = space.doubles(size * lines);
   for (let i = 0; i < size; i++) for (let k = 0; k < lines; k++) right[i * lines + k] = data[i * step + k * next] as number;
-  const isSolved = space.solvePositive(total, size, right, lines);
+  const isSolved = await space.solvePositive(total, size, right, lines);
   if (isSolved) for (let i = 0; i < size; i++) for (let k = 0; k < lines; k++) data[i * step + k * next] = right[i * lines + k] as number;
   space.free({ data: right });
   return isSolved;

@@ -35,7 +35,7 @@ export const tsvM: MergeMethod = {
 };
 
 /** polar(U) diag(f(s)) polar(V)^T of triplets side by side. @param strengths what to make of all singular values together */
-export function recombine(space: MatrixSpace, triplets: readonly Svd[], strengths: (values: Float64Array) => ArrayLike<number>): Matrix {
+export async function recombine(space: MatrixSpace, triplets: readonly Svd[], strengths: (values: Float64Array) => ArrayLike<number>): Promise<Matrix> {
   const values = Float64Array.from(triplets.flatMap((triplet) => [...triplet.values]));
   const [left, right] = [
     stack(
@@ -47,7 +47,7 @@ export function recombine(space: MatrixSpace, triplets: readonly Svd[], strength
       triplets.map((t) => t.right),
     ),
   ];
-  const [u, v] = [polarFactor(space, left).factor, polarFactor(space, right).factor];
+  const [u, v] = [(await polarFactor(space, left)).factor, (await polarFactor(space, right)).factor];
   const scales = strengths(values);
   for (let k = 0; k < v.rows; k++)
     for (let j = 0; j < v.columns; j++) v.data[k * v.columns + j] = (v.data[k * v.columns + j] as number) * (scales[k] as number);

@@ -69,7 +69,7 @@ async function ours(n: number, gpu?: GpuEngine): Promise<Figures> {
   try {
     const [a, into] = [matrixOf(space, n), space.zeros(n, n)];
     const product = await best(() => space.product(a, a, { into }));
-    const iso = await best(() => space.free(polarFactor(space, a).factor));
+    const iso = await best(async () => space.free((await polarFactor(space, a)).factor));
     const tsv = await best(() => {
       const { left, right } = svd(space, a, n / 8);
       space.free(left, right);

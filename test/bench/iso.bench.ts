@@ -40,7 +40,7 @@ async function ours(n: number, blas: Blas | undefined): Promise<Cost> {
   const sum = space.zeros(n, n);
   const [start, cpu] = [performance.now(), process.cpuUsage()];
   for (let i = 0; i < sum.data.length; i++) sum.data[i] = (a[i] as number) + (b[i] as number) - 1;
-  const { factor, rank, nuclear } = polarFactor(space, sum);
+  const { factor, rank, nuclear } = await polarFactor(space, sum);
   for (let i = 0; i < factor.data.length; i++) factor.data[i] = (factor.data[i] as number) * (nuclear / rank);
   const { user, system } = process.cpuUsage(cpu);
   const cost = { seconds: (performance.now() - start) / 1000, cpuSeconds: (user + system) / 1e6 };

@@ -1,7 +1,9 @@
 // Methods that take statistics of the models on their data: worked examples, an independent golden, laws, and what they cannot take.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { createPool } from "../../merge-core/compute/pool.ts";
 import { createReferenceEngine } from "../../merge-core/compute/reference.ts";
+import { openTensorEngine } from "../../merge-core/compute/tensor-engine.ts";
 import type { Diagnostic } from "../../merge-core/diagnostics.ts";
 import type { MergeInput } from "../../merge-core/methods/method.ts";
 import { findMethod } from "../../merge-core/methods/registry.ts";
@@ -135,6 +137,39 @@ describe("fisher", () => {
 });
 
 describe("regmean", () => {
+  it("gives up a long solve soon after the signal", async () => {
+    const side = 1400;
+    const stop = new AbortController();
+    let stopped = 0;
+    const gram = {
+      side: "columns" as const,
+      read: async (target: Float32Array) => {
+        for (let i = 0; i < side; i++) target[i * (side + 1)] = 1;
+        setTimeout(() => {
+          stopped = performance.now();
+          stop.abort();
+        }, 10);
+      },
+    };
+    const models = [1, 2].map((seed) => Float32Array.from({ length: side * side }, (_, i) => Math.sin(seed * i)));
+    const plain = arrayTask(
+      "regmean",
+      models.map(() => ({ values: [], parameters: { weight: 1 } })),
+      { shape: [side, side] },
+      [],
+    );
+    const inputs = plain.inputs.map((input) => ({ ...input, gram }));
+    const pool = createPool({ threads: 1 });
+    const places = models.map((values) => ({ dtype: "F32" as const, bytes: new Uint8Array(values.buffer) }));
+    const task = { name: "w", shape: [side, side], seed: 0, inputs: places, output: { dtype: "F32" as const }, memoryBytes: 2 ** 28, signal: stop.signal };
+    const engine = openTensorEngine(pool, task);
+    await assert.rejects(async () => findMethod("regmean")?.merge({ ...plain, inputs, others: inputs, statistics: {} }, engine), /cancelled/);
+    assert.ok(performance.now() - stopped < 1000, `${performance.now() - stopped} ms`);
+    engine.close();
+    assert.equal(pool.arena.usedBytes, 0);
+    await pool.close();
+  });
+
   // The worked example is for weights with a row per input.
   const W1 = [1, 0, 0, 1];
   const W2 = [0, 2, 2, 0];

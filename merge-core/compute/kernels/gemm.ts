@@ -1,9 +1,11 @@
-// C = A * B (or C += A * B) in float32, any strides for A and B, C with contiguous columns. Strides are in elements.
+// C = A * B, C += A * B or C -= A * B in float32, any strides for A and B, C with contiguous columns. Strides are in elements.
 // Blocking after Goto & van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): B is packed in panels of
 // KC x NC cut into slivers of 8 columns, A in blocks of MC x KC cut into slivers of 4 rows, and a 4x8 micro-kernel keeps
 // its 8 accumulators in registers (more spill in 16-register engines).
 // Each element of C is the sum over k in order within blocks of KC, blocks added in order: the bits do not depend on the
 // range [m0,m1) x [n0,n1) a caller asks for, so ranges can be given to threads.
+
+import { ADD, SET } from "./gemm-modes";
 
 const MC: i32 = 128;
 const KC: i32 = 256;
@@ -20,24 +22,24 @@ export function gemmBatch(
   m: i32, n: i32, depth: i32,
   a: usize, rsa: i32, csa: i32,
   b: usize, rsb: i32, csb: i32,
-  c: usize, ldc: i32, accumulate: i32, scratch: usize,
+  c: usize, ldc: i32, mode: i32, scratch: usize,
 ): void {
   for (let i = 0; i < count; i++) {
-    gemm(0, m, 0, n, depth, a, rsa, csa, b, rsb, csb, c, ldc, accumulate, scratch);
+    gemm(0, m, 0, n, depth, a, rsa, csa, b, rsb, csb, c, ldc, mode, scratch);
     a += <usize>strideA << 2;
     b += <usize>strideB << 2;
     c += <usize>strideC << 2;
   }
 }
 
-/** Rows [m0,m1) and columns [n0,n1) of C; K may be 0. `scratch` is 16-byte aligned and private to the thread. */
+/** Rows [m0,m1) and columns [n0,n1) of C; `mode` as in gemm-modes.ts; K may be 0. `scratch` is 16-byte aligned and private to the thread. */
 export function gemm(
   m0: i32, m1: i32, n0: i32, n1: i32, depth: i32,
   a: usize, rsa: i32, csa: i32,
   b: usize, rsb: i32, csb: i32,
-  c: usize, ldc: i32, accumulate: i32, scratch: usize,
+  c: usize, ldc: i32, mode: i32, scratch: usize,
 ): void {
-  if (depth == 0 && !accumulate) {
+  if (depth == 0 && mode == SET) {
     for (let i = m0; i < m1; i++) memory.fill(c + (<usize>(i * ldc + n0) << 2), 0, <usize>(n1 - n0) << 2);
     return;
   }
@@ -49,40 +51,40 @@ export function gemm(
     for (let pc = 0; pc < depth; pc += KC) {
       const kc = min<i32>(KC, depth - pc);
       pack(packedB, b + ((<usize>(pc * rsb) + <usize>(jc * csb)) << 2), nc, kc, csb, rsb, 8);
-      const first = pc == 0 && !accumulate;
+      const blockMode = pc == 0 || mode != SET ? mode : ADD;
       for (let ic = m0; ic < m1; ic += MC) {
         const mc = min<i32>(MC, m1 - ic);
         pack(packedA, a + ((<usize>(ic * rsa) + <usize>(pc * csa)) << 2), mc, kc, rsa, csa, 4);
-        block(mc, nc, kc, packedA, packedB, c + (<usize>(ic * ldc + jc) << 2), ldc, first, tile);
+        block(mc, nc, kc, packedA, packedB, c + (<usize>(ic * ldc + jc) << 2), ldc, blockMode, tile);
       }
     }
   }
 }
 
 /** All 4x8 tiles of one packed block of A times one packed panel of B. */
-function block(mc: i32, nc: i32, kc: i32, packedA: usize, packedB: usize, c: usize, ldc: i32, first: bool, tile: usize): void {
+function block(mc: i32, nc: i32, kc: i32, packedA: usize, packedB: usize, c: usize, ldc: i32, mode: i32, tile: usize): void {
   for (let j = 0; j < nc; j += 8) {
     const pb = packedB + (<usize>(j * kc) << 2);
     for (let i = 0; i < mc; i += 4) {
       const pa = packedA + (<usize>(i * kc) << 2);
       const to = c + (<usize>(i * ldc + j) << 2);
       if (i + 4 <= mc && j + 8 <= nc) {
-        micro(kc, pa, pb, to, <usize>ldc << 2, first);
+        micro(kc, pa, pb, to, <usize>ldc << 2, mode);
       } else {
-        micro(kc, pa, pb, tile, 32, true);
-        copyEdge(min<i32>(4, mc - i), min<i32>(8, nc - j), tile, to, ldc, first);
+        micro(kc, pa, pb, tile, 32, SET);
+        copyEdge(min<i32>(4, mc - i), min<i32>(8, nc - j), tile, to, ldc, mode);
       }
     }
   }
 }
 
 /** Moves the valid corner of a 4x8 tile to C. */
-function copyEdge(rows: i32, columns: i32, tile: usize, c: usize, ldc: i32, first: bool): void {
+function copyEdge(rows: i32, columns: i32, tile: usize, c: usize, ldc: i32, mode: i32): void {
   for (let i = 0; i < rows; i++) {
     for (let j = 0; j < columns; j++) {
       const to = c + (<usize>(i * ldc + j) << 2);
       const value = load<f32>(tile + (<usize>(i * 8 + j) << 2));
-      store<f32>(to, first ? value : load<f32>(to) + value);
+      store<f32>(to, mode == SET ? value : mode == ADD ? load<f32>(to) + value : load<f32>(to) - value);
     }
   }
 }
@@ -95,12 +97,12 @@ function madd(acc: v128, x: v128, y: v128): v128 {
 
 // @ts-ignore: decorator
 @inline
-function put(to: usize, x: v128, first: bool): void {
-  v128.store(to, first ? x : f32x4.add(v128.load(to), x));
+function put(to: usize, x: v128, mode: i32): void {
+  v128.store(to, mode == SET ? x : mode == ADD ? f32x4.add(v128.load(to), x) : f32x4.sub(v128.load(to), x));
 }
 
 /** A 4x8 tile from kc packed columns of A (4 values each) and rows of B (8 values each); `stride` of C in bytes. */
-function micro(kc: i32, a: usize, b: usize, c: usize, stride: usize, first: bool): void {
+function micro(kc: i32, a: usize, b: usize, c: usize, stride: usize, mode: i32): void {
   let c00 = f32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
   for (let k = 0; k < kc; k++) {
     const b0 = v128.load(b);
@@ -120,17 +122,17 @@ function micro(kc: i32, a: usize, b: usize, c: usize, stride: usize, first: bool
     a += 16;
     b += 32;
   }
-  put(c, c00, first);
-  put(c + 16, c01, first);
+  put(c, c00, mode);
+  put(c + 16, c01, mode);
   c += stride;
-  put(c, c10, first);
-  put(c + 16, c11, first);
+  put(c, c10, mode);
+  put(c + 16, c11, mode);
   c += stride;
-  put(c, c20, first);
-  put(c + 16, c21, first);
+  put(c, c20, mode);
+  put(c + 16, c21, mode);
   c += stride;
-  put(c, c30, first);
-  put(c + 16, c31, first);
+  put(c, c30, mode);
+  put(c + 16, c31, mode);
 }
 
 /**

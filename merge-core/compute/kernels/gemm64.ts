@@ -1,13 +1,11 @@
 // C = A * B, C += A * B or C -= A * B in float64, blocked as kernels/gemm.ts is, with a 4x4 micro-kernel. Each element of C is
 // the sum over k in order within blocks of KC, blocks added in order, whatever range of C a caller asks for.
 
+import { ADD, SET } from "./gemm-modes";
+
 const MC: i32 = 96;
 const KC: i32 = 256;
 const NC: i32 = 512;
-
-export const GEMM64_SET = 0;
-export const GEMM64_ADD = 1;
-export const GEMM64_SUBTRACT = 2;
 
 /** Bytes of scratch that one thread needs for `columns` columns. */
 export function gemm64ScratchBytes(columns: i32): i32 {
@@ -29,7 +27,7 @@ export function gemm64(
     for (let pc = 0; pc < depth; pc += KC) {
       const kc = min<i32>(KC, depth - pc);
       pack(packedB, b + ((<usize>pc * <usize>rsb + <usize>jc * <usize>csb) << 3), nc, kc, csb, rsb);
-      const blockMode = pc == 0 || mode != GEMM64_SET ? mode : GEMM64_ADD;
+      const blockMode = pc == 0 || mode != SET ? mode : ADD;
       for (let ic = m0; ic < m1; ic += MC) {
         const mc = min<i32>(MC, m1 - ic);
         pack(packedA, a + ((<usize>ic * <usize>rsa + <usize>pc * <usize>csa) << 3), mc, kc, rsa, csa);
@@ -48,7 +46,7 @@ function block(mc: i32, nc: i32, kc: i32, packedA: usize, packedB: usize, c: usi
       if (i + 4 <= mc && j + 4 <= nc) {
         micro(kc, pa, pb, to, <usize>ldc << 3, mode);
       } else {
-        micro(kc, pa, pb, tile, 32, GEMM64_SET);
+        micro(kc, pa, pb, tile, 32, SET);
         copyEdge(min<i32>(4, mc - i), min<i32>(4, nc - j), tile, to, ldc, mode);
       }
     }
@@ -60,7 +58,7 @@ function copyEdge(rows: i32, columns: i32, tile: usize, c: usize, ldc: i32, mode
     for (let j = 0; j < columns; j++) {
       const to = c + ((<usize>i * <usize>ldc + <usize>j) << 3);
       const value = load<f64>(tile + (<usize>(i * 4 + j) << 3));
-      store<f64>(to, mode == GEMM64_SET ? value : mode == GEMM64_ADD ? load<f64>(to) + value : load<f64>(to) - value);
+      store<f64>(to, mode == SET ? value : mode == ADD ? load<f64>(to) + value : load<f64>(to) - value);
     }
   }
 }
@@ -74,7 +72,7 @@ function madd(acc: v128, x: v128, y: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function put(to: usize, x: v128, mode: i32): void {
-  v128.store(to, mode == GEMM64_SET ? x : mode == GEMM64_ADD ? f64x2.add(v128.load(to), x) : f64x2.sub(v128.load(to), x));
+  v128.store(to, mode == SET ? x : mode == ADD ? f64x2.add(v128.load(to), x) : f64x2.sub(v128.load(to), x));
 }
 
 /** A 4x4 tile from kc packed columns of A and rows of B; `stride` of C in bytes. */
@@ -117,11 +115,47 @@ function pack(out: usize, from: usize, lines: i32, kc: i32, stride: i32, kStride
   const step = <usize>kStride << 3;
   for (let at = 0; at < lines; at += 4) {
     const present = min<i32>(4, lines - at);
-    let source = from + <usize>at * lineBytes;
-    for (let k = 0; k < kc; k++) {
-      for (let i = 0; i < 4; i++) store<f64>(out + (<usize>i << 3), i < present ? load<f64>(source + <usize>i * lineBytes) : 0);
-      out += 32;
-      source += step;
-    }
+    const source = from + <usize>at * lineBytes;
+    if (present == 4 && stride == 1) packStraight(out, source, kc, step);
+    else if (present == 4 && kStride == 1) packTransposed(out, source, kc, lineBytes);
+    else packAny(out, source, present, kc, lineBytes, step);
+    out += <usize>kc << 5;
+  }
+}
+
+/** Four lines lie side by side: two vectors per k. */
+function packStraight(out: usize, from: usize, kc: i32, step: usize): void {
+  for (let k = 0; k < kc; k++) {
+    v128.store(out, v128.load(from));
+    v128.store(out, v128.load(from, 16), 16);
+    from += step;
+    out += 32;
+  }
+}
+
+/** Each of four lines is contiguous along k: 2x2 transposes. */
+function packTransposed(out: usize, from: usize, kc: i32, stride: usize): void {
+  let r0 = from, r1 = r0 + stride, r2 = r1 + stride, r3 = r2 + stride;
+  const even = kc & ~1;
+  for (let k = 0; k < even; k += 2) {
+    const x0 = v128.load(r0), x1 = v128.load(r1), x2 = v128.load(r2), x3 = v128.load(r3);
+    v128.store(out, i64x2.shuffle(x0, x1, 0, 2));
+    v128.store(out, i64x2.shuffle(x2, x3, 0, 2), 16);
+    v128.store(out, i64x2.shuffle(x0, x1, 1, 3), 32);
+    v128.store(out, i64x2.shuffle(x2, x3, 1, 3), 48);
+    r0 += 16;
+    r1 += 16;
+    r2 += 16;
+    r3 += 16;
+    out += 64;
+  }
+  if (even < kc) packAny(out, from + (<usize>even << 3), 4, 1, stride, 8);
+}
+
+function packAny(out: usize, from: usize, present: i32, kc: i32, stride: usize, step: usize): void {
+  for (let k = 0; k < kc; k++) {
+    for (let i = 0; i < 4; i++) store<f64>(out + (<usize>i << 3), i < present ? load<f64>(from + <usize>i * stride) : 0);
+    out += 32;
+    from += step;
   }
 }

@@ -7,6 +7,8 @@ export interface Matrix {
   readonly data: Float32Array;
 }
 
+export type Reals = Float32Array | Float64Array;
+
 export interface ProductOptions {
   readonly transposeA?: boolean;
   readonly transposeB?: boolean;
@@ -31,7 +33,7 @@ export interface MatrixSpace {
   /** A matrix of zeros. @throws WeightsmithError `out-of-memory` */
   zeros(rows: number, columns: number): Matrix;
   /** Gives one matrix back early; all others are given back when the space closes. */
-  free(...matrices: readonly { readonly data: Float32Array | Float64Array }[]): void;
+  free(...matrices: readonly { readonly data: Reals }[]): void;
   /** op(A) op(B) in float32. */
   product(a: Matrix, b: Matrix, options?: ProductOptions): Matrix;
   /** A A^T in float32, at half the cost of a product; exactly symmetric. @param into never `a` */
@@ -45,11 +47,16 @@ export interface MatrixSpace {
   doubles(length: number): Float64Array;
   /** The lower triangle of Y Y^T, Y [rows, columns], in float64. What lies above it means nothing. */
   gramDoubles(y: Float64Array, rows: number, columns: number, into: Float64Array): void;
+  /** A B in float32 of symmetric matrices that commute, so that it is symmetric too: at half the cost of a product. @param into neither factor */
+  symmetricProduct(a: Matrix, b: Matrix, into?: Matrix): Matrix;
   /**
-   * Replaces B [size, columns] by the X of S X = B in float64, for a symmetric positive definite S of which the lower triangle is given and
-   * overwritten. @returns false, with B spoilt, if S is not positive definite
+   * Replaces B [size, columns] by the X of S X = B for a symmetric positive definite S of which the lower triangle is given. S is overwritten.
+   * Both in float64, or both in float32. @returns false, with B spoilt, if S is not positive definite
+   * @throws WeightsmithError `cancelled`, soon after the signal
    */
-  solvePositive(s: Float64Array, size: number, b: Float64Array, columns: number): boolean;
+  solvePositive(s: Reals, size: number, b: Reals, columns: number): Promise<boolean>;
+  /** Between steps of long work: lets others run now and then. @throws WeightsmithError `cancelled` */
+  pause(): Promise<void>;
   /** The polar factor of `a`, at most as high as wide and of this Frobenius norm, where something else than the kernels finds it. */
   readonly polar?: (a: Matrix, norm: number) => Matrix | undefined;
   /** All triplets in float64 by the machine's own library, where there is one; undefined if it fails. */
@@ -64,6 +71,24 @@ export function copyOf(space: MatrixSpace, { rows, columns, data }: Matrix): Mat
 
 /** A matrix of the first `count` rows, sharing their memory. */
 export const firstRows = ({ columns, data }: Matrix, count: number): Matrix => ({ rows: count, columns, data: data.subarray(0, count * columns) });
+
+/** Multiplications of a slice: a second of one slow core or less. */
+const SLICE_WORK = 2 ** 33;
+
+/** `into` (+)= A B with pauses between slices of its rows. @throws WeightsmithError `cancelled` */
+export async function productInSlices(space: MatrixSpace, a: Matrix, b: Matrix, into: Matrix, accumulate = false): Promise<void> {
+  const step = Math.max(1, Math.floor(SLICE_WORK / Math.max(1, a.columns * b.columns)));
+  const slice = ({ columns, data }: Matrix, from: number, to: number): Matrix => ({
+    rows: to - from,
+    columns,
+    data: data.subarray(from * columns, to * columns),
+  });
+  for (let from = 0; from < a.rows; from += step) {
+    const to = Math.min(a.rows, from + step);
+    space.product(slice(a, from, to), b, { into: slice(into, from, to), accumulate });
+    await space.pause();
+  }
+}
 
 export function transposeOf(space: MatrixSpace, { rows, columns, data }: Matrix): Matrix {
   const result = space.zeros(columns, rows);

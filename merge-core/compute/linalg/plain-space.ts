@@ -1,7 +1,7 @@
 // MatrixSpace in plain TypeScript, sums in float64: the specification, and the way to compute without a pool.
 import { cholesky, solveRow } from "./cholesky.ts";
 import { gramOf } from "./gram.ts";
-import type { Matrix, MatrixSpace, ProductOptions } from "./matrix.ts";
+import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions } from "./matrix.ts";
 import { orthogonalizePair, sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
 
 export function plainSpace(): MatrixSpace {
@@ -20,15 +20,21 @@ export function plainSpace(): MatrixSpace {
       }),
     doubles: (length) => new Float64Array(length),
     gramDoubles: (y, rows, columns, into) => into.set(gramOf(y, rows, columns)),
-    solvePositive: (s, size, b, columns) => {
-      if (!cholesky(s, size)) return false;
+    symmetricProduct: (a, b, into = zeros(a.rows, a.rows)) => {
+      mirrorLower(multiply(a, b, { into }, zeros));
+      return into;
+    },
+    solvePositive: async (s, size, b, columns) => {
+      const factor = Float64Array.from(s);
+      if (!cholesky(factor, size)) return false;
       for (let j = 0; j < columns; j++) {
         const column = Float64Array.from({ length: size }, (_, i) => b[i * columns + j] as number);
-        solveRow(s, size, column);
+        solveRow(factor, size, column);
         for (let i = 0; i < size; i++) b[i * columns + j] = column[i] as number;
       }
       return true;
     },
+    pause: async () => {},
   };
 }
 

@@ -1,9 +1,10 @@
 // MatrixSpace in the pool's shared memory, on all its threads.
-import { cut, gemm, gemmGram, matrix as gemmView } from "../gemm.ts";
+import { throwIfCancelled } from "../../diagnostics.ts";
+import { cut, gemm, gemmSymmetric, matrix as gemmView } from "../gemm.ts";
 import type { GpuEngine } from "../gpu/engine.ts";
 import type { ComputePool } from "../pool.ts";
 import type { Blas } from "../providers/blas.ts";
-import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions } from "./matrix.ts";
+import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions, type Reals } from "./matrix.ts";
 import { sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
 import { gram64, solvePositive } from "./positive-solve.ts";
 
@@ -13,10 +14,10 @@ export interface PoolSpace extends MatrixSpace {
 }
 
 /** Views stay valid while the memory grows: shared memory never moves. */
-export function poolSpace(pool: ComputePool): PoolSpace {
+export function poolSpace(pool: ComputePool, signal?: AbortSignal): PoolSpace {
   const blocks = new Map<ArrayBufferView, number>();
   const place = (bytes: number): number => pool.arena.alloc(Math.max(8, bytes));
-  const addressOf = (data: Float32Array | Float64Array): number => data.byteOffset;
+  const addressOf = (data: Reals): number => data.byteOffset;
   const zeros = (rows: number, columns: number): Matrix => {
     const address = place(rows * columns * 4);
     const data = new Float32Array(pool.memory.buffer, address, rows * columns).fill(0);
@@ -28,6 +29,7 @@ export function poolSpace(pool: ComputePool): PoolSpace {
     if (address !== undefined) pool.arena.free(address);
     blocks.delete(data);
   };
+  const pause = turns(signal);
   return {
     zeros,
     free: (...matrices) => {
@@ -38,8 +40,23 @@ export function poolSpace(pool: ComputePool): PoolSpace {
       const { rows, columns: depth, data } = a;
       const product = { rows, columns: rows, depth, a: data, transposeA: false, b: data, transposeB: true, c: into.data, accumulate: false };
       if (pool.gpu?.product(product)) return into;
-      if (pool.blas !== undefined) pool.blas.ssyrk(a.rows, a.columns, a.data, into.data);
-      else gemmGram(pool, { rows: a.rows, depth: a.columns, a: a.data.byteOffset, c: into.data.byteOffset });
+      const address = data.byteOffset;
+      if (pool.blas !== undefined) pool.blas.ssyrk(rows, depth, data, into.data);
+      else gemmSymmetric(pool, { rows, depth, a: gemmView(address, rows, depth), b: gemmView(address, rows, depth, true), c: into.data.byteOffset });
+      mirrorLower(into);
+      return into;
+    },
+    symmetricProduct: (a, b, into = zeros(a.rows, a.rows)) => {
+      const { rows } = a;
+      if (pool.gpu !== undefined || pool.blas !== undefined) multiply(pool, a, b, { into }, zeros);
+      else
+        gemmSymmetric(pool, {
+          rows,
+          depth: rows,
+          a: gemmView(a.data.byteOffset, rows, rows),
+          b: gemmView(b.data.byteOffset, rows, rows),
+          c: into.data.byteOffset,
+        });
       mirrorLower(into);
       return into;
     },
@@ -50,7 +67,20 @@ export function poolSpace(pool: ComputePool): PoolSpace {
       return data;
     },
     gramDoubles: (y, rows, columns, into) => (pool.blas === undefined ? gram64(pool, y, rows, columns, into) : pool.blas.dsyrk(rows, columns, y, into)),
-    solvePositive: (s, size, b, columns) => pool.blas?.lapack?.dposv(size, columns, s, b) ?? solvePositive(pool, s, size, b, columns),
+    solvePositive: async (s, size, b, columns) => {
+      const steps = pool.blas?.lapack?.posv(size, columns, s, b) ?? solvePositive(pool, s, size, b, columns);
+      try {
+        for (;;) {
+          const step = steps.next();
+          if (step.done) return step.value;
+          await pause();
+        }
+      } finally {
+        // Gives its scratch memory back where it was cut short.
+        steps.return(false);
+      }
+    },
+    pause,
     ...decomposeBy(pool.blas, zeros),
     ...(pool.gpu === undefined ? {} : { polar: polarBy(pool.gpu, zeros, release) }),
     orthogonalizeRows: (work, rows, columns) => orthogonalize(pool, addressOf(work), rows, columns),
@@ -104,6 +134,19 @@ function decomposeBy(blas: Blas | undefined, zeros: MatrixSpace["zeros"]): Pick<
       for (let i = 0; i < rows; i++) for (let k = 0; k < values.length; k++) left.data[k * rows + i] = u[i * values.length + k] as number;
       return { left, values, right };
     },
+  };
+}
+
+/** So often others get their turn while matrices are computed with, among them whoever cancels. */
+const TURN_MS = 100;
+
+function turns(signal: AbortSignal | undefined): MatrixSpace["pause"] {
+  let last = performance.now();
+  return async () => {
+    if (performance.now() - last < TURN_MS) return;
+    await new Promise((resume) => setImmediate(resume));
+    last = performance.now();
+    throwIfCancelled(signal);
   };
 }
 

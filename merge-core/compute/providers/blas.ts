@@ -1,6 +1,7 @@
 // The machine's own linear algebra (OpenBLAS, MKL, Accelerate) through koffi, where both are there. Operands stay where they are, in
 // the shared WASM memory too. Results differ from the built-in engine's in the last digits, and between machines: never used unasked.
 import { availableParallelism } from "node:os";
+import { bindLapack, type Lapack } from "./lapack.ts";
 
 /** Matrices are stored row by row. */
 export interface Blas {
@@ -16,13 +17,8 @@ export interface Blas {
   ssyrk(rows: number, depth: number, a: Float32Array, c: Float32Array): void;
   /** The same in float64. */
   dsyrk(rows: number, depth: number, a: Float64Array, c: Float64Array): void;
-  /** What needs LAPACK, where the library has it. */
-  readonly lapack?: {
-    /** B [size, columns] <- S^-1 B; the lower triangle of S is overwritten. @returns false if S is not positive definite */
-    dposv(size: number, columns: number, s: Float64Array, b: Float64Array): boolean;
-    /** A [rows, columns] = U diag(s) V^T, with U [rows, k] and V^T [k, columns]; A is overwritten. @returns undefined if it did not converge */
-    dgesdd(rows: number, columns: number, a: Float64Array): { u: Float64Array; values: Float64Array; vt: Float64Array } | undefined;
-  };
+  /** Where the library has it. */
+  readonly lapack?: Lapack;
 }
 
 export interface BlasProduct {
@@ -58,9 +54,9 @@ const SPELLINGS = [
   { before: "scipy_", after: "", integer: "int" },
   { before: "scipy_", after: "64_", integer: "int64" },
 ] as const;
-type Spelling = (typeof SPELLINGS)[number];
+export type Spelling = (typeof SPELLINGS)[number];
 
-type Native = (...args: readonly unknown[]) => unknown;
+export type Native = (...args: readonly unknown[]) => unknown;
 /** What is used of koffi. */
 interface Library {
   func(definition: string): Native;
@@ -77,8 +73,6 @@ export const MIN_SHARED = 2 ** 27;
 const ROW_MAJOR = 101;
 const [PLAIN, TRANSPOSED] = [111, 112];
 const LOWER = 122;
-const LEFT = 141;
-const NON_UNIT = 131;
 
 /** Opens the library of that file, or the first that there is. @throws Error beginning with `absent:` if there is none, or what koffi throws */
 export async function loadBlas(threads = availableParallelism(), file?: string): Promise<Blas> {
@@ -108,7 +102,8 @@ function bind(library: Library, { before, after, integer: I }: Spelling, file: s
   const gemm = cblas("sgemm", `int, int, int, ${I}, ${I}, ${I}, float, const float *, ${I}, const float *, ${I}, float, float *, ${I}`);
   const ssyrk = cblas("ssyrk", `int, int, int, ${I}, ${I}, float, const float *, ${I}, float, float *, ${I}`);
   const dsyrk = cblas("dsyrk", `int, int, int, ${I}, ${I}, double, const double *, ${I}, double, double *, ${I}`);
-  const lapack = attempt(() => bindLapack(library, { before, after, integer: I } as Spelling, cblas, share));
+  const fortran = (name: string, args: string): Native => library.func(`void ${before}${name}_${after}(${args})`);
+  const lapack = attempt(() => bindLapack({ integer: I, cblas, fortran, share }));
   return {
     name: nameOf(library, before, after, file),
     file,
@@ -128,64 +123,6 @@ function bind(library: Library, { before, after, integer: I }: Spelling, file: s
       dsyrk(ROW_MAJOR, LOWER, PLAIN, rows, depth, 1, a, depth, 0, c, rows);
     },
     ...(lapack === undefined ? {} : { lapack }),
-  };
-}
-
-/** LAPACK counts by columns: it sees the transposes of our matrices. */
-function bindLapack(
-  library: Library,
-  { before, after, integer: I }: Spelling,
-  cblas: (name: string, args: string) => Native,
-  share: (multiplications: number) => void,
-): NonNullable<Blas["lapack"]> {
-  const fortran = (name: string, args: string): Native => library.func(`void ${before}${name}_${after}(${args})`);
-  const trsm = cblas("dtrsm", `int, int, int, int, int, ${I}, ${I}, double, const double *, ${I}, double *, ${I}`);
-  const potrf = fortran("dpotrf", "const char *, const void *, double *, const void *, void *");
-  const gesdd = fortran(
-    "dgesdd",
-    "const char *, const void *, const void *, double *, const void *, double *, double *, const void *, double *, const void *, double *, const void *, void *, void *",
-  );
-  const integers = (...values: number[]) => (I === "int" ? Int32Array.from(values) : BigInt64Array.from(values, BigInt));
-  return {
-    dposv: (size, columns, s, b) => {
-      const info = integers(0);
-      share(size * size * (size / 6 + columns));
-      // The upper triangle of the transpose is our lower one.
-      potrf("U", integers(size), s, integers(size), info);
-      if (Number(info[0]) !== 0) return false;
-      for (const side of [PLAIN, TRANSPOSED]) trsm(ROW_MAJOR, LEFT, LOWER, side, NON_UNIT, size, columns, 1, s, size, b, columns);
-      return true;
-    },
-    dgesdd: (rows, columns, a) => {
-      const k = Math.min(rows, columns);
-      // Half of its work is in products of a vector, which gain little from threads.
-      share(4 * rows * columns * k);
-      // A^T = V diag(s) U^T: what LAPACK calls U is V by columns, hence V^T by rows; its V^T by columns is U by rows.
-      const [vt, values, u] = [new Float64Array(k * columns), new Float64Array(k), new Float64Array(rows * k)];
-      const [info, iwork] = [integers(0), integers(...new Array<number>(8 * k).fill(0))];
-      const run = (work: Float64Array, size: number): void =>
-        void gesdd(
-          "S",
-          integers(columns),
-          integers(rows),
-          a,
-          integers(columns),
-          values,
-          vt,
-          integers(columns),
-          u,
-          integers(k),
-          work,
-          integers(size),
-          iwork,
-          info,
-        );
-      const query = new Float64Array(1);
-      run(query, -1);
-      const size = Math.ceil(query[0] as number);
-      run(new Float64Array(size), size);
-      return Number(info[0]) === 0 ? { u, values, vt } : undefined;
-    },
   };
 }
 

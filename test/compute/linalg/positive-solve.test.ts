@@ -18,14 +18,23 @@ function positive(size: number, depth: number): Float64Array {
   });
 }
 
-function solved(pool: ComputePool, s: Float64Array, size: number, b: Float64Array, columns: number): Float64Array | undefined {
-  const space = poolSpace(pool);
+async function solved(
+  pool: ComputePool,
+  s: Float64Array,
+  size: number,
+  b: Float64Array,
+  columns: number,
+  signal?: AbortSignal,
+): Promise<Float64Array | undefined> {
+  const space = poolSpace(pool, signal);
   const [matrix, right] = [space.doubles(s.length), space.doubles(b.length)];
   matrix.set(s);
   right.set(b);
-  const result = space.solvePositive(matrix, size, right, columns) ? right.slice() : undefined;
-  space.close();
-  return result;
+  try {
+    return (await space.solvePositive(matrix, size, right, columns)) ? right.slice() : undefined;
+  } finally {
+    space.close();
+  }
 }
 
 describe("positive definite systems in float64", () => {
@@ -39,9 +48,9 @@ describe("positive definite systems in float64", () => {
     [131, 7],
     [300, 517],
   ] as const)
-    it(`are solved: ${size} unknowns, ${columns} right sides, the same for any threads`, () => {
+    it(`are solved: ${size} unknowns, ${columns} right sides, the same for any threads`, async () => {
       const [s, b] = [positive(size, 20), noise(2, size * columns)];
-      const [x, other] = pools.map((pool) => solved(pool, s, size, b, columns));
+      const [x, other] = await Promise.all(pools.map((pool) => solved(pool, s, size, b, columns)));
       assert.ok(x !== undefined);
       assert.deepEqual(other, x);
       let worst = 0;
@@ -54,11 +63,45 @@ describe("positive definite systems in float64", () => {
       assert.ok(worst < 1e-12, `${worst}`);
     });
 
-  it("are refused where the matrix is not positive definite", () => {
+  it("are solved in float32 too", async () => {
+    const [size, columns] = [200, 33];
+    const [s, b] = [positive(size, 20), noise(2, size * columns)];
+    const expected = await solved(pools[0] as ComputePool, s, size, b, columns);
+    for (const pool of pools) {
+      const space = poolSpace(pool);
+      const [matrix, right] = [space.zeros(size, size), space.zeros(size, columns)];
+      matrix.data.set(s);
+      right.data.set(b);
+      assert.equal(await space.solvePositive(matrix.data, size, right.data, columns), true);
+      for (let i = 0; i < right.data.length; i++) assert.ok(Math.abs((right.data[i] as number) - (expected?.[i] as number)) < 2e-6, `${i}`);
+      matrix.data.set(s.map((x, i) => (i === 150 * (size + 1) ? -1 : x)));
+      assert.equal(await space.solvePositive(matrix.data, size, right.data, columns), false);
+      space.close();
+      assert.equal(pool.arena.usedBytes, 0);
+    }
+  });
+
+  it("are given up soon after a signal, with all memory given back", async () => {
+    const [size, columns] = [1200, 1200];
+    const s = new Float64Array(size * size);
+    for (let i = 0; i < size; i++) s[i * (size + 1)] = 2;
+    const stop = new AbortController();
+    let stopped = 0;
+    setTimeout(() => {
+      stopped = performance.now();
+      stop.abort();
+    }, 50);
+    const pool = pools[0] as ComputePool;
+    await assert.rejects(solved(pool, s, size, new Float64Array(size * columns), columns, stop.signal), /cancelled/);
+    assert.ok(performance.now() - stopped < 1000);
+    assert.equal(pool.arena.usedBytes, 0);
+  });
+
+  it("are refused where the matrix is not positive definite", async () => {
     const s = positive(200, 10);
     s[150 * 201] = -1;
-    assert.equal(solved(pools[0] as ComputePool, s, 200, noise(2, 200), 1), undefined);
-    assert.equal(plainSpace().solvePositive(s, 200, noise(2, 200), 1), false);
+    assert.equal(await solved(pools[0] as ComputePool, s, 200, noise(2, 200), 1), undefined);
+    assert.equal(await plainSpace().solvePositive(s, 200, noise(2, 200), 1), false);
   });
 
   it("come from Gram matrices of rows, the lower triangle as the plain space has it", () => {
