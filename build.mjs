@@ -76,6 +76,7 @@ const pages = {
   pareto: "webviews/pareto/main.ts",
   runs: "webviews/runs/main.ts",
   notebook: "webviews/notebook/main.ts",
+  weights: "webviews/weights/main.ts",
 };
 
 function present(entries) {

@@ -3,8 +3,10 @@ import type { Alignment } from "../align/align.ts";
 import type { LossLine } from "../align/barrier.ts";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
 import type { Command } from "./command.ts";
+import { checkWritable, writePage } from "./html-page.ts";
 import { type Arguments, flag, list, MEMORY, number, OVERWRITE, positionals, SEED, THREADS, text, threads, usage } from "./options.ts";
 import { formatTable } from "./output.ts";
+import { alignPage } from "./weights-page.ts";
 
 const DEFAULT_POINTS = 11;
 /** The thresholds of the paper's figures. */
@@ -25,7 +27,7 @@ singular vectors of both line up (arXiv 2402.04051).
 
   weightsmith align ./a ./b -o ./b-aligned
   weightsmith align ./a ./b -o ./b-aligned --residual --singular
-  weightsmith align ./a ./b -o ./b-aligned --barrier --data test.jsonl`,
+  weightsmith align ./a ./b -o ./b-aligned --barrier --data test.jsonl --html line.html`,
   options: [
     { name: "output", short: "o", type: "string", value: "OUT", doc: "the folder to make" },
     { name: "residual", type: "flag", doc: "permute the residual stream too: embeddings, norms, and the other side of every layer" },
@@ -34,6 +36,7 @@ singular vectors of both line up (arXiv 2402.04051).
     { name: "points", type: "integer", value: "N", doc: `points on the line (default: ${DEFAULT_POINTS})` },
     { name: "limit", type: "integer", value: "N", doc: "only the first N examples" },
     { name: "singular", type: "flag", doc: "compare singular vectors before and after" },
+    { name: "html", type: "string", value: "FILE", doc: "also write a page with the loss on the line and what moved, complete in one file" },
     { name: "shard-size", type: "size", value: "SIZE", doc: "most bytes of one output file (default: 5GB)" },
     MEMORY,
     SEED,
@@ -44,6 +47,8 @@ singular vectors of both line up (arXiv 2402.04051).
     const [pathA = "", pathB = ""] = positionals(args, ["A", "B"]);
     const out = outOf(args);
     const points = pointsOf(args);
+    const html = text(args, "html");
+    checkWritable(html, flag(args, "overwrite"));
     const [a, b] = await Promise.all([openCheckpoint(pathA, { signal }), openCheckpoint(pathB, { signal })]);
     const { align: run } = await import("../align/align.ts");
     const memory = number(args, "memory");
@@ -61,7 +66,10 @@ singular vectors of both line up (arXiv 2402.04051).
     output.diagnostics(alignment.warnings);
     const lines = points === undefined ? undefined : await measure(args, a, [b, await openCheckpoint(out, { signal })], points);
     const [before, after] = lines ?? [];
-    output.result({ ...alignment, ...(lines === undefined ? {} : { line: { before, after } }) }, page(alignment, before, after));
+    const line = before === undefined || after === undefined ? {} : { line: { before, after } };
+    const { warnings: ___, ...shown } = alignment;
+    if (html !== undefined) await writePage(alignPage({ ...shown, ...line, a: pathA, b: pathB }), html, flag(args, "overwrite"));
+    output.result({ ...alignment, ...line }, `${page(alignment, before, after)}${html === undefined ? "" : `\npage: ${html}`}`);
 
     async function measure(given: Arguments, first: typeof a, others: readonly (typeof a)[], count: number): Promise<readonly LossLine[]> {
       const { lossLines } = await import("../align/barrier.ts");

@@ -14,7 +14,7 @@ import { MANIFEST_FILE } from "../run/work-folder.ts";
 import type { Command } from "./command.ts";
 import { ACTIVATION_EXPLANATIONS, measureActivations } from "./compare-data.ts";
 import { comparisonText, explanationText, NO_PREDICTION } from "./compare-tables.ts";
-import { checkWritable, writeComparisonPage } from "./comparison-page.ts";
+import { checkWritable, writePage } from "./html-page.ts";
 import { type Arguments, flag, list, MEMORY, number, OVERWRITE, THREADS, text, threads, usage } from "./options.ts";
 
 const DEFAULT_DENSITY = 0.2;
@@ -85,7 +85,8 @@ those of the base's tokenizer, or without a base of the first model's.
         spectra === undefined ? compared : await addSpectra(compared, base, models, { ...shared, ...spectra, onProgress: onProgress("spectra", "items") });
       const comparison = withActivations(withMerges(measured), aligned);
       const html = text(args, "html");
-      if (html !== undefined) await writeComparisonPage(comparison, html, flag(args, "overwrite"));
+      const page = { title: "Comparing models", script: "comparison", command: "compare", data: comparison };
+      if (html !== undefined) await writePage(page, html, flag(args, "overwrite"));
       output.result(comparison, `${comparisonText(comparison)}${html === undefined ? "" : `\n\npage: ${html}`}`);
     } finally {
       await pool.close();

@@ -7,7 +7,7 @@ import { type CellResult, outputTable } from "../notebook/cell-output.ts";
 import { cellsOf, parseNotebook } from "../notebook/notebook.ts";
 import { defaultMemoryBytes } from "../run/memory.ts";
 import type { Command } from "./command.ts";
-import { checkWritable } from "./comparison-page.ts";
+import { checkWritable } from "./html-page.ts";
 import { writeNotebookPage } from "./notebook/notebook-page.ts";
 import { problemsOf, problemText, runNotebook } from "./notebook/run-notebook.ts";
 import { type Arguments, flag, MEMORY, number, OVERWRITE, positionals, THREADS, text, threads, usage } from "./options.ts";

@@ -5,7 +5,9 @@ import { MATCHES } from "../share/directshare.ts";
 import { STARTS, type Start } from "../share/recursive.ts";
 import { ADAPTER_FOLDER, COMPACT_FILE, share as run, SHARE_FILE, type ShareReport, type ShareSettings } from "../share/share.ts";
 import type { Command } from "./command.ts";
+import { checkWritable, writePage } from "./html-page.ts";
 import { type Arguments, flag, MEMORY, number, OVERWRITE, positionals, THREADS, text, threads, usage } from "./options.ts";
+import { type HeadsPage, headsPage } from "./weights-page.ts";
 
 const DEFAULT_RATE = 0.3;
 
@@ -22,7 +24,7 @@ recursive    layers are tied into blocks that are gone through several times; wi
 OUT is the whole model and loads anywhere. OUT/${COMPACT_FILE} (safetensors) holds every shared weight once, and OUT/${SHARE_FILE} what
 uses it and how many parameters are saved. No method trains: measure the result with weightsmith eval.
 
-  weightsmith share ./model -o ./shared --method directshare --rate 0.3
+  weightsmith share ./model -o ./shared --method directshare --rate 0.3 --html heads.html
   weightsmith share ./model -o ./shared --method masa --atoms 8
   weightsmith share ./model -o ./shared --method recursive --loops 2 --rank 16`,
   options: [
@@ -36,6 +38,7 @@ uses it and how many parameters are saved. No method trains: measure the result 
     { name: "loops", type: "integer", value: "N", doc: "recursive: how often blocks are gone through (default: 2)" },
     { name: "start", type: "string", value: "NAME", choices: STARTS, doc: "recursive: what blocks start from (default: average with --rank, else stepwise)" },
     { name: "rank", type: "integer", value: "R", doc: "recursive: rank of each layer's LoRA (default: 0, none)" },
+    { name: "html", type: "string", value: "FILE", doc: "directshare: also write a page that shows how like the heads are, complete in one file" },
     { name: "shard-size", type: "size", value: "SIZE", doc: "most bytes of one output file (default: 5GB)" },
     MEMORY,
     THREADS,
@@ -46,6 +49,9 @@ uses it and how many parameters are saved. No method trains: measure the result 
     const out = text(args, "output");
     if (out === undefined) throw usage("no output is named", { expected: "-o OUT" });
     const settings = settingsOf(args);
+    const html = text(args, "html");
+    if (html !== undefined && settings.method !== "directshare") throw usage("--html shows the heads that directshare compares", { found: settings.method });
+    checkWritable(html, flag(args, "overwrite"));
     const memory = number(args, "memory");
     const result = await run({
       ...{ model: await openCheckpoint(path, { signal }), out, settings, overwrite: flag(args, "overwrite"), threads: threads(args), signal },
@@ -54,7 +60,12 @@ uses it and how many parameters are saved. No method trains: measure the result 
       onProgress: (stage, done, total, unit, detail) => output.progress({ stage, done, total, unit, detail }),
     });
     output.diagnostics(result.warnings);
-    output.result(result, page(out, result));
+    if (html !== undefined) {
+      const { parameters, shared } = result;
+      const { pairs, similarity } = shared as Pick<HeadsPage, "pairs" | "similarity">;
+      await writePage(headsPage({ model: path, parameters, pairs, similarity }), html, flag(args, "overwrite"));
+    }
+    output.result(result, `${page(out, result)}${html === undefined ? "" : `\npage: ${html}`}`);
   },
 };
 

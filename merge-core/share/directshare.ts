@@ -25,6 +25,14 @@ export interface SharedUnit extends Unit {
   readonly cosine: number;
 }
 
+/** How like the heads of one model are, before any is shared. */
+export interface HeadSimilarity {
+  /** By layer and unit, the best match in earlier layers; the first layer has none. */
+  readonly best: readonly (readonly SharedUnit[])[];
+  /** By layer, for each earlier layer, the mean over the units of their best cosine there. */
+  readonly layers: readonly (readonly number[])[];
+}
+
 /** Where in a projection the weights of a unit lie: [first, count] of its rows, or for the output of its columns. */
 export function stretch({ heads, kvHeads, headDim }: Attention, projection: Projection, unit: number): readonly [number, number] {
   const size = projection === "k" || projection === "v" ? headDim : (heads / kvHeads) * headDim;
@@ -50,25 +58,36 @@ export async function chooseShared(
     readonly signal?: AbortSignal | undefined;
     readonly onLayer?: (done: number, total: number) => void;
   },
-): Promise<readonly SharedUnit[]> {
+): Promise<{ readonly shared: readonly SharedUnit[]; readonly similarity: HeadSimilarity }> {
   const { layers, kvHeads } = attention;
   const units: Float32Array[][] = [];
-  const pairs: SharedUnit[] = [];
+  const matches: (readonly SharedUnit[])[][] = [];
   const reader = new TensorReader();
   try {
     for (const [layer, { weights }] of layers.entries()) {
       throwIfCancelled(signal);
       onLayer?.(layer, layers.length);
       units.push(await unitVectors(attention, weights, match, reader));
-      for (let unit = 0; layer > 0 && unit < kvHeads; unit++) pairs.push(bestMatch(units, layer, unit));
+      matches.push(Array.from({ length: kvHeads }, (_, unit) => matchesByLayer(units, layer, unit)));
     }
   } finally {
     await reader.close();
   }
   const count = Math.floor(rate * layers.length * kvHeads + 1e-9);
-  const chosen = pairs.sort((x, y) => y.cosine - x.cosine || y.layer - x.layer || x.unit - y.unit).slice(0, count);
-  return chase ? chosen.map((pair) => ({ ...pair, from: root(pair.from, chosen) })) : chosen;
+  const best = matches.map((own) => own.flatMap((found) => strongest(found) ?? []));
+  const chosen = best
+    .flat()
+    .sort((x, y) => y.cosine - x.cosine || y.layer - x.layer || x.unit - y.unit)
+    .slice(0, count);
+  const means = matches.map((own, layer) =>
+    Array.from({ length: layer }, (_, other) => own.reduce((sum, found) => sum + (found[other]?.cosine ?? 0), 0) / kvHeads),
+  );
+  return { shared: chase ? chosen.map((pair) => ({ ...pair, from: root(pair.from, chosen) })) : chosen, similarity: { best, layers: means } };
 }
+
+/** Of equals the first. */
+const strongest = (found: readonly SharedUnit[]): SharedUnit | undefined =>
+  found.reduce<SharedUnit | undefined>((best, pair) => (best === undefined || pair.cosine > best.cosine ? pair : best), undefined);
 
 /** What each unit holds of the projections that are compared, scaled to norm 1. */
 async function unitVectors(
@@ -105,16 +124,18 @@ export function takeStretch(values: ArrayLike<number>, columns: number, alongCol
   return taken;
 }
 
-function bestMatch(units: readonly (readonly Float32Array[])[], layer: number, unit: number): SharedUnit {
+/** The unit of each earlier layer that is most like this one. */
+function matchesByLayer(units: readonly (readonly Float32Array[])[], layer: number, unit: number): SharedUnit[] {
   const own = units[layer]?.[unit] as Float32Array;
-  let best: SharedUnit = { layer, unit, from: { layer: 0, unit: 0 }, cosine: Number.NEGATIVE_INFINITY };
-  for (const [otherLayer, others] of units.slice(0, layer).entries())
+  return units.slice(0, layer).map((others, otherLayer) => {
+    let best: SharedUnit = { layer, unit, from: { layer: otherLayer, unit: 0 }, cosine: Number.NEGATIVE_INFINITY };
     for (const [otherUnit, other] of others.entries()) {
       let cosine = 0;
       for (let i = 0; i < own.length; i++) cosine += (own[i] as number) * (other[i] as number);
       if (cosine > best.cosine) best = { layer, unit, from: { layer: otherLayer, unit: otherUnit }, cosine };
     }
-  return best;
+    return best;
+  });
 }
 
 function root(unit: Unit, shared: readonly SharedUnit[]): Unit {

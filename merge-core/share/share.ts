@@ -119,7 +119,13 @@ async function directshare({ model, settings, signal, onProgress }: ShareRequest
   const attention = findAttention(model);
   const { layers, kvHeads } = attention;
   const onLayer = (done: number, all: number) => onProgress?.("compare heads", done, all, "items", `layer ${done}`);
-  const shared = await chooseShared(attention, { rate: settings.rate, match: MATCHES[settings.match] ?? [], chase: settings.chase, signal, onLayer });
+  const { shared, similarity } = await chooseShared(attention, {
+    rate: settings.rate,
+    match: MATCHES[settings.match] ?? [],
+    chase: settings.chase,
+    signal,
+    onLayer,
+  });
   const replaced = (layer: number, unit: number): SharedUnit | undefined => shared.find((pair) => pair.layer === layer && pair.unit === unit);
   const needed = (layer: number, unit: number) => replaced(layer, unit) === undefined || shared.some(({ from }) => from.layer === layer && from.unit === unit);
   const stored = layers.map((_, layer) => Array.from({ length: kvHeads }, (_, unit) => unit).filter((unit) => needed(layer, unit)));
@@ -168,7 +174,7 @@ async function directshare({ model, settings, signal, onProgress }: ShareRequest
     },
     compactParameters: count(compact),
     madeParameters: count([...places.values()].map(({ entry }) => entry)),
-    shared: { layers: layers.map(({ prefix }, layer) => ({ prefix, stored: stored[layer] })), units: kvHeads, pairs: shared },
+    shared: { layers: layers.map(({ prefix }, layer) => ({ prefix, stored: stored[layer] })), units: kvHeads, pairs: shared, similarity },
   };
 }
 

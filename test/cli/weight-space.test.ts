@@ -19,13 +19,16 @@ const fresh = (): string => join(temporaryFolder(), "out");
 describe("weightsmith align", () => {
   it("writes a model that verify accepts, and measures the line", () => {
     const out = fresh();
-    const data = ["--barrier", "--data", `${ZOO}/data/add.test.jsonl`, "--points", "3", "--limit", "5"];
+    const html = join(temporaryFolder(), "line.html");
+    const data = ["--barrier", "--data", `${ZOO}/data/add.test.jsonl`, "--points", "3", "--limit", "5", "--html", html];
     const { status, out: text, err } = weightsmith("align", `${ZOO}/base`, `${ZOO}/add`, "-o", out, ...data, "--json", "--threads", "1");
     assert.equal(status, 0, err);
     const { line, groups } = JSON.parse(text);
     assert.deepEqual(line.before, line.after);
     assert.equal(line.before.losses.length, 3);
     assert.equal(groups.length, 6);
+    const embedded = /id="results">(.*?)<\/script>/.exec(readFileSync(html, "utf8"))?.[1] ?? "";
+    assert.deepEqual(JSON.parse(embedded).line, line, "the page has the numbers of --json");
     assert.equal(weightsmith("verify", out).status, 0);
     assert.match(weightsmith("verify", out, "--rebuild").err, /rebuild-unsupported/);
     assert.doesNotMatch(readFileSync(join(out, "README.md"), "utf8"), /merge/);
@@ -48,6 +51,19 @@ describe("weightsmith align", () => {
 });
 
 describe("weightsmith share", () => {
+  it("shows how like the heads are, on a page with the numbers of --json", () => {
+    const html = join(temporaryFolder(), "heads.html");
+    const { status, out: text, err } = weightsmith("share", `${ZOO}/base`, "-o", fresh(), "--method", "directshare", "--html", html, "--json");
+    assert.equal(status, 0, err);
+    const { similarity, pairs } = JSON.parse(text).shared;
+    const page = JSON.parse(/id="results">(.*?)<\/script>/.exec(readFileSync(html, "utf8"))?.[1] ?? "");
+    assert.deepEqual([page.similarity, page.pairs], [similarity, pairs]);
+    assert.ok(similarity.layers[2].length === 2 && similarity.best[2].every(({ cosine }: { cosine: number }) => cosine > -1 && cosine <= 1));
+    const again = weightsmith("share", `${ZOO}/base`, "-o", fresh(), "--method", "directshare", "--html", html);
+    assert.match(again.err, /output-exists/);
+    assert.match(weightsmith("share", `${ZOO}/base`, "-o", fresh(), "--method", "masa", "--html", `${html}2`).err, /error\[usage\].*directshare/);
+  });
+
   it("writes a whole model, a compact file, what is shared, and an adapter", () => {
     const out = fresh();
     const { status, out: text, err } = weightsmith("share", `${ZOO}/base`, "-o", out, "--method", "recursive", "--loops", "3", "--rank", "4", "--json");

@@ -1,7 +1,6 @@
-// The page that compare --html writes. Node only.
+// Pages that commands write where --html says. Node only.
 import { existsSync } from "node:fs";
 import { rename, rm, writeFile } from "node:fs/promises";
-import type { Comparison } from "../analysis/comparison.ts";
 import { errorCode } from "../bytes/file-source.ts";
 import { inputError, WeightsmithError } from "../diagnostics.ts";
 import { readPageScript, reportPage } from "../report-page.ts";
@@ -12,14 +11,19 @@ export function checkWritable(file: string | undefined, overwrite: boolean): voi
   throw inputError("output-exists", "the page exists already", { file, remedy: "choose another name, or pass --overwrite" });
 }
 
-/** Written under another name and renamed, so that the file is whole or absent. @throws WeightsmithError `file-write` */
-export async function writeComparisonPage(comparison: Comparison, file: string, overwrite: boolean): Promise<void> {
-  const html = reportPage({
-    title: "Comparing models",
-    data: comparison,
-    script: await readPageScript("comparison"),
-    withoutScript: "This page draws its charts with a script that it contains. weightsmith compare --json gives the same numbers.",
-  });
+export interface HtmlPage {
+  readonly title: string;
+  /** Name of the script that draws it. */
+  readonly script: string;
+  /** The command whose --json gives the same numbers. */
+  readonly command: string;
+  readonly data: unknown;
+}
+
+/** Written under another name and renamed, so that the file is whole or absent. @throws WeightsmithError `output-exists`, `file-write` */
+export async function writePage({ title, script, command, data }: HtmlPage, file: string, overwrite: boolean): Promise<void> {
+  const withoutScript = `This page draws its charts with a script that it contains. weightsmith ${command} --json gives the same numbers.`;
+  const html = reportPage({ title, data, script: await readPageScript(script), withoutScript });
   checkWritable(file, overwrite);
   const partial = `${file}.partial`;
   try {
