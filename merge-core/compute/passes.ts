@@ -11,6 +11,7 @@ import { compileProgram, type Program, type Sink } from "./program.ts";
 import { BLOCK } from "./reference.ts";
 import type { RandomKey } from "./rng.ts";
 import type { PlainStore } from "./row-gather.ts";
+import { type MaskJob, type MaskPart, maskScratchBytes, type TileMask } from "./tile-masks.ts";
 import { createControl, TILES_DONE, type TileInput, type TileJob, type TilePart, type TileResult, type TileStore } from "./tiles.ts";
 
 /** Kernels read and write up to this much past the end of a buffer. */
@@ -30,6 +31,8 @@ export interface PassInput {
 export interface Pass {
   readonly sinks: readonly Sink[];
   readonly inputs: readonly PassInput[];
+  /** Their vectors are the inputs that follow, in this order. */
+  readonly masks?: readonly TileMask[] | undefined;
   readonly key: RandomKey;
   readonly first: number;
   readonly end: number;
@@ -56,23 +59,38 @@ export const paddedBytes = (bytes: number): number => Math.ceil((bytes + PADDING
 export async function runPass(pool: ComputePool, pass: Pass): Promise<PassResult> {
   const inline = pass.end - pass.first <= pass.tile;
   const threads = inline ? 1 : pool.threads;
-  const program = compileProgram(
-    pass.sinks,
-    pass.inputs.map((input) => input.dtype),
-    pass.key,
-  );
-  const elsewhere = pool.gpu?.elementwise === true ? await passOnGpu(pool.gpu, pass, program) : undefined;
+  const programs = compile(pass);
+  const elsewhere = pool.gpu?.elementwise === true ? await passOnGpu(pool.gpu, pass, programs.main) : undefined;
   if (elsewhere !== undefined) return elsewhere;
-  const layout = new Layout(pass, program, threads);
+  const layout = new Layout(pass, programs, threads, maskScratchBytes(pool.context, pass.masks ?? []));
   const base = pool.arena.alloc(layout.bytes);
   try {
-    const job = place(pool.memory, pass, program, layout, base);
+    const job = place(pool.memory, pass, programs, layout, base);
     const results = await withProgress(pass, job, () => pool.run(job, { signal: pass.signal, inline }));
     const nonFinite = results.reduce((sum, result) => sum + result.nonFinite, 0);
-    return { used: program.inputs, nonFinite, gathered: pass.sinks.map((_, i) => gather(pool.memory, pass, layout, base, i)) };
+    return { used: programs.inputs, nonFinite, gathered: pass.sinks.map((_, i) => gather(pool.memory, pass, layout, base, i)) };
   } finally {
     pool.arena.free(base);
   }
+}
+
+/** The program of a pass and those of its masks, which are needed unless the masks are kept. */
+interface Programs {
+  readonly main: Program;
+  /** By mask, by vector. */
+  readonly masks: readonly (readonly Program[])[];
+  /** The tensor's own inputs that any of them reads. */
+  readonly inputs: readonly number[];
+}
+
+function compile({ sinks, inputs, masks = [], key }: Pass): Programs {
+  const types: FloatDType[] = [...inputs.map(({ dtype }) => dtype), ...masks.flatMap(({ vectors }) => vectors.map(() => "F32" as const))];
+  const main = compileProgram(sinks, types, key);
+  const ofMasks = masks.map(({ vectors, kept }) =>
+    kept?.isFilled ? [] : vectors.map((x) => compileProgram([{ kind: "store", x, dtype: "F32" }], types, key)),
+  );
+  const used = new Set([main, ...ofMasks.flat()].flatMap((program) => program.inputs));
+  return { main, masks: ofMasks, inputs: inputs.flatMap((_, slot) => (used.has(slot) ? [slot] : [])) };
 }
 
 /** Below this many elements a pass is over before a GPU has its inputs. */
@@ -82,7 +100,7 @@ const LEAST_ON_GPU = 2 ** 18;
 async function passOnGpu(gpu: GpuEngine, pass: Pass, program: Program): Promise<PassResult | undefined> {
   const { first, end, output, stride, signal, onBytes } = pass;
   const isShared = output === undefined || "file" in output.store || output.store.bytes.buffer instanceof SharedArrayBuffer;
-  if (stride !== undefined || !isShared || end - first < LEAST_ON_GPU) return undefined;
+  if (stride !== undefined || pass.masks !== undefined || !isShared || end - first < LEAST_ON_GPU) return undefined;
   const inputs = program.inputs.map((slot) => pass.inputs[slot] as PassInput).map(({ dtype, store }) => ({ elementBytes: DTYPE_BYTES[dtype], store }));
   const target = output === undefined ? undefined : { elementBytes: DTYPE_BYTES[output.dtype], store: output.store };
   const result = await gpu.pass(program, { inputs, first, end, output: target });
@@ -109,25 +127,35 @@ class Layout {
   readonly histogramsAt: number;
   readonly buffersAt: readonly number[];
   readonly outputAt: number;
+  readonly scratchAt: number;
+  /** By mask, by vector. */
+  readonly maskProgramsAt: readonly (readonly number[])[];
+  readonly maskBuffersAt: readonly (readonly number[])[];
   readonly #sinks: readonly Sink[];
 
-  constructor(pass: Pass, program: Program, threads: number) {
+  constructor(pass: Pass, { main, masks, inputs }: Programs, threads: number, scratchBytes: number) {
     this.#sinks = pass.sinks;
     this.threads = threads;
     this.blocks = Math.ceil((pass.end - pass.first) / BLOCK);
     this.sharedBytes = paddedBytes(pass.sinks.length * this.blocks * 8);
-    this.tableAt = programBytes(program);
-    this.histogramsAt = this.tableAt + paddedBytes(pass.inputs.length * 4);
-    let at = this.histogramsAt + pass.sinks.reduce((sum, sink) => sum + histogramBytes(sink), 0);
     const tile = Math.min(pass.tile, pass.end - pass.first);
-    this.buffersAt = program.inputs.map((slot) => {
-      const here = at;
+    let at = programBytes(main);
+    const room = (bytes: number): number => {
+      at += bytes;
+      return at - bytes;
+    };
+    const slots = pass.inputs.length + (pass.masks ?? []).reduce((sum, { vectors }) => sum + vectors.length, 0);
+    this.tableAt = room(paddedBytes(slots * 4));
+    this.maskProgramsAt = masks.map((programs) => programs.map((program) => room(programBytes(program))));
+    this.histogramsAt = room(pass.sinks.reduce((sum, sink) => sum + histogramBytes(sink), 0));
+    this.buffersAt = inputs.map((slot) => {
       const input = pass.inputs[slot] as PassInput;
-      if (input.resident === undefined) at += paddedBytes(tile * DTYPE_BYTES[input.dtype]);
-      return here;
+      return room(input.resident === undefined ? paddedBytes(tile * DTYPE_BYTES[input.dtype]) : 0);
     });
-    this.outputAt = at;
-    this.partBytes = at + (pass.output === undefined ? 0 : paddedBytes(tile * DTYPE_BYTES[pass.output.dtype]));
+    this.maskBuffersAt = (pass.masks ?? []).map(({ vectors }) => vectors.map(() => room(paddedBytes(tile * 4))));
+    this.scratchAt = room(paddedBytes(scratchBytes));
+    this.outputAt = room(pass.output === undefined ? 0 : paddedBytes(tile * DTYPE_BYTES[pass.output.dtype]));
+    this.partBytes = at;
     this.bytes = this.sharedBytes + threads * this.partBytes;
   }
 
@@ -144,21 +172,34 @@ class Layout {
   }
 }
 
-function place(memory: WebAssembly.Memory, pass: Pass, program: Program, layout: Layout, base: number): TileJob {
-  const all = bytesOf(memory);
-  const parts = Array.from({ length: layout.threads }, (_, thread): TilePart => {
-    const part = layout.part(base, thread);
-    all.fill(0, part + layout.histogramsAt, part + (layout.buffersAt[0] ?? layout.outputAt));
-    // Partial results are indexed by the block's place in the tensor, histograms are the thread's own.
-    const sinkAddress = (sink: number): number =>
-      histogramBytes(pass.sinks[sink] as Sink) > 0 ? layout.histogram(part, sink) : layout.partials(base, sink) - (pass.first / BLOCK) * 8;
-    linkProgram(program, memory.buffer, part, sinkAddress);
-    return { program: part, table: part + layout.tableAt, buffers: layout.buffersAt.map((at) => part + at), output: part + layout.outputAt };
-  });
+function place(memory: WebAssembly.Memory, pass: Pass, programs: Programs, layout: Layout, base: number): TileJob {
+  const parts = Array.from({ length: layout.threads }, (_, thread) => placePart(memory, pass, programs, layout, base, thread));
   const { first, end, tile, stride = tile } = pass;
   const output = pass.output === undefined ? undefined : { elementBytes: DTYPE_BYTES[pass.output.dtype], store: pass.output.store };
-  const inputs = program.inputs.map((slot) => tileInput(pass.inputs[slot] as PassInput, slot));
-  return { control: createControl(), first, end, tile, stride, code: codeOf(program), inputs, output, parts };
+  const inputs = programs.inputs.map((slot) => tileInput(pass.inputs[slot] as PassInput, slot));
+  return { control: createControl(), first, end, tile, stride, code: codeOf(programs.main), inputs, masks: maskJobs(pass, programs), output, parts };
+}
+
+function placePart(memory: WebAssembly.Memory, pass: Pass, { main, masks }: Programs, layout: Layout, base: number, thread: number): TilePart {
+  const part = layout.part(base, thread);
+  const absolute = (at: number): number => part + at;
+  bytesOf(memory).fill(0, absolute(layout.histogramsAt), absolute(layout.buffersAt[0] ?? layout.outputAt));
+  // Partial results are indexed by the block's place in the tensor, histograms are the thread's own.
+  const sinkAddress = (sink: number): number =>
+    histogramBytes(pass.sinks[sink] as Sink) > 0 ? layout.histogram(part, sink) : layout.partials(base, sink) - (pass.first / BLOCK) * 8;
+  linkProgram(main, memory.buffer, part, sinkAddress);
+  const maskParts = masks.map((programs, mask): MaskPart => {
+    const addresses = (layout.maskProgramsAt[mask] ?? []).map(absolute);
+    for (const [vector, program] of programs.entries()) linkProgram(program, memory.buffer, addresses[vector] as number, () => 0);
+    return { programs: addresses, buffers: (layout.maskBuffersAt[mask] ?? []).map(absolute) };
+  });
+  const [table, output, scratch] = [layout.tableAt, layout.outputAt, layout.scratchAt].map(absolute) as [number, number, number];
+  return { program: part, table, buffers: layout.buffersAt.map(absolute), output, masks: maskParts, scratch };
+}
+
+function maskJobs({ inputs, masks = [] }: Pass, programs: Programs): MaskJob[] {
+  let slot = inputs.length;
+  return masks.map(({ vectors, work, kept }, i) => ({ codes: (programs.masks[i] ?? []).map(codeOf), slots: vectors.map(() => slot++), work, kept }));
 }
 
 function tileInput(input: PassInput, slot: number): TileInput {

@@ -1,6 +1,7 @@
 // Values that belong to rows or columns rather than to single elements. They are worked out here, a range of elements at a
 // time, and handed to the kernels as one more input; no kernel has to know where a row ends.
-import type { Expr, Reduction } from "./expr.ts";
+import type { Expr } from "./expr.ts";
+import { findParts, replaceParts } from "./formula-parts.ts";
 import { cut, withParts } from "./gemm.ts";
 import type { ComputePool } from "./pool.ts";
 import type { Sink } from "./program.ts";
@@ -9,56 +10,14 @@ import { BLOCK } from "./reference.ts";
 export type SideExpr = Extract<Expr, { readonly op: "perRow" | "perColumn" | "rowRank" | "given" | "turns" }>;
 
 /** The side values that the sinks' formulas use, not those inside the formulas that ranks are taken of. */
-export function sidesOf(sinks: readonly Sink[]): SideExpr[] {
-  const sides = new Set<SideExpr>();
-  const seen = new Set<Expr>();
-  const visit = (x: Expr): void => {
-    if (seen.has(x)) return;
-    seen.add(x);
-    if (isSide(x)) sides.add(x);
-    else for (const child of childrenOf(x)) visit(child);
-  };
-  for (const sink of sinks) for (const x of formulasOf(sink)) visit(x);
-  return [...sides];
-}
+export const sidesOf = (sinks: readonly Sink[]): SideExpr[] => findParts(sinks, isSide);
 
 const SIDES: readonly Expr["op"][] = ["perRow", "perColumn", "rowRank", "given", "turns"];
 const isSide = (x: Expr): x is SideExpr => SIDES.includes(x.op);
 
-function childrenOf(x: Expr): readonly Expr[] {
-  if (x.op === "linear") return x.terms.map((term) => term.x);
-  return [...("a" in x ? [x.a] : []), ...("b" in x ? [x.b] : []), ...("c" in x ? [x.c] : []), ...("keep" in x ? [x.keep] : [])];
-}
-
-function formulasOf(sink: Sink): readonly Expr[] {
-  if (sink.kind !== "reduce") return [sink.x];
-  return sink.reduction.op === "dot" ? [sink.reduction.x, sink.reduction.y] : [sink.reduction.x];
-}
-
-/** The same sinks with `replace` in the place of each side value. Shared parts stay shared. */
-export function replaceSides(sinks: readonly Sink[], replace: (side: SideExpr) => Expr): Sink[] {
-  const done = new Map<Expr, Expr>();
-  const rewrite = (x: Expr): Expr => {
-    const known = done.get(x);
-    if (known !== undefined) return known;
-    const result = isSide(x) ? replace(x) : rebuild(x, rewrite);
-    done.set(x, result);
-    return result;
-  };
-  return sinks.map((sink) => (sink.kind === "reduce" ? { ...sink, reduction: rewriteReduction(sink.reduction, rewrite) } : { ...sink, x: rewrite(sink.x) }));
-}
-
-function rewriteReduction(reduction: Reduction, rewrite: (x: Expr) => Expr): Reduction {
-  return reduction.op === "dot" ? { ...reduction, x: rewrite(reduction.x), y: rewrite(reduction.y) } : { ...reduction, x: rewrite(reduction.x) };
-}
-
-function rebuild(x: Expr, rewrite: (x: Expr) => Expr): Expr {
-  if (x.op === "linear") return { ...x, terms: x.terms.map(({ weight, x: inner }) => ({ weight, x: rewrite(inner) })) };
-  if (x.op === "select") return { ...x, a: rewrite(x.a), b: rewrite(x.b), c: rewrite(x.c) };
-  if (x.op === "bernoulli") return { ...x, keep: rewrite(x.keep) };
-  if ("b" in x) return { ...x, a: rewrite(x.a), b: rewrite(x.b) };
-  return "a" in x ? { ...x, a: rewrite(x.a) } : x;
-}
+/** The same sinks with `replace` in the place of each side value. */
+export const replaceSides = (sinks: readonly Sink[], replace: (side: SideExpr) => Expr): Sink[] =>
+  replaceParts(sinks, (x) => (isSide(x) ? replace(x) : undefined));
 
 /** What working out side values needs. */
 export interface SideContext {
@@ -205,6 +164,12 @@ export function sideRange(memoryBytes: number, sides: number): number {
   return Math.max(BLOCK, Math.min(MOST_SIDE_ELEMENTS, affordable));
 }
 
-/** Shared memory that the side values of a tensor of `size` elements take. */
+/** Bytes of one bit for each element of a tensor, for each of some masks; 0 if that is more than a sixteenth of the budget. */
+export function keptMaskBytes(masks: number, size: number, memoryBytes: number): number {
+  const bytes = masks * (Math.ceil(size / 8) + AHEAD_BYTES);
+  return bytes <= memoryBytes / 16 ? bytes : 0;
+}
+
+/** Shared memory that the side values of a tensor of `size` elements take, or what is kept of them between passes. */
 export const sideBytes = (sides: number, size: number, memoryBytes: number): number =>
-  sides === 0 ? 0 : sides * 4 * Math.min(size, sideRange(memoryBytes, sides));
+  sides === 0 ? 0 : Math.max(sides * 4 * Math.min(size, sideRange(memoryBytes, sides)), keptMaskBytes(sides, size, memoryBytes));

@@ -6,14 +6,15 @@ import { type Expr, input as inputValue, type MagnitudeSelection, type Reduction
 import { joinPasses } from "./join-passes.ts";
 import type { MatrixSpace } from "./linalg/matrix.ts";
 import { poolSpace } from "./linalg/pool-space.ts";
-import { type PassInput, type PassResult, paddedBytes, runPass } from "./passes.ts";
+import { type Pass, type PassInput, type PassResult, paddedBytes, runPass } from "./passes.ts";
 import type { ComputePool } from "./pool.ts";
 import type { Sink } from "./program.ts";
 import { BLOCK, joinBlocks } from "./reference.ts";
 import { type RandomKey, randomKey } from "./rng.ts";
 import type { PlainStore, RowPicks } from "./row-gather.ts";
 import { BIN_KEYS, NO_KEY, selectByHistogram } from "./selection.ts";
-import { fillSides, replaceSides, sideRange, sidesOf } from "./side-values.ts";
+import { fillSides, keptMaskBytes, replaceSides, sideRange, sidesOf } from "./side-values.ts";
+import { type KeptMask, type MaskPlan, planMasks } from "./tile-masks.ts";
 import type { TileStore } from "./tiles.ts";
 
 /** Elements of one tensor, row by row: in a file, in memory (`offset` then counts from the start of `bytes`), or picked from several tensors. */
@@ -69,6 +70,10 @@ const DEFAULT_TILE_BYTES = 1 << 18;
 /** Samples are taken in pieces that are worth a read, from all over the tensor. */
 const SAMPLE_TILE = 4 * BLOCK;
 const SAMPLE_SHARE = 16;
+/** Elements of a tile with masks: its values as float32 should stay in the second-level cache. */
+const MASK_TILE = 1 << 15;
+/** Where rows are so long that tiles would be larger, masks are worked out for ranges of rows instead. */
+const MOST_MASK_TILE = 1 << 19;
 
 /** @throws WeightsmithError `file-open`, `memory-budget`. */
 export function openTensorEngine(pool: ComputePool, task: TensorTask): OpenTensor {
@@ -89,6 +94,8 @@ class PoolTensorEngine implements OpenTensor {
   /** Addresses of inputs kept in memory between passes, and how many elements of each, from the first on, are there. */
   #residents: readonly number[] = [];
   readonly #filled: number[];
+  /** Draws that a later pass will use again, and where they are kept. */
+  readonly #keptMasks = new Map<Expr, KeptMask>();
 
   constructor(pool: ComputePool, task: TensorTask) {
     this.shape = task.shape;
@@ -192,7 +199,8 @@ class PoolTensorEngine implements OpenTensor {
   }
 
   close(): void {
-    for (const address of this.#residents) this.#pool.arena.free(address);
+    for (const address of [...this.#residents, ...[...this.#keptMasks.values()].map((kept) => kept.address)]) this.#pool.arena.free(address);
+    this.#keptMasks.clear();
     for (const { file, writable } of this.#files) this.#pool.files.release(file, writable);
     this.#residents = [];
     this.#files.length = 0;
@@ -218,6 +226,8 @@ class PoolTensorEngine implements OpenTensor {
 
   /** With `keeps` a later pass will follow: what it reads stays in memory if all inputs fit. */
   async #run(sinks: readonly Sink[], output: Output | undefined, first: number, end: number, keeps = false): Promise<PassResult> {
+    const plan = this.#maskPlan(sinks, first, end, keeps);
+    if (plan !== undefined) return this.#passWithMasks(plan, output, first, end, keeps);
     const sides = sidesOf(sinks);
     if (sides.length === 0) return this.#pass(sinks, output, first, end, [], keeps);
     const replaced = replaceSides(sinks, (side) => inputValue(this.inputCount + sides.indexOf(side)));
@@ -236,6 +246,43 @@ class PoolTensorEngine implements OpenTensor {
       }
     }
     return joinPasses(sinks, results, this.inputCount);
+  }
+
+  /** Masks that threads work out for their tiles, if tiles of whole rows and blocks are small enough. */
+  #maskPlan(sinks: readonly Sink[], first: number, end: number, keeps: boolean): (MaskPlan & { readonly tile: number }) | undefined {
+    if (this.#pool.gpu?.elementwise === true) return undefined;
+    const isKept = (draw: Expr): boolean => this.#keptMasks.has(draw) || (keeps && first === 0 && end === this.size);
+    const plan = planMasks(sinks, { inputCount: this.inputCount, columns: this.shape.at(-1) ?? 1, key: this.#key, isKept });
+    if (plan === undefined || first % plan.unit !== 0 || (end !== this.size && end % plan.unit !== 0)) return undefined;
+    const tile = Math.ceil(MASK_TILE / plan.unit) * plan.unit;
+    const vectors = plan.masks.reduce((sum, mask) => sum + mask.vectors.length, 0);
+    const bytes = Math.min(tile, this.size) * (elementBytes(this.#task) + 4 * vectors) * this.#pool.threads;
+    return Math.min(tile, this.size) > MOST_MASK_TILE || bytes > this.#task.memoryBytes / 4 ? undefined : { ...plan, tile };
+  }
+
+  async #passWithMasks(
+    plan: MaskPlan & { readonly tile: number },
+    output: Output | undefined,
+    first: number,
+    end: number,
+    keeps: boolean,
+  ): Promise<PassResult> {
+    const draws = plan.masks.flatMap(({ draw }) => draw ?? []);
+    if (keeps && first === 0 && end === this.size) this.#reserveMasks(draws);
+    const masks = plan.masks.map((mask) => ({ ...mask, kept: mask.draw && this.#keptMasks.get(mask.draw) }));
+    const result = await this.#pass(plan.sinks, output, first, end, [], keeps, { masks, tile: plan.tile });
+    for (const draw of draws) {
+      const kept = this.#keptMasks.get(draw);
+      if (kept !== undefined) this.#keptMasks.set(draw, { ...kept, isFilled: true });
+    }
+    return result;
+  }
+
+  #reserveMasks(draws: readonly Expr[]): void {
+    const fresh = draws.filter((draw) => !this.#keptMasks.has(draw));
+    const one = keptMaskBytes(1, this.size, this.#task.memoryBytes);
+    if (keptMaskBytes(this.#keptMasks.size + fresh.length, this.size, this.#task.memoryBytes) === 0) return;
+    for (const draw of fresh) this.#keptMasks.set(draw, { address: this.#pool.arena.alloc(one), isFilled: false });
   }
 
   /** Side values as one more input: they are in the shared memory, where kernels read them. */
@@ -257,11 +304,12 @@ class PoolTensorEngine implements OpenTensor {
     end: number,
     sides: readonly PassInput[],
     keeps: boolean,
+    tiles: Pick<Pass, "masks" | "tile"> = { tile: this.#tile },
   ): Promise<PassResult> {
     const { signal, onBytes } = this.#task;
     if (keeps && this.#residents.length === 0) this.#residents = this.#reserve();
     const inputs = [...this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, first, end, keeps)), ...sides];
-    const result = await runPass(this.#pool, { sinks, inputs, key: this.#key, first, end, tile: this.#tile, output, signal, onBytes });
+    const result = await runPass(this.#pool, { sinks, inputs, key: this.#key, first, end, ...tiles, output, signal, onBytes });
     for (const i of result.used) if (inputs[i]?.resident !== undefined && i < this.#filled.length) this.#filled[i] = Math.max(this.#filled[i] as number, end);
     return result;
   }
@@ -325,10 +373,14 @@ function toShared(bytes: Uint8Array): Uint8Array {
   return shared;
 }
 
+/** Bytes of an element of all inputs and the output. */
+const elementBytes = ({ inputs, output }: TensorTask): number =>
+  inputs.reduce((sum, { dtype }) => sum + DTYPE_BYTES[dtype], DTYPE_BYTES[output.dtype] as number);
+
 /** Elements per tile: the wanted size, halved until the tiles of all threads take at most a quarter of the budget. */
 function chooseTile(task: TensorTask, size: number, threads: number): number {
   const widths: readonly number[] = task.inputs.map((input) => DTYPE_BYTES[input.dtype]);
-  const perElement = widths.reduce((sum, width) => sum + width, DTYPE_BYTES[task.output.dtype] as number);
+  const perElement = elementBytes(task);
   const wanted = Math.floor((task.tileBytes ?? DEFAULT_TILE_BYTES) / Math.max(1, ...widths) / BLOCK) * BLOCK;
   let tile = Math.max(BLOCK, wanted);
   const fits = (): boolean => paddedBytes(Math.min(tile, size) * perElement) * threads <= task.memoryBytes / 4;

@@ -3,6 +3,7 @@
 import { writeFully } from "./files.ts";
 import { bytesOf, type ComputeContext, type GeneratedCode } from "./instance.ts";
 import { fetchPlain, gatherRows, type PlainStore, type RowGather } from "./row-gather.ts";
+import { fillMasks, type MaskJob, type MaskPart } from "./tile-masks.ts";
 
 /** Words of a job's control array, which all its threads share. */
 const NEXT_TILE = 0;
@@ -36,6 +37,10 @@ export interface TilePart {
   /** Tile buffers of the inputs that are not resident, in the order of `inputs`. */
   readonly buffers: readonly number[];
   readonly output: number;
+  /** In the order of the job's masks. */
+  readonly masks: readonly MaskPart[];
+  /** For what makes masks. */
+  readonly scratch: number;
 }
 
 export interface TileJob {
@@ -49,6 +54,8 @@ export interface TileJob {
   /** What to compute; nothing means the input buffers are all there is to do. */
   readonly code: GeneratedCode | undefined;
   readonly inputs: readonly TileInput[];
+  /** Worked out for each tile once its inputs are there; each is one more input of the program. */
+  readonly masks: readonly MaskJob[];
   readonly output: { readonly elementBytes: number; readonly store: PlainStore } | undefined;
   readonly parts: readonly TilePart[];
 }
@@ -68,6 +75,7 @@ export function* runTiles(context: ComputeContext, job: TileJob, part: number): 
     if (start >= job.end || Atomics.load(job.control, STOP) !== 0) return { nonFinite };
     const count = Math.min(job.tile, job.end - start);
     readInputs(context.memory, job, own, start, count);
+    fillMasks(context, job.masks, own.masks, own, start, count);
     nonFinite += run?.(own.program, own.table, own.output, count, start) ?? 0;
     writeOutput(context.memory, job, own, start, count);
     Atomics.add(job.control, TILES_DONE, 1);

@@ -37,6 +37,7 @@ const shared = {
   base: "required",
   models: { min: 1, max: Number.POSITIVE_INFINITY },
   passes: 2,
+  sides: (others: number) => others,
 } as const satisfies Partial<MergeMethod>;
 
 export const dareLinear: MergeMethod = {

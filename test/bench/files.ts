@@ -58,10 +58,10 @@ export async function readFiles(pool: ComputePool, files: readonly string[], mib
   const parts = Array.from({ length: pool.threads }, (_, i) => {
     const table = block + i * partBytes;
     const buffers = files.map((_, slot) => table + 4096 + slot * TILE_BYTES);
-    return { program: table, table, buffers, output: buffers[0] as number };
+    return { program: table, table, buffers, output: buffers[0] as number, masks: [], scratch: 0 };
   });
   const elements = { first: 0, end: (mib * MIB) / 2, tile: TILE_BYTES / 2, stride: TILE_BYTES / 2 };
-  await pool.run({ control: createControl(), ...elements, code: undefined, inputs, output: target, parts });
+  await pool.run({ control: createControl(), ...elements, code: undefined, inputs, masks: [], output: target, parts });
   pool.arena.free(block);
   for (const file of files) pool.files.release(file, false);
   if (output !== undefined) pool.files.release(output, true);

@@ -2,6 +2,7 @@
 export * from "./memory";
 export { narrow, widen } from "./dtypes";
 export { philox8 } from "./philox";
+export { drawByRank, drawByRankScratchBytes, packMask, unpackMask } from "./draw";
 export { rowRanks, rowRanksScratchBytes, takeTurns, turnsScratchBytes } from "./order";
 export { relativeLimit, runInstruction } from "./program";
 export * from "./gemm";

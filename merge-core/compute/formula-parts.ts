@@ -1,0 +1,52 @@
+// Finding and replacing parts of the formulas of a pass.
+import type { Expr, Reduction } from "./expr.ts";
+import type { Sink } from "./program.ts";
+
+/** The outermost parts of a kind, each once. */
+export function findParts<T extends Expr>(sinks: readonly Sink[], isWanted: (x: Expr) => x is T): T[] {
+  const found = new Set<T>();
+  const seen = new Set<Expr>();
+  const visit = (x: Expr): void => {
+    if (seen.has(x)) return;
+    seen.add(x);
+    if (isWanted(x)) found.add(x);
+    else for (const child of childrenOf(x)) visit(child);
+  };
+  for (const sink of sinks) for (const x of formulasOf(sink)) visit(x);
+  return [...found];
+}
+
+function childrenOf(x: Expr): readonly Expr[] {
+  if (x.op === "linear") return x.terms.map((term) => term.x);
+  return [...("a" in x ? [x.a] : []), ...("b" in x ? [x.b] : []), ...("c" in x ? [x.c] : []), ...("keep" in x ? [x.keep] : [])];
+}
+
+function formulasOf(sink: Sink): readonly Expr[] {
+  if (sink.kind !== "reduce") return [sink.x];
+  return sink.reduction.op === "dot" ? [sink.reduction.x, sink.reduction.y] : [sink.reduction.x];
+}
+
+/** The same sinks with something else in the place of parts, where `replace` gives it. Shared parts stay shared. */
+export function replaceParts(sinks: readonly Sink[], replace: (x: Expr) => Expr | undefined): Sink[] {
+  const done = new Map<Expr, Expr>();
+  const rewrite = (x: Expr): Expr => {
+    const known = done.get(x);
+    if (known !== undefined) return known;
+    const result = replace(x) ?? rebuild(x, rewrite);
+    done.set(x, result);
+    return result;
+  };
+  return sinks.map((sink) => (sink.kind === "reduce" ? { ...sink, reduction: rewriteReduction(sink.reduction, rewrite) } : { ...sink, x: rewrite(sink.x) }));
+}
+
+function rewriteReduction(reduction: Reduction, rewrite: (x: Expr) => Expr): Reduction {
+  return reduction.op === "dot" ? { ...reduction, x: rewrite(reduction.x), y: rewrite(reduction.y) } : { ...reduction, x: rewrite(reduction.x) };
+}
+
+function rebuild(x: Expr, rewrite: (x: Expr) => Expr): Expr {
+  if (x.op === "linear") return { ...x, terms: x.terms.map(({ weight, x: inner }) => ({ weight, x: rewrite(inner) })) };
+  if (x.op === "select") return { ...x, a: rewrite(x.a), b: rewrite(x.b), c: rewrite(x.c) };
+  if (x.op === "bernoulli") return { ...x, keep: rewrite(x.keep) };
+  if ("b" in x) return { ...x, a: rewrite(x.a), b: rewrite(x.b) };
+  return "a" in x ? { ...x, a: rewrite(x.a) } : x;
+}
