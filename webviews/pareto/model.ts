@@ -24,12 +24,17 @@ export interface ParetoChoice {
   readonly chosen?: string | undefined;
   /** How much each objective counts, in the file's order. */
   readonly preference: readonly number[];
+  /** Names of the parallel axes from left to right; those that are missing follow. */
+  readonly order?: readonly string[] | undefined;
 }
 
 /** A quantity of every point, measured or else predicted. */
 export interface Quantity {
+  /** Told apart from all others. */
   readonly name: string;
   readonly kind: "objective" | "coefficient";
+  /** Among those of its kind. */
+  readonly index: number;
   readonly better?: "high" | "low";
   readonly values: Float64Array;
 }
@@ -37,12 +42,18 @@ export interface Quantity {
 export function quantitiesOf(file: FrontFile): Quantity[] {
   const objectives = file.objectives.map(({ name, direction }, i): Quantity => {
     const values = Float64Array.from(file.points, ({ values: measured, predicted }) => measured[i] ?? predicted?.[i] ?? Number.NaN);
-    return { name, kind: "objective", better: direction === "maximize" ? "high" : "low", values };
+    return { name, kind: "objective", index: i, better: direction === "maximize" ? "high" : "low", values };
   });
-  const coefficients = file.coefficients.map(({ name }, i): Quantity => {
-    return { name, kind: "coefficient", values: Float64Array.from(file.points, ({ coefficients: c }) => c?.[i] ?? Number.NaN) };
+  const coefficients = coefficientNames(file).map((name, i): Quantity => {
+    return { name, kind: "coefficient", index: i, values: Float64Array.from(file.points, ({ coefficients: c }) => c?.[i] ?? Number.NaN) };
   });
   return [...objectives, ...coefficients];
+}
+
+/** A task is often called as the model that was trained for it: then its coefficient says what it is. */
+function coefficientNames({ objectives, coefficients }: FrontFile): string[] {
+  const taken = new Set(objectives.map(({ name }) => name));
+  return coefficients.map(({ name }) => (taken.has(name) ? `share of ${name}` : name));
 }
 
 export function firstChoice(file: FrontFile): ParetoChoice {
@@ -63,6 +74,18 @@ export function restoreChoice(file: FrontFile, saved: Partial<ParetoChoice> | un
     y: known(saved?.y, fresh.y),
     preference: fits && saved.preference ? saved.preference : fresh.preference,
   };
+}
+
+/** Quantities as the axes were put; those that nobody has moved keep their order behind them. */
+export function inOrder(quantities: readonly Quantity[], order: readonly string[] = []): Quantity[] {
+  const place = ({ name }: Quantity) => (order.includes(name) ? order.indexOf(name) : order.length);
+  return quantities.toSorted((a, b) => place(a) - place(b));
+}
+
+/** The list with one item in another place. */
+export function movedTo<T>(items: readonly T[], from: number, to: number): T[] {
+  const rest = items.toSpliced(from, 1);
+  return rest.toSpliced(to, 0, ...items.slice(from, from + 1));
 }
 
 /** Which points all filters let through. */
@@ -116,16 +139,13 @@ export function scatterOf(file: FrontFile, quantities: readonly Quantity[], choi
     if (point.id === file.knee) points.push({ ...place, name: `knee, ${place.name}`, kind: "knee" });
     if (point.id === choice.chosen) points.push({ ...place, kind: "chosen" });
   });
-  const at = (quantity: Quantity, setting: Setting) => {
-    const objective = file.objectives.findIndex(({ name }) => name === quantity.name);
-    return objective >= 0 ? setting.predicted[objective] : setting.coefficients[file.coefficients.findIndex(({ name }) => name === quantity.name)];
-  };
+  const at = ({ kind, index }: Quantity, setting: Setting) => (kind === "objective" ? setting.predicted : setting.coefficients)[index];
   if (preferred !== undefined)
     points.push({ name: "predicted at this preference", kind: "preferred", x: at(x, preferred) ?? Number.NaN, y: at(y, preferred) ?? Number.NaN });
   const axis = (quantity: Quantity): ScatterAxis => ({ title: goodEnd(quantity), ...choice.axes[quantity.name] });
   const brush = {
-    ...(choice.filters[x.name] && { x: finite(choice.filters[x.name], x) }),
-    ...(choice.filters[y.name] && { y: finite(choice.filters[y.name], y) }),
+    ...(choice.filters[x.name] && { x: finite(choice.filters[x.name], x.values) }),
+    ...(choice.filters[y.name] && { y: finite(choice.filters[y.name], y.values) }),
   };
   return {
     label: `${x.name} against ${y.name}`,
@@ -138,7 +158,7 @@ export function scatterOf(file: FrontFile, quantities: readonly Quantity[], choi
 }
 
 /** A filter's bounds as far as there are values. */
-function finite(bounds: readonly [number, number] | undefined, { values }: Quantity): [number, number] {
+function finite(bounds: readonly [number, number] | undefined, values: Float64Array): [number, number] {
   const known = [...values].filter(Number.isFinite);
   const [low, high] = bounds ?? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
   return [
@@ -151,8 +171,8 @@ type Corner = readonly [number, number];
 
 /** The front of two objectives as steps, and the region between it and the reference. Nothing for coefficients, of which none is better. */
 export function staircase(file: FrontFile, x: Quantity, y: Quantity): { front: Corner[]; region: Corner[] } {
-  const [i, j] = [x, y].map(({ name }) => file.objectives.findIndex((objective) => objective.name === name));
-  if (i === undefined || j === undefined || i < 0 || j < 0 || i === j) return { front: [], region: [] };
+  const [i, j] = [x.index, y.index];
+  if (x.kind !== "objective" || y.kind !== "objective" || i === j) return { front: [], region: [] };
   const directions = [i, j].map((k) => file.objectives[k]?.direction ?? "maximize");
   const measured = file.points.filter(({ evaluated, coefficients, status }) => evaluated && coefficients !== undefined && status === "done");
   const places = measured.map(({ values }): Corner => [values[i] ?? Number.NaN, values[j] ?? Number.NaN]).filter((corner) => corner.every(Number.isFinite));
@@ -212,7 +232,7 @@ export function parallelOf(file: FrontFile, quantities: readonly Quantity[], cho
         values: shown,
         logarithmic,
         inverted: inverted !== (better === "low"),
-        ...(brush && { brush: finite(brush, { name, values, kind: "objective" }) }),
+        ...(brush && { brush: finite(brush, values) }),
       };
     }),
     names: file.points.map(nameOf),
@@ -262,7 +282,7 @@ export function pointsTable(file: FrontFile, pass?: Uint8Array): Table {
   const objectives = file.objectives.flatMap(({ name }) => [name, `${name}, predicted`]);
   const order = file.points.map((point, i) => ({ point, i })).sort((a, b) => Number(b.point.onFront) - Number(a.point.onFront));
   return {
-    header: ["point", "kind", "front", ...objectives, ...file.coefficients.map(({ name }) => name), "error"],
+    header: ["point", "kind", "front", ...objectives, ...coefficientNames(file), "error"],
     rows: order
       .filter(({ i }) => pass === undefined || pass[i] === 1)
       .map(({ point }) => [

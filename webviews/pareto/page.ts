@@ -1,17 +1,17 @@
 // The trade-off page: two objectives as a scatter, all quantities as parallel axes, filters, a preference, and one chosen point.
 import type { FrontFile, FrontPoint } from "../../merge-core/pareto/front-file.ts";
 import { pickPoint } from "../../merge-core/pareto/summarise-front.ts";
-import { drawParallel } from "../charts/parallel.ts";
-import { canvasKinds, drawScatter, figure, type ScatterKind, scatterMark } from "../charts/scatter.ts";
+import { canvasKinds, drawScatter } from "../charts/scatter.ts";
 import { button, chartFigure, type LiveFigure } from "../common/chart-figure.ts";
 import { element } from "../common/dom.ts";
-import { svgElement } from "../common/svg.ts";
 import { DOT } from "./canvas.ts";
+import { filterTable } from "./filter-table.ts";
 import {
   type Candidate,
   candidatesOf,
   describePoint,
   type Filters,
+  inOrder,
   kindOf,
   nameOf,
   type ParetoChoice,
@@ -25,7 +25,9 @@ import {
   type Setting,
   scatterOf,
 } from "./model.ts";
-import { followDrag, type ParallelPlot, type Place, parallelPlot, type ScatterPlot, scatterPlot } from "./plot.ts";
+import { legend, searchNotes, settingText } from "./notes.ts";
+import { ParallelFigure } from "./parallel-figure.ts";
+import { followDrag, type Place, type ScatterPlot, scatterPlot } from "./plot.ts";
 
 /** What only the host can do with a setting of the coefficients. */
 export interface ParetoTools {
@@ -33,15 +35,6 @@ export interface ParetoTools {
   writeMerge(coefficients: readonly number[]): Promise<string | undefined>;
   evaluate(coefficients: readonly number[]): Promise<undefined>;
 }
-
-const LEGEND: readonly (readonly [ScatterKind, string])[] = [
-  ["front", "on the front"],
-  ["measured", "measured, dominated"],
-  ["predicted", "predicted only"],
-  ["baseline", "baseline"],
-  ["knee", "knee"],
-  ["preferred", "predicted at the preference"],
-];
 
 /** How near, in pixels, a click has to be to a point. */
 const REACH = 14;
@@ -66,7 +59,7 @@ export class ParetoPage {
   #preferred: Setting | undefined;
   #pass: Uint8Array = new Uint8Array();
   #scatter: ScatterPlot | undefined;
-  #parallel: ParallelPlot | undefined;
+  #parallel: ParallelFigure | undefined;
   #frame = 0;
   #asking = 0;
   readonly #recipes = new Map<string, Promise<string>>();
@@ -78,6 +71,13 @@ export class ParetoPage {
     this.#choice = restoreChoice(file, saved);
     this.#load(file);
     this.#build();
+    this.#followTheme();
+  }
+
+  /** A canvas keeps the colours it was painted with; the editor tells of others by the classes of the body. */
+  #followTheme(): void {
+    const observer = new MutationObserver(() => (this.element.isConnected ? this.#redraw() : observer.disconnect()));
+    observer.observe(document.body, { attributes: true, attributeFilter: ["class"] });
   }
 
   /** Takes a newer file: the points of a search that goes on. */
@@ -137,7 +137,7 @@ export class ParetoPage {
       ),
       section(
         "And all of them together?",
-        "One line a merge; the better end of an objective is up. Drag along an axis to filter by it.",
+        "One line a merge; the better end of an objective is up. Drag along an axis to filter by it, and its name to move it.",
         this.#parallelFigure(),
       ),
       section("Which merges are shown?", "Bounds on what is measured and on the coefficients.", this.#filterBox()),
@@ -280,47 +280,27 @@ export class ParetoPage {
   }
 
   #parallelFigure(): HTMLElement {
-    const data = () => parallelOf(this.#file, this.#quantities, this.#choice);
-    return this.#add(
-      chartFigure({
-        name: "parallel",
-        caption: "Points",
-        widest: 980,
-        draw: (width) =>
-          drawParallel(
-            data(),
-            { width },
-            this.#file.points.map((_, i) => i).filter((i) => this.#pass[i] === 1),
-          ),
-        show: (width) => this.#showParallel(width),
-        table: () => pointsTable(this.#file, this.#pass),
-        data: () => ({ ...this.#file, points: this.#file.points.filter((_, i) => this.#pass[i] === 1) }),
-      }),
-    );
-  }
-
-  #showParallel(width: number): HTMLElement {
-    const onFront = Uint8Array.from(this.#file.points, (point) => Number(point.onFront));
-    const plot = parallelPlot(parallelOf(this.#file, this.#quantities, this.#choice), width, onFront);
-    this.#parallel = plot;
-    plot.paint(this.#pass, false);
-    const { layout } = plot;
-    const axisAt = ({ x }: Place) =>
-      layout.places.reduce((best, place, i) => (Math.abs(layout.left + place - x) < Math.abs(layout.left + (layout.places[best] ?? 0) - x) ? i : best), 0);
-    const bounds = (from: Place, to: Place): Filters => {
-      const axis = axisAt(from);
-      const values = [from.y, to.y].map((y) => layout.scales[axis]?.invert(Math.max(0, Math.min(layout.height, y - layout.top))) ?? 0).sort((a, b) => a - b);
-      return { [this.#quantities[axis]?.name ?? ""]: [values[0] ?? 0, values[1] ?? 0] };
-    };
-    followDrag(plot.element, {
-      move: (from, to) => this.#brush(bounds(from, to)),
-      end: (from, to) => this.#choose({ filters: { ...this.#choice.filters, ...bounds(from, to) } }),
-      click: (at) => {
-        const { [this.#quantities[axisAt(at)]?.name ?? ""]: _, ...filters } = this.#choice.filters;
-        this.#choose({ filters });
+    const file = () => this.#file;
+    const figure = new ParallelFigure(
+      {
+        data: () => parallelOf(file(), inOrder(this.#quantities, this.#choice.order), this.#choice),
+        pass: () => this.#pass,
+        onFront: () => Uint8Array.from(file().points, (point) => Number(point.onFront)),
+        table: () => pointsTable(file(), this.#pass),
+        json: () => ({ ...file(), points: file().points.filter((_, i) => this.#pass[i] === 1) }),
       },
-    });
-    return plot.element;
+      {
+        brush: (filter) => this.#brush(filter),
+        filter: (filter) => this.#choose({ filters: { ...this.#choice.filters, ...filter } }),
+        clear: (name) => {
+          const { [name]: _, ...filters } = this.#choice.filters;
+          this.#choose({ filters });
+        },
+        reorder: (order) => this.#choose({ order }),
+      },
+    );
+    this.#parallel = figure;
+    return this.#add(figure);
   }
 
   #preferenceBox(): HTMLElement {
@@ -419,45 +399,18 @@ export class ParetoPage {
   }
 
   #filterBox(): HTMLElement {
-    const bound = (name: string, side: 0 | 1) => {
-      const input = element("input", { type: "number", step: "any", "aria-label": `${side === 0 ? "Least" : "Most"} ${name}` });
-      const read = () => {
-        const value = this.#choice.filters[name]?.[side];
-        input.value = value === undefined || !Number.isFinite(value) ? "" : figure(value);
-      };
-      input.addEventListener("change", () => {
-        const [low, high] = this.#choice.filters[name] ?? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
-        const value = input.value === "" ? (side === 0 ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY) : Number(input.value);
-        this.#choose({ filters: { ...this.#choice.filters, [name]: side === 0 ? [value, high] : [low, value] } });
-      });
-      this.#figures.push({ element: input, redraw: read });
-      read();
-      return input;
-    };
-    const rows = this.#quantities.map(({ name }) =>
-      element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, bound(name, 0)), element("td", {}, bound(name, 1))),
+    const table = filterTable(
+      this.#quantities.map(({ name }) => name),
+      () => this.#choice.filters,
+      (name, bounds) => this.#choose({ filters: { ...this.#choice.filters, [name]: bounds } }),
     );
-    const head = element("thead", {}, element("tr", {}, ...["", "least", "most"].map((text) => element("th", {}, text))));
-    const table = element("table", { class: "filters" }, head, element("tbody", {}, ...rows));
     const clear = button("Clear Filters", () => this.#choose({ filters: {} }));
-    return element("div", {}, element("div", { class: "toolbar" }, this.#shownCount, clear), element("div", { class: "scroll" }, table), this.#said);
+    return element("div", {}, element("div", { class: "toolbar" }, this.#shownCount, clear), element("div", { class: "scroll" }, this.#add(table)), this.#said);
   }
 
   #searchNotes(): HTMLElement {
-    const { method, seed, hypervolume, reference, knee, surrogates, points, objectives } = this.#file;
-    const errors = surrogates.map(
-      ({ objective, fitError, frontError }) => `${objective} ${figure(fitError)}${frontError === null ? "" : `, on the front ${figure(frontError)}`}`,
-    );
-    const failed = points.filter(({ status }) => status === "failed");
-    const facts = [
-      `Method ${method}, seed ${seed}.`,
-      `Hypervolume ${figure(hypervolume)}: the size of what the front dominates, up to ${objectives.map(({ name }, i) => `${name} ${figure(reference[i] ?? Number.NaN)}`).join(", ")}.`,
-      knee === null ? "No knee." : `Knee: ${knee}, the point that bulges furthest from the plane through the front's ends.`,
-      ...(errors.length === 0 ? ["No surrogates: nothing is predicted."] : [`Error of the predictions on what they were fitted to: ${errors.join("; ")}.`]),
-      ...(failed.length === 0 ? [] : [`${failed.length} trials failed: ${failed.map(({ id, error }) => `${id} (${error ?? "no reason given"})`).join("; ")}.`]),
-    ];
-    const sources = objectives.map(({ name, metric, source }) => `${name} is ${metric}${source === undefined ? "" : ` of ${source}`}`);
-    return section("How was this found?", `${sources.join("; ")}.`, element("ul", {}, ...facts.map((fact) => element("li", {}, fact))));
+    const { sources, facts } = searchNotes(this.#file);
+    return section("How was this found?", sources, element("ul", {}, ...facts.map((fact) => element("li", {}, fact))));
   }
 }
 
@@ -470,22 +423,4 @@ function placeIn(target: Element, event: PointerEvent): Place {
   return { x: event.clientX - box.left, y: event.clientY - box.top };
 }
 
-function settingText(file: FrontFile, { coefficients, predicted }: Setting): string {
-  const at = coefficients.map((c, i) => `${file.coefficients[i]?.name} ${figure(c)}`).join(", ");
-  const values = predicted.map(
-    (value, i) => `${file.objectives[i]?.name} ${figure(value)} ± ${figure(file.surrogates[i]?.frontError ?? file.surrogates[i]?.fitError ?? Number.NaN)}`,
-  );
-  return `${values.join(", ")} at ${at}`;
-}
-
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-function legend(): HTMLElement {
-  const swatch = (kind: ScatterKind) =>
-    svgElement(
-      "svg",
-      { viewBox: "-11 -11 22 22", width: 20, height: 20, "aria-hidden": "true", class: "swatch" },
-      svgElement("path", { class: `dot ${kind}`, d: scatterMark(kind) }),
-    );
-  return element("ul", { class: "legend" }, ...LEGEND.map(([kind, name]) => element("li", {}, swatch(kind), name)));
-}

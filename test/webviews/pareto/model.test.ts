@@ -9,6 +9,8 @@ import {
   candidatesOf,
   describePoint,
   firstChoice,
+  inOrder,
+  movedTo,
   parallelOf,
   passing,
   pointsTable,
@@ -169,6 +171,31 @@ describe("trade-off page", () => {
       });
     assert.deepEqual(upper().slice(0, 3), [true, true, false]);
     assert.equal(upper({ ...firstChoice(file), axes: { first: { inverted: true } } })[0], false);
+  });
+
+  it("tells coefficients from objectives of the same name", () => {
+    const same = { ...file, coefficients: file.coefficients.map((coefficient, i) => ({ ...coefficient, name: i === 0 ? "first" : coefficient.name })) };
+    const quantities = quantitiesOf(same);
+    assert.deepEqual(
+      quantities.map(({ name }) => name),
+      ["first", "second", "third", "share of first", "weight 2"],
+    );
+    const all = passing(quantities, {}, same.points.length).length;
+    const some = passing(quantities, { first: [0.9, 1] }, same.points.length);
+    assert.ok(
+      some.some((pass, i) => pass === 1 && (same.points[i]?.coefficients?.[0] ?? 1) < 0.9) && some.length === all,
+      "a bound on the one is none on the other",
+    );
+    assert.deepEqual(pointsTable(same).header.slice(-3), ["share of first", "weight 2", "error"]);
+  });
+
+  it("puts axes in the order that was chosen; those that were not moved follow, and names of another file do no harm", () => {
+    const names = (order?: readonly string[]) => inOrder(quantitiesOf(file), order).map(({ name }) => name);
+    const given = names();
+    assert.deepEqual(names(["weight 2", "gone", "first"]), ["weight 2", "first", ...given.filter((name) => name !== "weight 2" && name !== "first")]);
+    assert.deepEqual(movedTo(["a", "b", "c"], 0, 2), ["b", "c", "a"]);
+    assert.deepEqual(movedTo(["a", "b", "c"], 2, 1), ["a", "c", "b"]);
+    assert.deepEqual(movedTo(["a"], 0, 0), ["a"]);
   });
 
   it("draws fronts of one point, of none, of one objective, and names of 200 letters", () => {
