@@ -4,8 +4,8 @@
 // their SVD happens to give the null space; here only directions above a hundred-thousandth of the largest take part, in the mean too.
 import type { Matrix, MatrixSpace } from "../compute/linalg/matrix.ts";
 import { polarFactor } from "../compute/linalg/polar.ts";
-import type { MergeMethod, MergeTask } from "./method.ts";
-import { ALPHA, DIFFERENCE_WEIGHT, isMatrix, matrixBytes, mergeMatrices } from "./whole-matrices.ts";
+import type { MergeMethod } from "./method.ts";
+import { ALPHA, DIFFERENCE_WEIGHT, isMatrix, matrixBytes, mergeMatrices, warnRank } from "./whole-matrices.ts";
 
 export const ISO_PAPER = {
   title: "No Task Left Behind: Isotropic Model Merging with Common and Task-Specific Subspaces",
@@ -28,7 +28,7 @@ export const isoC: MergeMethod = {
   merge: (task, engine) =>
     mergeMatrices(task, engine, async (deltas, space) => {
       const { factor, rank, nuclear } = await polarFactor(space, sumInto(deltas, space));
-      warnRank(task, rank);
+      warnRank(task, rank, Math.min(...task.shape));
       return scaled(factor, rank === 0 ? 0 : nuclear / rank);
     }),
 };
@@ -52,14 +52,4 @@ export function sumInto(deltas: readonly Matrix[], space: MatrixSpace): Matrix {
 export function scaled(matrix: Matrix, factor: number): Matrix {
   for (let i = 0; i < matrix.data.length; i++) matrix.data[i] = (matrix.data[i] as number) * factor;
   return matrix;
-}
-
-export function warnRank(task: MergeTask, rank: number): void {
-  const full = Math.min(...task.shape);
-  if (rank === full) return;
-  task.warn({
-    code: "rank-deficient",
-    message: `the differences of ${task.name} span fewer directions than the matrix has; only those take part`,
-    found: `rank ${rank} of ${full}`,
-  });
 }

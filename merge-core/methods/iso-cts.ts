@@ -8,7 +8,7 @@ import { ISO_PAPER, squareBytes, sumInto } from "./iso-c.ts";
 import type { MergeMethod } from "./method.ts";
 import { numberOf } from "./parameters.ts";
 import { recombine } from "./tsv-m.ts";
-import { ALPHA, DIFFERENCE_WEIGHT, matrixBytes, mergeMatrices } from "./whole-matrices.ts";
+import { ALPHA, DIFFERENCE_WEIGHT, matrixBytes, mergeMatrices, warnRank } from "./whole-matrices.ts";
 
 export const isoCts: MergeMethod = {
   id: "iso_cts",
@@ -46,6 +46,11 @@ export const isoCts: MergeMethod = {
         common,
       );
       const alone = own === 0 ? [] : deltas.map((delta) => svd(space, outside(space, delta, shared), own));
+      warnRank(
+        task,
+        [shared, ...alone].reduce((sum, { values }) => sum + values.length, 0),
+        common + own * deltas.length,
+      );
       return recombine(space, [...alone, shared], (values) => new Float64Array(values.length).fill(mean(values)));
     }),
 };

@@ -7,7 +7,7 @@ import { svd } from "../compute/linalg/svd.ts";
 import { magnitudeKeys } from "../compute/reference.ts";
 import type { MergeMethod } from "./method.ts";
 import { DENSITY, flagOf, numberOf } from "./parameters.ts";
-import { ALPHA, DIFFERENCE_WEIGHT, matrixBytes, mergeMatrices } from "./whole-matrices.ts";
+import { ALPHA, DIFFERENCE_WEIGHT, matrixBytes, mergeMatrices, warnRank } from "./whole-matrices.ts";
 
 const SMALLEST_VALUE = 1e-5;
 
@@ -39,6 +39,8 @@ export const knots: MergeMethod = {
     mergeMatrices(task, engine, (deltas, space) => {
       const { left, values, right } = svd(space, sideBySide(space, deltas));
       const rank = values.filter((value) => value > SMALLEST_VALUE).length;
+      const [rows = 0, columns = 0] = task.shape;
+      warnRank(task, rank, Math.min(rows, columns * task.others.length));
       const coefficients = task.others.map((model, i) => {
         const part = coefficientsOf(space, right, values, rank, i, deltas.length);
         return trimmed(part, Math.max(1, Math.floor(numberOf(model, "density") * part.data.length)));

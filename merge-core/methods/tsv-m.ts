@@ -7,7 +7,7 @@ import { polarFactor } from "../compute/linalg/polar.ts";
 import { type Svd, svd } from "../compute/linalg/svd.ts";
 import { squareBytes } from "./iso-c.ts";
 import type { MergeMethod } from "./method.ts";
-import { ALPHA, DIFFERENCE_WEIGHT, matrixBytes, mergeMatrices } from "./whole-matrices.ts";
+import { ALPHA, DIFFERENCE_WEIGHT, matrixBytes, mergeMatrices, warnRank } from "./whole-matrices.ts";
 
 export const tsvM: MergeMethod = {
   id: "tsv_m",
@@ -30,6 +30,11 @@ export const tsvM: MergeMethod = {
         space.free(delta);
         return result;
       });
+      warnRank(
+        task,
+        triplets.reduce((sum, { values }) => sum + values.length, 0),
+        share * deltas.length,
+      );
       return recombine(space, triplets, (values) => values);
     }),
 };

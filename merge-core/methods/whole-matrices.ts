@@ -48,7 +48,10 @@ export function ontoBase(task: MergeTask, merged: Expr): Expr {
 /** The authors' rule for tensors that are no matrices: the plain mean of the differences, never their sum. */
 export const meanOf = (deltas: readonly Expr[]): Expr => linear(deltas.map((x) => ({ weight: 1 / deltas.length, x })));
 
-/** Merges matrices by `combine`, everything else by the mean; tensors whose differences are not finite are refused by warning and averaged too. */
+/**
+ * Merges matrices by `combine`, everything else by the mean. Differences that are not finite are averaged with a warning; where there are none
+ * the base stays, and models without any are told too.
+ */
 export async function mergeMatrices(
   task: MergeTask,
   engine: TensorEngine,
@@ -61,6 +64,7 @@ export async function mergeMatrices(
     task.warn({ code: "matrix-not-finite", message: `${task.name} was averaged: its differences hold NaN or infinite values, which have no singular values` });
     return ontoBase(task, meanOf(deltas));
   }
+  warnUnchanged(task, sums);
   if (sums.every((sum) => sum === 0)) return input(task.base?.index ?? 0);
   const merged = await engine.withMatrices(async (space) => {
     const matrices: Matrix[] = [];
@@ -69,6 +73,27 @@ export async function mergeMatrices(
     return (await combine(matrices, space)).data.slice();
   });
   return ontoBase(task, given(merged));
+}
+
+function warnUnchanged({ name, others, warn }: MergeTask, energies: readonly number[]): void {
+  const unchanged = others.filter((_, i) => energies[i] === 0).map(({ model }) => model);
+  if (unchanged.length === 0) return;
+  const all = unchanged.length === others.length;
+  warn({
+    code: "difference-zero",
+    message: all ? `no model has changed ${name}: it is the base's` : `some models have not changed ${name}: they add no direction to it`,
+    found: all ? `${unchanged.length} differences of zeros` : unchanged.join(", "),
+  });
+}
+
+/** Tells where differences have fewer directions than the method would take. */
+export function warnRank({ name, warn }: MergeTask, found: number, wanted: number): void {
+  if (found >= wanted) return;
+  warn({
+    code: "rank-deficient",
+    message: `the differences of ${name} span fewer directions than the method takes; only those take part`,
+    found: `${found} of ${wanted}`,
+  });
 }
 
 /** Bytes of `count` float32 matrices of the tensor's shape. */

@@ -11,6 +11,7 @@ import { elementCount } from "../formats/dtypes.ts";
 import { hasMatrices, wholeMatrixBytes } from "../plan/estimate.ts";
 import type { MergePlan, TensorJob } from "../plan/plan.ts";
 import { VERSION } from "../version.ts";
+import { gatherWarnings } from "./gather-warnings.ts";
 import { Journal, type JournalEntry, type RunIdentity, readJournal, wholeLinesBytes } from "./journal.ts";
 import { buildManifest, type Manifest } from "./manifest.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
@@ -156,7 +157,8 @@ async function fillFolder(
   await journal.close();
   const files = await hashes.all();
   throwIfCancelled(options.signal);
-  const warnings = [...plan.findings.filter((finding) => finding.severity === "warning"), ...plan.jobs.flatMap((job) => noted.get(job.name) ?? [])];
+  const gathered = gatherWarnings(plan.jobs.map(({ name }) => ({ tensor: name, warnings: noted.get(name) ?? [] })));
+  const warnings = [...plan.findings.filter((finding) => finding.severity === "warning"), ...gathered];
   await writeSideFiles(plan, work.path, options.out);
   await writeFile(join(work.path, MANIFEST_FILE), `${JSON.stringify(await buildManifest(plan, work.path, files, warnings, identity.engine), null, 2)}\n`);
   return { files, warnings };

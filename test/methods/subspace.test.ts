@@ -249,12 +249,37 @@ describe("tensors that subspace methods cannot take as matrices", () => {
   });
 
   it("are told of if they have lower rank", async () => {
-    const warnings: Omit<Diagnostic, "severity">[] = [];
-    near(await merge("iso_c", [[2, 4, 1, 2]], { shape: [2, 2], warnings }), [2, 4, 1, 2], 1e-5);
-    assert.deepEqual(
-      warnings.map(({ code, found }) => [code, found]),
-      [["rank-deficient", "rank 1 of 2"]],
-    );
+    for (const id of MATRIX_METHODS.filter((method) => method !== "wudi")) {
+      const warnings: Omit<Diagnostic, "severity">[] = [];
+      const parameters = { alpha: 1, ...(id === "knots" && { elect: 0 }) };
+      near(await merge(id, [[2, 4, 1, 2]], { shape: [2, 2], model: id === "knots" ? { density: 1 } : {}, warnings, parameters }), [2, 4, 1, 2], 1e-5, id);
+      assert.deepEqual(
+        warnings.map(({ code, found }) => [code, found]),
+        [["rank-deficient", "1 of 2"]],
+        id,
+      );
+    }
+  });
+
+  it("are the base's if no model has changed them, and a model that has not is told", async () => {
+    const zeros = [0, 0, 0, 0];
+    for (const id of MATRIX_METHODS) {
+      const warnings: Omit<Diagnostic, "severity">[] = [];
+      assert.deepEqual([...(await merge(id, [zeros, zeros], { shape: [2, 2], warnings }))], zeros, id);
+      assert.deepEqual(
+        warnings.map(({ code, found }) => [code, found]),
+        [["difference-zero", "2 differences of zeros"]],
+        id,
+      );
+      warnings.length = 0;
+      const merged = await merge(id, [[2, 0, 0, 1], zeros], { shape: [2, 2], warnings });
+      assert.ok(merged.every(Number.isFinite) && merged.some((value) => value !== 0), id);
+      assert.deepEqual(
+        warnings.filter(({ code }) => code === "difference-zero").map(({ found }) => found),
+        ["model 2"],
+        id,
+      );
+    }
   });
 
   it("are refused while planning if cabs keeps more than a block has", () => {
