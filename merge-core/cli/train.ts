@@ -32,6 +32,8 @@ MKL or Accelerate multiply matrices, some two times faster; last digits then dep
   optimizer: { lora_pro: true, groups: [{ match: lora_B, rate: 16 }] }
   early_stopping: { patience: 3 }                              # with eval_every: keeps the weights of the lowest validation loss
   gradient_checkpointing: true                                 # less memory, the same gradients
+  base_dtype: float32                                          # beside an adapter: the base takes twice the memory of bf16, which is
+                                                               # kept as it is stored by default (auto), for the same losses and some speed
 
   slices: { layers: 1, orders: 3 }                             # each file of data.train can be taken out again, exactly:
                                                                # weightsmith adapter remove-slice (S3T)

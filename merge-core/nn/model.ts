@@ -11,7 +11,7 @@ import { isRecord, parseJsonBytes } from "../formats/json.ts";
 import { type DecoderConfig, parseDecoderConfig } from "./config.ts";
 import { isTransposed } from "./gpt2.ts";
 import { type Decoder, weightShapes } from "./llama.ts";
-import { createDecoder, type TensorData } from "./load.ts";
+import { createDecoder, type DecoderOptions, type TensorData } from "./load.ts";
 import { normals } from "./random.ts";
 import { readTextCodec, type TextCodec } from "./tokenizer.ts";
 
@@ -24,21 +24,21 @@ export interface Model {
   readonly codec: TextCodec;
 }
 
-interface LoadOptions {
+interface LoadOptions extends DecoderOptions {
   readonly signal?: AbortSignal;
 }
 
 /** Loads a checkpoint for running. The caller disposes `decoder`. */
 export async function loadModel(path: string, options: LoadOptions = {}): Promise<Model> {
   const checkpoint = await openCheckpoint(path, options);
-  return modelFromTensors(checkpoint.folder, await readTensors(checkpoint, options));
+  return modelFromTensors(checkpoint.folder, await readTensors(checkpoint, options), options);
 }
 
 /** A model whose tensors are already in memory (a merge, a random start), with the config and tokenizer of `folder`. */
-export async function modelFromTensors(folder: string, tensors: ReadonlyMap<string, TensorData>): Promise<Model> {
+export async function modelFromTensors(folder: string, tensors: ReadonlyMap<string, TensorData>, options: DecoderOptions = {}): Promise<Model> {
   const { configJson, config } = await readConfig(folder);
   const codec = await readTextCodec(folder);
-  return { folder, configJson, decoder: createDecoder(config, tensors, folder), codec };
+  return { folder, configJson, decoder: createDecoder(config, tensors, folder, options), codec };
 }
 
 /** Config and tokenizer of `folder` with fresh weights: norms 1, biases 0, the rest normal with the config's initializer_range. */

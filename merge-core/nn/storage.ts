@@ -4,36 +4,14 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { ComputePool } from "../compute/pool.ts";
 import { formatDiagnostic, inputError, WeightsmithError } from "../diagnostics.ts";
 import { DeviceBackend } from "./device/backend.ts";
+import { FrozenData, type HalfDType, type Numeric, type NumericArray, SharedData } from "./shared-data.ts";
 
 export const BACKEND_NAME = "weightsmith";
 
-type Numeric = "float32" | "int32" | "bool";
-type NumericArray = Float32Array | Int32Array | Uint8Array;
-
-/** A block of the shared memory in the shape tfjs's cpu kernels expect of tensor data. */
-class SharedData {
-  refCount = 1;
-  #view: NumericArray | undefined;
-
-  constructor(
-    readonly memory: WebAssembly.Memory,
-    readonly address: number,
-    readonly size: number,
-    readonly dtype: Numeric,
-  ) {}
-
-  /** A view of the block, made when first asked for: most tensors are only ever seen by WASM kernels. Read-only by contract. */
-  get values(): NumericArray {
-    if (this.#view === undefined) {
-      const Type = this.dtype === "float32" ? Float32Array : this.dtype === "int32" ? Int32Array : Uint8Array;
-      this.#view = new Type(this.memory.buffer, this.address, this.size);
-    }
-    return this.#view;
-  }
-}
-
 export class SharedBackend extends MathBackendCPU {
   readonly pool: ComputePool;
+  /** Blocks that hold frozen weights as float32 until the kernel that runs is done. */
+  readonly #widened = new Map<FrozenData, number>();
 
   constructor(pool: ComputePool) {
     super();
@@ -61,12 +39,28 @@ export class SharedBackend extends MathBackendCPU {
 
   #allocate(shape: readonly number[], dtype: Numeric): SharedData {
     const size = tf.util.sizeFromShape(shape as number[]);
-    const bytes = size * (dtype === "bool" ? 1 : 4);
+    return new SharedData(this.pool.memory, this.#block(shape, size * (dtype === "bool" ? 1 : 4)), size, dtype);
+  }
+
+  #block(shape: readonly number[], bytes: number): number {
     try {
-      return new SharedData(this.pool.memory, this.pool.arena.alloc(bytes), size, dtype);
+      return this.pool.arena.alloc(bytes);
     } catch (cause) {
       throw cause instanceof WeightsmithError ? noRoom(shape, bytes, this.pool.arena.usedBytes, cause) : cause;
     }
+  }
+
+  #widen(data: FrozenData, shape: readonly number[]): number {
+    const address = this.#widened.get(data) ?? this.#block(shape, data.size * 4);
+    if (!this.#widened.has(data)) data.widenInto(address);
+    this.#widened.set(data, address);
+    return address;
+  }
+
+  /** Gives back what was widened for a kernel. */
+  afterKernel(): void {
+    for (const address of this.#widened.values()) this.pool.arena.free(address);
+    this.#widened.clear();
   }
 
   /** A new tensor whose content the caller writes at once. @throws WeightsmithError `out-of-memory` */
@@ -76,9 +70,24 @@ export class SharedBackend extends MathBackendCPU {
     return { dataId, shape, dtype };
   }
 
-  /** Where the tensor's data lies in the shared memory. */
+  /** A float32 tensor that nothing writes to, kept in the 16 bits that its values need. */
+  frozen(codes: Uint8Array, shape: number[], dtype: HalfDType): tf.Tensor {
+    const size = tf.util.sizeFromShape(shape);
+    const dataId = {};
+    this.data.set(dataId, new FrozenData(this.pool, this.#block(shape, size * 2), size, dtype, codes));
+    return tf.engine().makeTensorFromTensorInfo({ dataId, shape, dtype: "float32" }, this);
+  }
+
+  /** The tensor's data in 16 bits, if that is how it is kept. */
+  frozenData(tensor: tf.TensorInfo): FrozenData | undefined {
+    const data: unknown = this.data.get(tensor.dataId);
+    return data instanceof FrozenData ? data : undefined;
+  }
+
+  /** Where the tensor's data lies in the shared memory as float32; of one in 16 bits only until the kernel that runs is done. */
   address(tensor: tf.TensorInfo): number {
     const data: unknown = this.data.get(tensor.dataId);
+    if (data instanceof FrozenData) return this.#widen(data, tensor.shape);
     if (!(data instanceof SharedData)) throw new TypeError(`a ${tensor.dtype} tensor has no place in the shared memory`);
     return data.address;
   }

@@ -86,6 +86,8 @@ export interface TrainConfig {
   readonly gradientCheckpointing?: boolean;
   /** Of the saved weights. Training itself is in float32. */
   readonly dtype: "F32" | "BF16" | "F16";
+  /** Beside an adapter, the base's matrices stay in the 16 bits that they are stored in, unless they are to be held as float32: the same numbers, and losses. */
+  readonly baseDtype?: "float32";
   /** Tokens of one sequence; 0 means the model's own limit, but at most 2048. */
   readonly maxLength: number;
 }
@@ -107,7 +109,18 @@ export const TRAIN_DEFAULTS: Omit<TrainConfig, "model" | "data"> = {
 };
 
 const KEYS = ["model", "init", "data", "method", "lora", "adapter", "optimizer", "schedule", "epochs", "steps", "batch_size", "gradient_accumulation"];
-const MORE_KEYS = ["max_grad_norm", "seed", "save_every", "eval_every", "dtype", "max_length", "early_stopping", "gradient_checkpointing", "slices"];
+const MORE_KEYS = [
+  "max_grad_norm",
+  "seed",
+  "save_every",
+  "eval_every",
+  "dtype",
+  "max_length",
+  "early_stopping",
+  "gradient_checkpointing",
+  "base_dtype",
+  "slices",
+];
 const DTYPES = { float32: "F32", bfloat16: "BF16", float16: "F16" } as const;
 
 /** Reads a training file; paths in it are relative to it. @throws WeightsmithError, every diagnostic with its place */
@@ -142,6 +155,7 @@ export function parseTrainConfig(text: string, file: string): TrainConfig {
     dtype: DTYPES[map.choice("dtype", "bfloat16", ["float32", "bfloat16", "float16"])],
     ...(slices === undefined ? {} : { slices }),
     ...(earlyStopping === undefined ? {} : { earlyStopping }),
+    ...(readBaseDtype(map) === "float32" ? { baseDtype: "float32" } : {}),
     ...(map.has("gradient_checkpointing") && map.flag("gradient_checkpointing") ? { gradientCheckpointing: true } : {}),
     maxLength: map.has("max_length") ? map.count("max_length", undefined, 2) : defaults.maxLength,
   };
@@ -156,6 +170,12 @@ function readData(map: YamlMap, place: (path: string) => string): TrainConfig["d
       return place(path);
     });
   return { train: files("train"), validation: data.has("validation") ? files("validation") : [] };
+}
+
+function readBaseDtype(map: YamlMap): "auto" | "float32" {
+  if (map.has("base_dtype") && map.choice("method", "full", ["full", "lora", "adapter"]) === "full")
+    throw map.refuse("base_dtype", "method: lora or adapter beside it, for otherwise the base's weights are what is trained");
+  return map.choice("base_dtype", "auto", ["auto", "float32"]);
 }
 
 function readMethod(map: YamlMap, place: (path: string) => string): TrainConfig["method"] {

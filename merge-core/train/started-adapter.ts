@@ -6,7 +6,7 @@ import type { RandomSource, Site, Start } from "../adapters/family-training.ts";
 import { inputError, nearestName } from "../diagnostics.ts";
 import type { Decoder } from "../nn/llama.ts";
 import { normals, permutation, uniforms } from "../nn/random.ts";
-import { liveValues } from "../nn/storage.ts";
+import { liveValues, readValues } from "../nn/storage.ts";
 import { checkedStart, checkSettings } from "./check-settings.ts";
 
 /** A tensor that steps may change: in the graph, or beside it where it only chooses elements. */
@@ -94,15 +94,32 @@ function sitesOf({ weights, config }: Decoder, options: StartOptions): Site[] {
   checkLayers(config.layers, layers);
   const kinds = [...new Set(modules.map(([name]) => kindOf(moduleOf(name))))];
   const all = fisher === undefined ? undefined : modules.map(([name]) => fisher.get(name) ?? []);
+  const valuesOf = oneAtATime();
   return modules.map(([name, tensor], place) => {
     const module = moduleOf(name);
     const kind = kindOf(module);
     const same = modules.filter(([other]) => kindOf(moduleOf(other)) === kind);
     const [outFeatures = 0, inFeatures = 0] = tensor.shape;
     const where = { module, kind, place, kinds, index: same.findIndex(([other]) => other === name), count: same.length };
-    const rest = { layer: { inFeatures, outFeatures }, settings, weight: liveValues(tensor), random: randomSource(seed, module), tasks };
-    return { ...where, ...rest, ...(all === undefined ? {} : { fisher: all }) };
+    const rest = { layer: { inFeatures, outFeatures }, settings, random: randomSource(seed, module), tasks };
+    return {
+      ...where,
+      ...rest,
+      get weight() {
+        return valuesOf(tensor);
+      },
+      ...(all === undefined ? {} : { fisher: all }),
+    };
   });
+}
+
+/** Values of tensors; those of the last one asked for are held, for what is not kept as float32 is widened for each asking. */
+function oneAtATime(): (tensor: tf.Tensor) => Float32Array {
+  let held: { readonly tensor: tf.Tensor; readonly values: Float32Array } | undefined;
+  return (tensor) => {
+    if (held?.tensor !== tensor) held = { tensor, values: readValues(tensor) };
+    return held.values;
+  };
 }
 
 /** @throws WeightsmithError `adapter-target-missing` */

@@ -85,7 +85,8 @@ export async function train(config: TrainConfig, out: string, options: TrainOpti
     throw inputError("output-exists", "the output exists already", { file: out, remedy: "choose another, or pass --overwrite" });
   const { threads, device, blas } = options;
   await initEngine({ ...(threads === undefined ? {} : { threads }), device, blas });
-  const model = config.init === "random" ? await randomModel(config.model, config.seed) : await loadModel(config.model, options);
+  const model =
+    config.init === "random" ? await randomModel(config.model, config.seed) : await loadModel(config.model, { ...options, frozen: isFrozen(config) });
   const { rows, skipped, validation } = await readAllRows(model, config).catch((error: unknown) => {
     disposeDecoder(model.decoder);
     throw error;
@@ -105,6 +106,9 @@ export async function train(config: TrainConfig, out: string, options: TrainOpti
     trainable.dispose();
   }
 }
+
+/** Whether the base stays in the type that it is stored in. */
+const isFrozen = ({ method, baseDtype }: TrainConfig): boolean => method.kind !== "full" && baseDtype !== "float32";
 
 /** @throws WeightsmithError `optimizer-needs-lora` */
 function checkHook({ factorScale }: Trainable, { optimizer }: TrainConfig): void {
@@ -215,7 +219,7 @@ async function runStep(run: Run, step: number, { signal }: TrainOptions): Promis
 
 /** Names everything that the result depends on, so that a state is only taken up by the run that saved it. */
 function fingerprintOf(run: Run): string {
-  const { saveEvery: _, ...config } = run.config;
+  const { saveEvery: _, baseDtype: __, ...config } = run.config;
   const hash = createHash("sha256").update(JSON.stringify(config));
   // Another engine rounds otherwise: a run ends where it began.
   if (run.engine !== BUILT_IN) hash.update(run.engine);

@@ -1,7 +1,7 @@
 // Small decoders with seeded random weights, for tests of everything that runs or trains a model.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { narrowFromFloat32 } from "../../merge-core/formats/dtype-codecs.ts";
+import { narrowFromFloat32, widenToFloat32 } from "../../merge-core/formats/dtype-codecs.ts";
 import { elementCount } from "../../merge-core/formats/dtypes.ts";
 import { encodeSafetensors } from "../../merge-core/formats/safetensors-write.ts";
 import { type DecoderConfig, parseDecoderConfig } from "../../merge-core/nn/config.ts";
@@ -101,9 +101,12 @@ export function tinyTokenizerJson(characters = "abcdefghijklmn"): Record<string,
 }
 
 /** A model folder with config, tokenizer and seeded weights in F32. */
-export function writeTinyModel(folder: string, changes: Readonly<Record<string, unknown>> = {}, seed = 1): string {
+export function writeTinyModel(folder: string, changes: Readonly<Record<string, unknown>> = {}, seed = 1, dtype: "F32" | "BF16" = "F32"): string {
   mkdirSync(folder, { recursive: true });
-  const tensors = [...tinyTensors(tinyConfig(changes), seed)].map(([name, tensor]) => ({ name, ...tensor }));
+  const tensors = [...tinyTensors(tinyConfig(changes), seed)].map(([name, { shape, data }]) => ({
+    ...{ name, dtype, shape },
+    data: narrowFromFloat32(dtype, widenToFloat32("F32", data)),
+  }));
   writeFileSync(join(folder, "config.json"), JSON.stringify(tinyConfigJson(changes)));
   writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(tinyTokenizerJson()));
   writeFileSync(

@@ -54,6 +54,8 @@ const MISTAKES: readonly [what: string, text: string, code: string, place: strin
   ["an optimiser's key that another has", `${MINIMAL}optimizer: { name: lion, rank: 4 }`, "config-unknown-key", "4:26"],
   ["a group that is no pattern", `${MINIMAL}optimizer: { groups: [{ match: "(", rate: 2 }] }`, "config-invalid-value", "4:32"],
   ["early stopping without validation", `${MINIMAL}early_stopping: { patience: 2 }`, "config-invalid-value", "4:17"],
+  ["a type of a base that is trained", `${MINIMAL}base_dtype: float32`, "config-invalid-value", "4:13"],
+  ["a type that no base is held in", `${MINIMAL}method: lora\nlora: { r: 1, target_modules: [q_proj] }\nbase_dtype: int8`, "config-invalid-value", "6:13"],
   ["max_length of one", `${MINIMAL}max_length: 1`, "config-invalid-value", "4:13"],
 ];
 

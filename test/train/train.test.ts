@@ -10,6 +10,7 @@ import { disposeDecoder } from "../../merge-core/nn/load.ts";
 import { loadModel } from "../../merge-core/nn/model.ts";
 import { TRAIN_DEFAULTS, type TrainConfig } from "../../merge-core/train/config.ts";
 import type { LogRecord } from "../../merge-core/train/log.ts";
+import { defaultSettings } from "../../merge-core/train/make-trainable.ts";
 import { type TrainOptions, train } from "../../merge-core/train/train.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
@@ -224,5 +225,26 @@ describe("training", () => {
     assert.deepEqual([own.engine, first.engine], ["cpu", blas.name]);
     assert.deepEqual(first.weights, again.weights);
     assert.ok(Math.abs(first.trainLoss - own.trainLoss) < 1e-5, `${first.trainLoss} is not ${own.trainLoss}`);
+  });
+
+  it("keeps the base in the 16 bits that it is stored in, with the losses and the adapter of one in float32", async () => {
+    const families: TrainConfig["method"][] = [
+      METHODS.lora,
+      ...[
+        { family: "LORA", settings: { ...defaultSettings("LORA"), r: 2, use_dora: true } },
+        { family: "LORA", settings: { ...defaultSettings("LORA"), r: 2, init_lora_weights: "pissa" } },
+        { family: "OFT", settings: { ...defaultSettings("OFT"), oft_block_size: 4 } },
+      ].map((one) => ({ kind: "adapter" as const, ...one, dropout: 0, targetModules: ["q_proj", "down_proj"] })),
+    ];
+    for (const method of families) {
+      const { folder, config: base } = setUp({ method });
+      const config = { ...base, model: writeTinyModel(join(folder, "half"), {}, 1, "BF16") };
+      const run = async (name: string, changes: Partial<TrainConfig>) => {
+        await train({ ...config, ...changes }, join(folder, name), { threads: 2 });
+        const losses = logOf(join(folder, name)).map(({ loss, gradNorm }) => [loss, gradNorm]);
+        return { losses, weights: readFileSync(join(folder, name, "adapter_model.safetensors")) };
+      };
+      assert.deepEqual(await run("kept", {}), await run("wide", { baseDtype: "float32" }));
+    }
   });
 });

@@ -21,10 +21,14 @@ export function registerFast(kernelName: string, fast: FastPath): void {
     kernelName,
     backendName: BACKEND_NAME,
     kernelFunc: (params) => {
-      const call = { inputs: params.inputs as KernelCall["inputs"], attrs: params.attrs ?? {}, backend: params.backend as SharedBackend };
-      const result = fast(call) ?? stock?.kernelFunc(params);
-      if (result === undefined) throw new TypeError(`kernel ${kernelName} does not handle these inputs`);
-      return result;
+      const backend = params.backend as SharedBackend;
+      try {
+        const result = fast({ inputs: params.inputs as KernelCall["inputs"], attrs: params.attrs ?? {}, backend }) ?? stock?.kernelFunc(params);
+        if (result === undefined) throw new TypeError(`kernel ${kernelName} does not handle these inputs`);
+        return result;
+      } finally {
+        backend.afterKernel();
+      }
     },
   });
 }

@@ -3,6 +3,7 @@ import type * as tf from "@tensorflow/tfjs-core";
 import { gemm, type MatrixView, matrix } from "../../compute/gemm.ts";
 import type { SharedBackend } from "../storage.ts";
 import { fanOut, type KernelCall, registerFast } from "./kernel.ts";
+import { multiplyWeight } from "./weight-product.ts";
 
 export function registerLoraLinear(): void {
   registerFast("FusedLoraLinear", loraLinear);
@@ -20,7 +21,7 @@ function loraLinear({ inputs: { x, weight, a, b }, attrs, backend }: KernelCall)
   const { pool } = backend;
   const [[rows, inputs], [columns], [rank]] = [sizes(x!), sizes(weight!), sizes(a!)];
   const [y, h] = [backend.output([rows, columns]), backend.output([rows, rank])];
-  gemm(pool, { rows, columns, depth: inputs, a: view(backend, x!), b: view(backend, weight!, true), c: view(backend, y) });
+  multiplyWeight(backend, { rows, x: view(backend, x!), weight: weight!, transposed: true, to: backend.address(y) });
   gemm(pool, { rows, columns: rank, depth: inputs, a: view(backend, x!), b: view(backend, a!, true), c: view(backend, h) });
   const hidden = backend.address(h);
   fanOut(pool, "scaleRun", rows * rank, 1, 4, (from, to) => [hidden + from * 4, to - from, attrs.scale as number]);
@@ -30,9 +31,9 @@ function loraLinear({ inputs: { x, weight, a, b }, attrs, backend }: KernelCall)
 
 /** dx = dy W + dh A. */
 function inputGrad({ inputs: { dy, weight, dHidden, a }, backend }: KernelCall): tf.TensorInfo {
-  const [[rows, columns], [, inputs], [rank]] = [sizes(dy!), sizes(weight!), sizes(a!)];
+  const [[rows], [, inputs], [rank]] = [sizes(dy!), sizes(weight!), sizes(a!)];
   const dx = backend.output([rows, inputs]);
-  gemm(backend.pool, { rows, columns: inputs, depth: columns, a: view(backend, dy!), b: view(backend, weight!), c: view(backend, dx) });
+  multiplyWeight(backend, { rows, x: view(backend, dy!), weight: weight!, transposed: false, to: backend.address(dx) });
   gemm(backend.pool, { rows, columns: inputs, depth: rank, a: view(backend, dHidden!), b: view(backend, a!), c: view(backend, dx), accumulate: true });
   return dx;
 }

@@ -2,6 +2,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { gemm, matrix } from "../../compute/gemm.ts";
 import { allFloat, type KernelCall, registerFast } from "./kernel.ts";
+import { multiplyWeight } from "./weight-product.ts";
 
 export function registerMatMul(): void {
   registerFast("BatchMatMul", batchMatMul);
@@ -18,6 +19,10 @@ function batchMatMul({ inputs: { a, b }, attrs, backend }: KernelCall): tf.Tenso
   if (depth !== depthB || !(sameBatch || batchA === 1 || batchB === 1)) return undefined;
   const outer = tf.broadcast_util.assertAndGetBroadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
   const out = backend.output([...outer, rows, columns]);
+  if (outer.length === 0 && backend.frozenData(b) !== undefined) {
+    multiplyWeight(backend, { rows, x: matrix(backend.address(a), rowsA, columnsA, transposeA), weight: b, transposed: transposeB, to: backend.address(out) });
+    return out;
+  }
   // A shared right-hand side makes the batch one tall matrix.
   const tall = batchB === 1 && !transposeA ? batchA : 1;
   const repeat = (batch: number, view: ReturnType<typeof matrix>) => (batch === 1 ? { ...view, batchStride: 0 } : view);

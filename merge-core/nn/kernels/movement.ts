@@ -160,6 +160,13 @@ export function gatherRows(backend: SharedBackend, x: tf.TensorInfo & { dtype: W
   const width = product(rest);
   checkIndices(backend.view(indices), limit);
   const out = backend.output([...indices.shape, ...rest], x.dtype);
+  const frozen = backend.frozenData(x);
+  if (frozen !== undefined) {
+    const first = backend.address(out);
+    // In order: a row's end spills into the next one's beginning.
+    for (const [row, index] of backend.view(indices).entries()) frozen.widenRow(first + row * width * 4, index, width);
+    return out;
+  }
   const [from, index, to] = [x, indices, out].map((tensor) => backend.address(tensor)) as [number, number, number];
   fanOut(backend.pool, "gatherRows", product(indices.shape), width, 1, (r0, r1) => [from, index + r0 * 4, to + r0 * width * 4, r1 - r0, width, limit]);
   return out;
