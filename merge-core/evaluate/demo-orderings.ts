@@ -1,4 +1,5 @@
 // What the literature would lead one to expect of a table of merges, held against the table. Pure.
+import type { DemoProbes, Negation } from "./demo-probes.ts";
 import { type MeasuredModel, mean } from "./demo-results.ts";
 
 export interface Ordering {
@@ -13,7 +14,7 @@ export interface Ordering {
 const TOLERANCE = 0.01;
 
 /** The expectations whose methods were measured. That one does not hold is a finding, not an error. */
-export function orderings(models: readonly MeasuredModel[]): Ordering[] {
+export function orderings(models: readonly MeasuredModel[], probes?: DemoProbes): Ordering[] {
   const named = (name: string) => models.find((model) => model.name === name && model.kind === "merge");
   const base = models.find(({ kind }) => kind === "base");
   const merges = models.filter(({ kind }) => kind === "merge");
@@ -32,8 +33,32 @@ export function orderings(models: readonly MeasuredModel[]): Ordering[] {
     below("RegMean is at least as good as the average", average, named("regmean")),
     below("Fisher merging is at least as good as the average", average, named("fisher")),
     below("KnOTS is at least as good as TIES", named("ties"), named("knots")),
+    ...(probes === undefined ? [] : [insideCurve(probes, base), ...probes.negations.map(forgets)]),
   ].filter((ordering) => ordering !== undefined);
 }
+
+/** The best coefficient of a sum of task vectors is neither none nor all of it. */
+function insideCurve({ curve }: DemoProbes, base: MeasuredModel | undefined): Ordering | undefined {
+  const best = curve.reduce((most, point) => (point.mean > most.mean ? point : most));
+  const last = curve.at(-1);
+  if (base === undefined || last === undefined) return undefined;
+  const found = `best ${percent(best.mean)} at ${best.lambda}, ${percent(last.mean)} at ${last.lambda}, base ${percent(base.mean)}`;
+  return { expectation: "task arithmetic is best at a coefficient between 0 and 1", holds: best.lambda < last.lambda && best.mean > base.mean, found };
+}
+
+/** Chosen on other questions to keep the control tasks; here both are judged again. */
+function forgets({ task, lambda, target, control }: Negation): Ordering {
+  const expectation = `taking the task vector of ${task} away lowers ${task} and leaves 95 % of the rest`;
+  const found = `${percent(target.base)} to ${percent(target.negated)}, the rest ${percent(control.base)} to ${percent(control.negated)}`;
+  if (lambda === undefined) return { expectation, holds: false, found: "no coefficient leaves as much on validation questions" };
+  return {
+    expectation,
+    holds: target.negated < target.base && control.negated >= 0.95 * control.base - TOLERANCE,
+    found: `${found}, coefficient ${lambda} chosen on validation questions`,
+  };
+}
+
+const percent = (share: number): string => (100 * share).toFixed(1);
 
 type Scored = Pick<MeasuredModel, "name" | "mean" | "spread">;
 

@@ -1,4 +1,5 @@
 // What the demo measures, as data: results.json, and what the report and the printed table derive from it. Pure.
+import type { DemoProbes } from "./demo-probes.ts";
 
 export interface MeasuredModel {
   readonly name: string;
@@ -32,6 +33,8 @@ export interface DemoResults {
   readonly examples: Readonly<Record<string, number>>;
   readonly models: readonly MeasuredModel[];
   readonly tradeOff: { readonly method: string; readonly tasks: readonly [string, string]; readonly points: readonly WeightPoint[] };
+  /** Of the demo of all methods. */
+  readonly probes?: DemoProbes;
   /** Recipe text by name of merge. */
   readonly recipes: Readonly<Record<string, string>>;
 }

@@ -12,6 +12,7 @@ import { readPageScript } from "../report-page.ts";
 import { VERSION } from "../version.ts";
 import { fillDemoFolder, REPORT_FILE, RESULTS_FILE } from "./demo-folder.ts";
 import { type DemoMerge, demoMerges, statisticsFile } from "./demo-merges.ts";
+import { type DemoProbes, measureProbes, probeCount } from "./demo-probes.ts";
 import { reportHtml } from "./demo-report.ts";
 import { type DemoResults, type MeasuredModel, mean, overSeeds, type WeightPoint } from "./demo-results.ts";
 import { measureTasks, readTaskData, type TaskData } from "./measure-tasks.ts";
@@ -35,7 +36,7 @@ export interface DemoOptions {
   readonly overwrite?: boolean;
   /** Folder of the sample models. Default: those that ship with the package. */
   readonly zoo?: string;
-  /** Merge by every method that takes any number of experts, instead of a few. */
+  /** Merge by every method that takes any number of experts, instead of a few, and look at task vectors in two more ways. */
   readonly all?: boolean;
   readonly threads?: number;
   readonly signal?: AbortSignal;
@@ -90,14 +91,15 @@ async function measureAll(options: DemoOptions, folder: string): Promise<DemoRes
   const zoo = options.zoo ?? shippedZoo();
   const { base, tasks: entries } = await readZoo(join(zoo, "zoo.json"));
   const tasks = entries.map(({ name }) => name);
+  const all = options.all === true;
   const data = await readTaskData(join(zoo, "data"), tasks, "test");
   const merges = await demoMerges(
     zoo,
     entries.map(({ expert }) => expert),
-    options.all === true,
+    all,
   );
   const runs = merges.reduce((sum, { seeds }) => sum + seeds, 0);
-  const report = progressReporter(1 + tasks.length + runs + TRADE_OFF.steps + 1, options.onProgress);
+  const report = progressReporter(1 + tasks.length + runs + TRADE_OFF.steps + 1 + (all ? probeCount(tasks.length) : 0), options.onProgress);
   const { threads, signal } = options;
   const run: DemoRun = {
     zoo,
@@ -114,7 +116,26 @@ async function measureAll(options: DemoOptions, folder: string): Promise<DemoRes
   models.push(...(await inTurn(merges, (recipe) => measureMerge(run, recipe))));
   const recipes = Object.fromEntries(merges.map(({ name, text }) => [name, text]));
   const examples = Object.fromEntries([...data].map(([task, list]) => [task, list.length]));
-  return { format: "weightsmith-demo", weightsmith: VERSION, tasks, examples, models, tradeOff: await measureTradeOff(run), recipes };
+  const tradeOff = await measureTradeOff(run);
+  const probes = all ? { probes: await probeTaskVectors(run, base) } : {};
+  return { format: "weightsmith-demo", weightsmith: VERSION, tasks, examples, models, tradeOff, ...probes, recipes };
+}
+
+async function probeTaskVectors(run: DemoRun, base: string): Promise<DemoProbes> {
+  const tasks = run.experts.map(({ name }) => name);
+  const folder = join(run.folder, "probes");
+  let count = 0;
+  const measureRecipe = async (text: string, data: TaskData) => {
+    const merged = join(folder, `task vectors ${++count}`);
+    await merge(run, { text, file: join(run.zoo, "recipes", "probe.yml") }, merged);
+    const scores = await measure(run, merged, data);
+    await rm(merged, { recursive: true });
+    return scores;
+  };
+  const validation = await readTaskData(join(run.zoo, "data"), tasks, "validation");
+  const probes = await measureProbes({ base, experts: run.experts, test: run.data, validation, measure: measureRecipe });
+  await rm(folder, { recursive: true });
+  return probes;
 }
 
 /** Merges and measures with every seed; the merge of seed 0 stays. */

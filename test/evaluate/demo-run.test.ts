@@ -4,8 +4,11 @@ import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from
 import { join, resolve } from "node:path";
 import { type DemoProgress, runDemo } from "../../merge-core/evaluate/demo.ts";
 import { DEMO_RECIPES } from "../../merge-core/evaluate/demo-merges.ts";
+import { orderings } from "../../merge-core/evaluate/demo-orderings.ts";
+import { measureProbes, probeCount } from "../../merge-core/evaluate/demo-probes.ts";
 import type { DemoResults } from "../../merge-core/evaluate/demo-results.ts";
 import { evaluateCheckpoint } from "../../merge-core/evaluate/evaluate.ts";
+import type { TaskData } from "../../merge-core/evaluate/measure-tasks.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
 
@@ -22,6 +25,63 @@ function smallZoo(): string {
   }
   return zoo;
 }
+
+describe("probes of task vectors", () => {
+  /** A base that can do half of everything; a task vector adds to its task and, taken away, takes from all. */
+  const bench = (cost: number) => {
+    const recipes: string[] = [];
+    const measure = async (recipe: string, data: TaskData) => {
+      recipes.push(recipe);
+      const lambda = Number(/lambda: (\S+)/.exec(recipe)?.[1] ?? 0);
+      const named = [...recipe.matchAll(/model: \.\.\/expert-(\w+)/g)].map(([, name]) => name);
+      const loss = data === test ? 0 : 0.01;
+      return Object.fromEntries(["a", "b"].map((task) => [task, 0.5 - loss + (named.includes(task) ? 0.4 * lambda : 0) - cost * lambda ** 2]));
+    };
+    const test: TaskData = new Map();
+    return { recipes, base: "base", experts: ["a", "b"].map((name) => ({ name, expert: `expert-${name}` })), test, validation: new Map(), measure };
+  };
+
+  it("choose the coefficient of a negation on validation data, by what it leaves of the other tasks", async () => {
+    const one = bench(0.05);
+    const { curve, negations } = await measureProbes(one);
+    assert.equal(one.recipes.length, probeCount(2));
+    assert.deepEqual(
+      curve.map(({ lambda }) => lambda),
+      [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1],
+    );
+    // 0.49 - 0.05 lambda^2 is at least 0.95 * 0.49 up to 0.7.
+    assert.deepEqual(
+      negations.map(({ task, lambda }) => [task, lambda]),
+      [
+        ["a", 0.6],
+        ["b", 0.6],
+      ],
+    );
+    assert.ok(Math.abs((negations[0]?.target.negated ?? 0) - (0.5 - 0.24 - 0.018)) < 1e-12);
+    assert.equal(negations[0]?.control.base, 0.5);
+    const base = { name: "base", kind: "base", exactMatch: {}, mean: 0.5 } as const;
+    assert.deepEqual(
+      orderings([base], { curve, negations }).map(({ holds }) => holds),
+      [false, true, true],
+    );
+  });
+
+  it("say so where no coefficient leaves enough", async () => {
+    const { curve, negations } = await measureProbes(bench(1));
+    assert.deepEqual(
+      negations.map(({ lambda, target }) => [lambda, target.negated]),
+      [
+        [undefined, 0.5],
+        [undefined, 0.5],
+      ],
+    );
+    const base = { name: "base", kind: "base", exactMatch: {}, mean: 0.5 } as const;
+    assert.deepEqual(
+      orderings([base], { curve, negations }).map(({ holds }) => holds),
+      [true, false, false],
+    );
+  });
+});
 
 describe("demo", () => {
   it("merges, measures and writes results and report", async () => {
