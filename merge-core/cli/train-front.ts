@@ -25,6 +25,8 @@ killed goes on when it is started again.
   rays: 4                      # preferences in a step
   rank: 4                      # of palora; anneal: 5
   regularizer: 0               # of pamal: penalty for losses that rise with their weight
+  cosine: 0                    # of palora: penalty for adapters that point the same way
+  balance: none                # loss, gradient or full: keeps one task from drowning the others
 
   weightsmith train-front front.yml ./front-network
   weightsmith pareto ./front-network/front --at 0.3,0.7 -o ./model`,

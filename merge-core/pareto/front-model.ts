@@ -14,6 +14,8 @@ export interface FrontModel {
   weightsAt(preference: readonly number[]): Map<string, tf.Tensor>;
   /** From gradients of these weights to gradients of the parameters; the caller disposes both. */
   gradientsAt(preference: readonly number[], gradients: Tensors): Map<string, tf.Tensor>;
+  /** The mean cosine between the changes of different tasks, with gradients of the parameters; absent where there are no such changes. */
+  cosine?(): { readonly value: number; readonly gradients: Map<string, tf.Tensor> };
   /** A parameter's learning rate as a multiple of the run's. */
   rateOf(name: string): number;
   dispose(): void;
@@ -106,9 +108,45 @@ export function createPalora({ decoder }: Model, tasks: number, { rank, alpha, s
       }
       return all;
     },
+    cosine() {
+      const keys = [...a.keys()];
+      const mean = () => meanCosine(Array.from({ length: tasks }, (_, task) => modules.map((module) => factors(task, module))));
+      const { value, grads } = tf.valueAndGrads(mean)([...a.values(), ...b.values()]);
+      const gradients = new Map(grads.map((gradient, i) => [`${i < keys.length ? "a" : "b"}/${keys[i % keys.length]}`, gradient]));
+      const number = value.dataSync()[0] ?? Number.NaN;
+      value.dispose();
+      return { value: number, gradients };
+    },
     rateOf: (name) => (name.startsWith("shared/") ? 1 : tasks),
     dispose: () => tf.dispose([...parameters.values()]),
   };
+}
+
+interface Factors {
+  readonly a: tf.Tensor2D;
+  readonly b: tf.Tensor2D;
+}
+
+/** Squares of norms count at least as this: adapters begin at zero. */
+const LEAST_SQUARE = 1e-12;
+
+/** Over pairs of tasks, each task's B A of all modules as one vector. <B A, D C> is the sum of (B^T D) * (A C^T): no product is made whole. */
+function meanCosine(tasks: readonly (readonly Factors[])[]): tf.Scalar {
+  const inner = (x: readonly Factors[], y: readonly Factors[]) =>
+    x
+      .map((p, i) => {
+        const q = y[i] as Factors;
+        return tf.sum(tf.mul(tf.matMul(p.b, q.b, true), tf.matMul(p.a, q.a, false, true)));
+      })
+      .reduce((sum, part) => tf.add(sum, part));
+  const squares = tasks.map((own) => tf.add(inner(own, own), LEAST_SQUARE));
+  const cosines = tasks.flatMap((x, s) =>
+    tasks.slice(0, s).map((y, t) => tf.div(inner(x, y), tf.sqrt(tf.mul(squares[s] as tf.Tensor, squares[t] as tf.Tensor)))),
+  );
+  return tf.div(
+    cosines.reduce((sum, part) => tf.add(sum, part)),
+    cosines.length,
+  ) as tf.Scalar;
 }
 
 /** Key of a task's factors for a module. */

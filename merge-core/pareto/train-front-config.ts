@@ -1,4 +1,6 @@
 // The configuration of `weightsmith train-front`. Node only.
+
+import { BALANCES, type Balance } from "./balance.ts";
 import {
   asObject,
   type ConfigPlace,
@@ -41,6 +43,10 @@ export interface TrainFrontConfig {
   readonly concentration: number;
   /** Weight of the penalty for losses that rise with their weight, of pamal. */
   readonly regularizer: number;
+  /** What keeps one task from drowning the others. */
+  readonly balance: Balance;
+  /** Weight of the penalty for adapters that point the same way, of palora. */
+  readonly cosine: number;
   /** Points of the front that are measured. */
   readonly front: number;
   readonly seed: number;
@@ -49,7 +55,7 @@ export interface TrainFrontConfig {
 
 const KEYS = [
   ...["model", "method", "tasks", "metric", "steps", "batch_size", "rays", "lr", "rank", "alpha", "anneal", "concentration", "regularizer"],
-  ...["front", "seed", "limit"],
+  ...["balance", "cosine", "front", "seed", "limit"],
 ];
 
 /** @throws WeightsmithError `file-missing`, `yaml-syntax`, `config-*` */
@@ -76,6 +82,8 @@ export async function readTrainFrontConfig(file: string): Promise<TrainFrontConf
     anneal: positiveIn(values, place, "anneal", 5, true),
     concentration: positiveIn(values, place, "concentration", 1, false),
     regularizer: positiveIn(values, place, "regularizer", 0, true),
+    balance: choiceIn(values, place, "balance", "none", BALANCES),
+    cosine: positiveIn(values, place, "cosine", 0, true),
     front: countIn(values, place, "front", tasks.length === 2 ? 11 : 21, tasks.length),
     seed: countIn(values, place, "seed", 0, 0),
     limit: values.limit === undefined ? undefined : countIn(values, place, "limit", 0, 1),

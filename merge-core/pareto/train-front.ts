@@ -22,6 +22,7 @@ import { adamW, createAdamState, disposeAdamState, globalNorm } from "../train/o
 import { learningRate } from "../train/schedule.ts";
 import { openStepJournal, type StepJournal } from "../train/step-journal.ts";
 import "@tensorflow/tfjs-core/dist/register_all_gradients.js";
+import { createWindow, gradientWeight, lossWeights, remember } from "./balance.ts";
 import { adapterName, createPalora, createPamal, type FrontModel } from "./front-model.ts";
 import { monotonePenalty } from "./monotone-penalty.ts";
 import { parseParetoConfig } from "./pareto-config.ts";
@@ -100,7 +101,8 @@ async function optimise(config: TrainFrontConfig, model: Model, front: FrontMode
   const random = new RandomStream(seed, "train front");
   const table = ropeTable(model.decoder.config, Math.max(...rows.flat().map((row) => row.tokens.length)));
   const even = evenRays(config.tasks.length, config.rays);
-  const state = () => [front.parameters, adam.m, adam.v].flatMap((tensors) => [...tensors.values()].map(liveValues));
+  const window = createWindow(config.tasks.length);
+  const state = () => [...[front.parameters, adam.m, adam.v].flatMap((tensors) => [...tensors.values()].map(liveValues)), window];
   try {
     const before = await journal.resume("front", state());
     const losses = [...before.losses];
@@ -114,7 +116,8 @@ async function optimise(config: TrainFrontConfig, model: Model, front: FrontMode
           : Array.from({ length: config.rays }, () => dirichlet(config.tasks.length, config.concentration, random));
       // What was drawn must be drawn again; what was learned is there.
       if (step <= before.step) continue;
-      const { loss, gradients } = stepGradients({ config, model, front, table }, batches, rays);
+      const { loss, taskLosses, gradients } = stepGradients({ config, model, front, table, window }, batches, rays);
+      remember(window, taskLosses);
       const norm = globalNorm(gradients);
       if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw diverged(step, loss);
       const rate = learningRate({ peak: lr, warmupSteps: Math.min(10, Math.ceil(steps / 10)), totalSteps: steps, floor: 0.1 }, step);
@@ -135,29 +138,82 @@ interface Step {
   readonly model: Model;
   readonly front: FrontModel;
   readonly table: RopeTable;
+  /** Losses of the tasks of late. */
+  readonly window: Float64Array;
 }
 
-/** Gradients of the mean over rays of sum_t a_t L_t(W(a)), and of the penalty. The loss returned is that mean. */
-function stepGradients(
-  at: Step,
-  batches: readonly (readonly TokenRow[])[],
-  rays: readonly (readonly number[])[],
-): { loss: number; gradients: Map<string, tf.Tensor> } {
-  const penalties = at.config.regularizer > 0 && rays.length > 1 ? penaltySlopes(at, batches, rays) : undefined;
-  let gradients = new Map<string, tf.Tensor>();
+interface StepGradients {
+  /** The mean over rays of sum_t a_t L_t(W(a)). */
+  readonly loss: number;
+  /** Of each task, the mean over rays. */
+  readonly taskLosses: readonly number[];
+  readonly gradients: Map<string, tf.Tensor>;
+}
+
+/** Gradients of the mean over rays of sum_t a_t L_t(W(a)), balanced, and of the penalties. */
+function stepGradients(at: Step, batches: readonly (readonly TokenRow[])[], rays: readonly (readonly number[])[]): StepGradients {
+  const { regularizer, balance, cosine } = at.config;
+  const penalties = regularizer > 0 && rays.length > 1 ? penaltySlopes(at, batches, rays) : undefined;
+  const byLoss = balance === "loss" || balance === "full" ? lossWeights(at.window, batches.length) : batches.map(() => 1);
+  const taskLosses = batches.map(() => 0);
+  const sums = new Map<string, tf.Tensor>();
   let loss = 0;
   for (const [j, ray] of rays.entries()) {
     const weights = at.front.weightsAt(ray);
-    const factors = ray.map((a, task) => a / rays.length + (penalties?.[j]?.[task] ?? 0));
-    const total = () => factors.map((factor, task) => tf.mul(taskLoss(at, weights, batches[task] ?? []), factor)).reduce((x, y) => tf.add(x, y)) as tf.Scalar;
-    const { value, grads } = tf.valueAndGrads(total)([...weights.values()]);
-    loss += value.dataSync()[0] ?? Number.NaN;
-    const part = at.front.gradientsAt(ray, new Map([...weights.keys()].map((name, i) => [name, grads[i] as tf.Tensor])));
-    const before = gradients;
-    gradients = new Map([...part].map(([name, gradient]) => [name, before.has(name) ? tf.add(gradient, before.get(name) as tf.Tensor) : tf.clone(gradient)]));
-    tf.dispose([value, ...grads, ...weights.values(), ...part.values(), ...before.values()]);
+    const factors = ray.map((a, task) => (a * (byLoss[task] ?? 1)) / rays.length + (penalties?.[j]?.[task] ?? 0));
+    const { losses, grads } = rayGradients(at, weights, batches, factors);
+    for (const [task, value] of losses.entries()) {
+      taskLosses[task] = (taskLosses[task] ?? 0) + value / rays.length;
+      loss += ((ray[task] ?? 0) * value) / rays.length;
+    }
+    addTo(sums, at.front.gradientsAt(ray, grads), 1);
+    tf.dispose([...grads.values(), ...weights.values()]);
   }
-  return { loss, gradients };
+  if (cosine > 0) addTo(sums, at.front.cosine?.().gradients ?? new Map(), cosine);
+  return { loss, taskLosses, gradients: sums };
+}
+
+/** Losses of the tasks at one network, and the gradient of their sum with these factors; balanced by gradients, each task is gone through by itself. */
+function rayGradients(
+  at: Step,
+  weights: ReadonlyMap<string, tf.Tensor>,
+  batches: readonly (readonly TokenRow[])[],
+  factors: readonly number[],
+): { losses: number[]; grads: Map<string, tf.Tensor> } {
+  const names = [...weights.keys()];
+  const losses = batches.map(() => Number.NaN);
+  const keep = (task: number, loss: tf.Scalar): tf.Scalar => {
+    losses[task] = loss.dataSync()[0] ?? Number.NaN;
+    return loss;
+  };
+  const gradientsOf = (scalar: () => tf.Scalar) => {
+    const { value, grads } = tf.valueAndGrads(scalar)([...weights.values()]);
+    value.dispose();
+    return new Map(names.map((name, i) => [name, grads[i] as tf.Tensor]));
+  };
+  if (at.config.balance === "none" || at.config.balance === "loss") {
+    const total = () => factors.map((factor, task) => tf.mul(keep(task, taskLoss(at, weights, batches[task] ?? [])), factor)).reduce((x, y) => tf.add(x, y));
+    return { losses, grads: gradientsOf(() => total() as tf.Scalar) };
+  }
+  const grads = new Map<string, tf.Tensor>();
+  for (const [task, factor] of factors.entries()) {
+    const own = gradientsOf(() => keep(task, taskLoss(at, weights, batches[task] ?? [])));
+    addTo(grads, own, factor * gradientWeight(globalNorm(own)));
+  }
+  return { losses, grads };
+}
+
+/** Adds to the sums, times a factor; what is added is disposed. */
+function addTo(sums: Map<string, tf.Tensor>, parts: ReadonlyMap<string, tf.Tensor>, factor: number): void {
+  for (const [name, part] of parts) {
+    const before = sums.get(name);
+    sums.set(
+      name,
+      tf.tidy(() => (before === undefined ? tf.mul(part, factor) : tf.add(before, tf.mul(part, factor)))),
+    );
+    before?.dispose();
+    part.dispose();
+  }
 }
 
 const taskLoss = ({ model, table }: Step, weights: ReadonlyMap<string, tf.Tensor>, rows: readonly TokenRow[]): tf.Scalar =>

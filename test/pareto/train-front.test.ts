@@ -7,6 +7,7 @@ import { initBackend } from "../../merge-core/nn/backend.ts";
 import { disposeDecoder } from "../../merge-core/nn/load.ts";
 import { loadModel } from "../../merge-core/nn/model.ts";
 import { liveValues } from "../../merge-core/nn/storage.ts";
+import { createWindow, gradientWeight, lossWeights, remember } from "../../merge-core/pareto/balance.ts";
 import { createPalora, createPamal, type FrontModel } from "../../merge-core/pareto/front-model.ts";
 import { monotonePenalty } from "../../merge-core/pareto/monotone-penalty.ts";
 import { annealRays, dirichlet, evenRays } from "../../merge-core/pareto/preference-rays.ts";
@@ -100,6 +101,20 @@ describe("the penalty for losses that rise with their weight", () => {
   });
 });
 
+describe("balance between tasks", () => {
+  it("weighs a task by one less its share of the last 25 losses", () => {
+    const window = createWindow(3);
+    assert.deepEqual(lossWeights(window, 3), [1, 1, 1]);
+    remember(window, [9, 9, 9]);
+    for (let i = 0; i < 25; i++) remember(window, [1, 2, 5]);
+    // (1 - 1/8, 1 - 2/8, 1 - 5/8) * 3 / 2
+    for (const [task, weight] of lossWeights(window, 3).entries()) close(weight, [1.3125, 1.125, 0.5625][task] ?? 0, 1e-12);
+    for (const weight of lossWeights(Float64Array.from([...createWindow(2)].fill(3)), 2)) close(weight, 1, 1e-12);
+  });
+
+  it("divides a loss by its gradient's norm", () => close(gradientWeight(0.499), 2, 1e-12));
+});
+
 describe("parameters for every preference", () => {
   before(() => initBackend({ threads: 1 }));
 
@@ -133,6 +148,38 @@ describe("parameters for every preference", () => {
   }
 });
 
+describe("the cosine between adapters", () => {
+  it("is that of the products as vectors, with the gradient of finite differences", async () => {
+    const model = await loadModel(join(ZOO, "base"));
+    const front = createPalora(model, 3, { rank: 2, alpha: 4, seed: 1 });
+    const factorsOf = (kind: string, task: number) => [...front.parameters].filter(([name]) => name.startsWith(`${kind}/${task}/`)).map(([, tensor]) => tensor);
+    assert.equal(cosineOf(front), 0, "adapters begin at zero");
+    for (const task of [0, 1, 2])
+      for (const [i, tensor] of factorsOf("b", task).entries()) addInPlace(tensor, tf.randomNormal(tensor.shape, 0, 1, "float32", 100 * task + i), 0.1);
+    const products = [0, 1, 2].map((task) =>
+      factorsOf("b", task).flatMap((b, i) => [...tf.matMul(b as tf.Tensor2D, factorsOf("a", task)[i] as tf.Tensor2D).dataSync()]),
+    );
+    const dot = (x: readonly number[] = [], y: readonly number[] = []) => x.reduce((sum, value, i) => sum + value * (y[i] ?? 0), 0);
+    const cosine = (s: number, t: number) => dot(products[s], products[t]) / Math.sqrt(dot(products[s], products[s]) * dot(products[t], products[t]));
+    close(cosineOf(front), (cosine(0, 1) + cosine(0, 2) + cosine(1, 2)) / 3, 1e-6);
+    const { gradients } = front.cosine?.() ?? { gradients: new Map<string, tf.Tensor>() };
+    assert.equal(gradients.size, [...front.parameters.keys()].filter((name) => !name.startsWith("shared/")).length);
+    // Along the gradient the cosine rises by its norm.
+    const norm = Math.sqrt([...gradients.values()].reduce((sum, gradient) => sum + (tf.sum(tf.square(gradient)).dataSync()[0] ?? 0), 0));
+    const at = (h: number) => {
+      for (const [name, gradient] of gradients) addInPlace(front.parameters.get(name) as tf.Tensor, gradient, h / norm);
+      const value = cosineOf(front);
+      for (const [name, gradient] of gradients) addInPlace(front.parameters.get(name) as tf.Tensor, gradient, -h / norm);
+      return value;
+    };
+    close((at(0.05) - at(-0.05)) / 0.1, norm, 0.02 * norm);
+    front.dispose();
+    disposeDecoder(model.decoder);
+  });
+});
+
+const cosineOf = (front: FrontModel): number => front.cosine?.().value ?? Number.NaN;
+
 describe("weightsmith train-front", () => {
   let folder: string;
   before(() => {
@@ -144,7 +191,7 @@ describe("weightsmith train-front", () => {
     it(`${method} gives a front along which each task gains with its weight`, async () => {
       const file = join(folder, `${method}.yml`);
       const task = (name: string) => `{ name: ${name}, train: ${ZOO}/data/${name}.validation.jsonl, validation: ${ZOO}/data/${name}.validation.jsonl }`;
-      const more = method === "pamal" ? "regularizer: 1\nrays: 2\n" : "rays: 2\nrank: 4\nalpha: 8\n";
+      const more = method === "pamal" ? "regularizer: 1\nrays: 2\nbalance: full\n" : "rays: 2\nrank: 4\nalpha: 8\ncosine: 0.1\n";
       writeFileSync(
         file,
         `model: ${ZOO}/base\nmethod: ${method}\ntasks:\n  - ${task("sort")}\n  - ${task("add")}\nsteps: 16\nbatch_size: 8\nlr: 2e-3\nfront: 3\nlimit: 24\n${more}`,
