@@ -60,7 +60,7 @@ export function generate(program: Program): Uint8Array<ArrayBuffer> {
  */
 export function codeKey({ instructions, constants, registers }: Program): string {
   const words = ({ code, words = [] }: Instruction) =>
-    code === CODES.load || code === CODES.store ? words.join() : code === CODES.trim && words[0] === NAN_KEY ? "NaN" : "";
+    code === CODES.load || code === CODES.store || code === CODES.keep ? words.join() : code === CODES.trim && words[0] === NAN_KEY ? "NaN" : "";
   const parts = instructions.map((own) => `${own.code} ${own.to} ${own.operands.join()} ${words(own)}`);
   return [constants.length, registers, ...parts].join(";");
 }
@@ -77,7 +77,7 @@ function isPlainStore({ code, words, operands }: Instruction): boolean {
 
 function isLaneWise(instruction: Instruction): boolean {
   const { code } = instruction;
-  if (isPlainLoad(instruction) || isPlainStore(instruction)) return true;
+  if (isPlainLoad(instruction) || isPlainStore(instruction) || code === CODES.keep) return true;
   return LANE_OPS.has(code) || COMPARE_OPS.has(code) || code === CODES.mulAdd || code === CODES.select || code === CODES.trim;
 }
 
@@ -85,7 +85,7 @@ function isLaneWise(instruction: Instruction): boolean {
 interface Place {
   readonly instruction: Instruction;
   readonly index: number;
-  /** For loads and stores: where the current elements are, and bytes per element. */
+  /** For loads and whatever writes elements: where the current ones are, and bytes per element. */
   readonly pointer: number | undefined;
   readonly width: number;
   /** For bf16 loads the current codes, for bf16 stores those of a pair's first vector. */
@@ -279,7 +279,7 @@ class Generator {
     return {
       instruction,
       index,
-      pointer: isPlainLoad(instruction) || isStore ? this.#pointer(instruction, isHalfWide ? 1 : 2) : undefined,
+      pointer: isPlainLoad(instruction) || isStore || instruction.code === CODES.keep ? this.#pointer(instruction, isHalfWide ? 1 : 2) : undefined,
       width: isHalfWide ? 2 : 4,
       codes: this.#f.local(V128),
       threshold: isTrim ? this.#threshold(index) : 0,
@@ -291,11 +291,18 @@ class Generator {
 
   /** All instructions for four elements. Each vector goes through on its own: few values are alive at a time. */
   #vector(places: readonly Place[], vector: Vector, live: ReadonlySet<number>, keepsStored: boolean): void {
+    const f = this.#f;
     const values: Values = new Map();
     for (const [i, place] of places.entries()) {
       const { to, operands } = place.instruction;
       if (place.most !== undefined) {
         this.#store(place, place.most, operands[0] as Operand, values, vector, keepsStored);
+        continue;
+      }
+      if (place.instruction.code === CODES.keep) {
+        f.get(place.pointer ?? 0);
+        this.#operand(operands[0] as Operand, values, vector);
+        f.simdMemory("store", 16 * vector);
         continue;
       }
       if (place.reduction !== undefined) {

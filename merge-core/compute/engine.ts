@@ -6,6 +6,8 @@ import type { MatrixSpace } from "./linalg/matrix.ts";
 export interface Keep {
   readonly x: Expr;
   readonly keep: number;
+  /** The threshold is all that is wanted, which takes less; `tieLimit` is then infinite. */
+  readonly ties?: false;
 }
 
 /**

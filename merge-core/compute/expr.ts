@@ -29,6 +29,8 @@ export type Expr =
   | { readonly op: "lt" | "le" | "gt" | "ge" | "eq"; readonly a: Expr; readonly b: Expr }
   /** b where a is non-zero, else c. */
   | { readonly op: "select"; readonly a: Expr; readonly b: Expr; readonly c: Expr }
+  /** The same as a, worked out once for all passes where memory allows. */
+  | { readonly op: "kept"; readonly a: Expr }
   /** x where selected by magnitude, else +0. */
   | { readonly op: "trim"; readonly a: Expr; readonly selection: MagnitudeSelection }
   /** 1 with probability `keep`, else 0; Philox 4x32-10 keyed by seed, tensor name, stream and element index. */
@@ -63,6 +65,7 @@ export const abs = (a: Expr): Expr => ({ op: "abs", a });
 export const compare = (op: "lt" | "le" | "gt" | "ge" | "eq", a: Expr, b: Expr): Expr => ({ op, a, b });
 export const select = (a: Expr, b: Expr, c: Expr): Expr => ({ op: "select", a, b, c });
 export const trim = (a: Expr, selection: MagnitudeSelection): Expr => ({ op: "trim", a, selection });
+export const kept = (a: Expr): Expr => ({ op: "kept", a });
 export const perRow = (values: Float32Array): Expr => ({ op: "perRow", values });
 export const perColumn = (values: Float32Array): Expr => ({ op: "perColumn", values });
 export const rowRank = (a: Expr): Expr => ({ op: "rowRank", a });

@@ -89,7 +89,10 @@ function compile({ sinks, inputs, masks = [], key }: Pass): Programs {
   const ofMasks = masks.map(({ vectors, kept }) =>
     kept?.isFilled ? [] : vectors.map((x) => compileProgram([{ kind: "store", x, dtype: "F32" }], types, key)),
   );
-  const used = new Set([main, ...ofMasks.flat()].flatMap((program) => program.inputs));
+  const used = new Set([
+    ...[main, ...ofMasks.flat()].flatMap((program) => program.inputs),
+    ...sinks.flatMap((sink) => (sink.kind === "keep" ? sink.slot : [])),
+  ]);
   return { main, masks: ofMasks, inputs: inputs.flatMap((_, slot) => (used.has(slot) ? [slot] : [])) };
 }
 
@@ -209,13 +212,15 @@ function tileInput(input: PassInput, slot: number): TileInput {
 /** What a sink gathered, copied out of the pass's memory. */
 function gather(memory: WebAssembly.Memory, pass: Pass, layout: Layout, base: number, index: number): Float64Array {
   const sink = pass.sinks[index] as Sink;
-  if (sink.kind === "store") return new Float64Array(0);
+  if (sink.kind === "store" || sink.kind === "keep") return new Float64Array(0);
   if (histogramBytes(sink) === 0) return new Float64Array(memory.buffer, layout.partials(base, index), layout.blocks).slice();
   const [bins, counters] = sink.kind === "histogramWindow" ? [WINDOW_HEAD + sink.width, 1] : [HIGH_BINS, 2];
   const total = new Float64Array(bins);
   for (let thread = 0; thread < layout.threads; thread++) {
-    const counts = new Uint32Array(memory.buffer, layout.histogram(layout.part(base, thread), index), bins * counters);
-    for (let bin = 0, at = 0; bin < bins; bin++) for (let i = 0; i < counters; i++) total[bin] = (total[bin] as number) + (counts[at++] as number);
+    // Of memory of its own: what threads share is slow to read word by word.
+    const counts = new Uint32Array(memory.buffer, layout.histogram(layout.part(base, thread), index), bins * counters).slice();
+    if (counters === 1) for (let bin = 0; bin < bins; bin++) total[bin] = (total[bin] as number) + (counts[bin] as number);
+    else for (let bin = 0; bin < bins; bin++) total[bin] = (total[bin] as number) + (counts[2 * bin] as number) + (counts[2 * bin + 1] as number);
   }
   return sink.kind === "histogramWindow" ? withoutPadding(total) : total;
 }

@@ -11,18 +11,20 @@ export const DTYPE_CODES: Readonly<Record<FloatDType, number>> = { BF16: 0, F16:
 /** Instruction codes of kernels/program.ts. */
 export const CODES = {
   ...{ add: 0, sub: 1, mul: 2, div: 3, min: 4, max: 5, lt: 6, le: 7, gt: 8, ge: 9, eq: 10, neg: 11, abs: 12, sqrt: 13 },
-  ...{ mulAdd: 14, select: 15, trim: 16, bernoulli: 17, load: 18, store: 19, histogramHigh: 20, histogramWindow: 21 },
+  ...{ mulAdd: 14, select: 15, trim: 16, bernoulli: 17, load: 18, store: 19, histogramHigh: 20, histogramWindow: 21, keep: 22 },
   ...{ sum: 32, sumAbs: 33, sumSquares: 34, dot: 35, countNonZero: 36, countTies: 37, maxAbs: 38 },
 };
 type Code = keyof typeof CODES;
 
-/** What a pass does with values. Each kind but `store` owns memory, given at linking: partials per block, or a histogram. */
+/** What a pass does with values. Each kind but `store` and `keep` owns memory, given at linking: partials per block, or a histogram. */
 export type Sink =
   | { readonly kind: "store"; readonly x: Expr; readonly dtype: FloatDType }
   | { readonly kind: "reduce"; readonly reduction: Reduction }
+  /** Writes float32 values where the table of inputs says for this slot. */
+  | { readonly kind: "keep"; readonly x: Expr; readonly slot: number }
   | { readonly kind: "countTies"; readonly x: Expr; readonly key: number }
   | { readonly kind: "histogramHigh"; readonly x: Expr }
-  /** Keys in [low, low + width), except `guess`. */
+  /** Keys in [low, low + width), of which `guess` is likely to be very frequent. */
   | { readonly kind: "histogramWindow"; readonly x: Expr; readonly low: number; readonly width: number; readonly guess: number };
 
 /** A register if >= 0, else the constant number -1 - n. */
@@ -90,6 +92,7 @@ class Builder {
 
   sink(sink: Sink, index: number): void {
     if (sink.kind === "store") this.#use("store", [sink.x], { words: [0, DTYPE_CODES[sink.dtype]] });
+    else if (sink.kind === "keep") this.#use("keep", [sink.x], { words: [sink.slot, DTYPE_CODES.F32] });
     else if (sink.kind === "reduce") this.#reduce(sink.reduction, index);
     else
       this.#use(sink.kind, [sink.x], {
@@ -133,6 +136,8 @@ class Builder {
       }
       case "select":
         return this.#apply(expr.op, [expr.a, expr.b, expr.c]);
+      case "kept":
+        return this.value(expr.a);
       case "neg":
       case "abs":
       case "sqrt":

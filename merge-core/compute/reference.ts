@@ -80,6 +80,8 @@ function compute(expr: Expr, env: ReferenceInputs, value: (x: Expr) => Float32Ar
       const [a, b, c] = [value(expr.a), value(expr.b), value(expr.c)];
       return fill((i) => (a[i] !== 0 ? b[i] : c[i]) as number);
     }
+    case "kept":
+      return value(expr.a);
     case "trim": {
       const a = value(expr.a);
       const keep = selected(a, expr.selection);
@@ -169,6 +171,10 @@ function selected(values: Float32Array, selection: MagnitudeSelection): (i: numb
 export const KEEP_NONE: MagnitudeSelection = { threshold: Number.NaN, tieLimit: 0 };
 /** What `keep: size` selects by. */
 export const KEEP_ALL: MagnitudeSelection = { threshold: 0, tieLimit: Number.POSITIVE_INFINITY };
+
+/** The selection as asked for. */
+export const withoutTies = ({ ties }: { readonly ties?: false }, selection: MagnitudeSelection): MagnitudeSelection =>
+  ties === false ? { ...selection, tieLimit: Number.POSITIVE_INFINITY } : selection;
 
 /** By sorting; NaN counts as larger than infinity, all NaNs as equal. */
 export function selectLargest(values: Float32Array, keep: number): MagnitudeSelection {
@@ -264,7 +270,7 @@ export function createReferenceEngine(task: {
   const env = { inputs: task.inputs, size, columns: task.shape.at(-1) ?? 1, key: randomKey(task.seed, task.name) };
   const reduce = (reductions: readonly Reduction[]): number[] =>
     reductions.map((r) => reduceArrays(r.op, evaluate(r.x, env), evaluate(r.op === "dot" ? r.y : r.x, env)));
-  const select = (items: readonly Keep[]): MagnitudeSelection[] => items.map(({ x, keep }) => selectLargest(evaluate(x, env), keep));
+  const select = (items: readonly Keep[]): MagnitudeSelection[] => items.map((item) => withoutTies(item, selectLargest(evaluate(item.x, env), item.keep)));
   return {
     shape: task.shape,
     size,

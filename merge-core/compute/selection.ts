@@ -4,7 +4,7 @@
 // is found from counts per block. Sampling decides how much is read, never what is found.
 import type { Expr, MagnitudeSelection } from "./expr.ts";
 import type { Sink } from "./program.ts";
-import { BLOCK, joinBlocks, KEEP_ALL, KEEP_NONE, keyToValue, magnitudeKeys } from "./reference.ts";
+import { BLOCK, KEEP_ALL, KEEP_NONE, keyToValue, magnitudeKeys, withoutTies } from "./reference.ts";
 import { selectInMemory } from "./select-in-memory.ts";
 
 type Run = (sinks: readonly Sink[]) => Promise<readonly Float64Array[]>;
@@ -23,6 +23,8 @@ export interface SelectionPasses {
 export interface Item {
   readonly x: Expr;
   readonly keep: number;
+  /** Which of equal elements are kept does not matter. */
+  readonly ties?: false;
 }
 
 /** Up to this many elements, clearing and adding up histograms costs more than looking at the values themselves. */
@@ -38,9 +40,16 @@ const MAX_WINDOW_BINS = 6;
 /** How far the sample's order statistics are trusted: standard deviations, and a share for neighbours being alike. */
 const DEVIATIONS = 4;
 const SHARE = 0.001;
+/** Share of the elements from which on counting a key by itself is worth a look at the sample. */
+const FREQUENT = 1 / 32;
 
 /** See TensorEngine.selectLargest. @throws RangeError if `keep` is no whole number from 0 to the size. */
 export async function selectByHistogram(items: readonly Item[], passes: SelectionPasses): Promise<MagnitudeSelection[]> {
+  const selections = await selectAll(items, passes);
+  return items.map((item, i) => withoutTies(item, selections[i] as MagnitudeSelection));
+}
+
+async function selectAll(items: readonly Item[], passes: SelectionPasses): Promise<MagnitudeSelection[]> {
   for (const { keep } of items)
     if (!Number.isInteger(keep) || keep < 0 || keep > passes.size) throw new RangeError(`cannot keep ${keep} of ${passes.size} elements`);
   const hard = items.filter(({ keep }) => keep > 0 && keep < passes.size);
@@ -98,23 +107,38 @@ async function selectBatch(items: readonly Item[], passes: SelectionPasses): Pro
 async function sampleWindows(items: readonly Item[], size: number, sample: Run): Promise<Window[]> {
   const upper = await sample(items.map(({ x }) => ({ kind: "histogramHigh", x })));
   const ranges = items.map(({ keep }, i) => sampleRange(upper[i] as Float64Array, keep / size));
-  const exact = await sample(
-    items.map(({ x }, i) => ({ kind: "histogramWindow", x, low: (ranges[i]?.middle.bin ?? 0) * BIN_KEYS, width: BIN_KEYS, guess: NO_KEY })),
-  );
+  // Where no key of the bin can be frequent and ties do not matter, it need not be guessed.
+  const guessed = items.flatMap(({ x, ties }, i) => {
+    const { middle, drawn } = ranges[i] as SampleRange;
+    return ties === false && middle.count < FREQUENT * drawn
+      ? []
+      : [{ i, sink: { kind: "histogramWindow", x, low: middle.bin * BIN_KEYS, width: BIN_KEYS, guess: NO_KEY } as const }];
+  });
+  const exact = guessed.length === 0 ? [] : await sample(guessed.map(({ sink }) => sink));
+  const likely = new Map(guessed.map(({ i }, k) => [i, (exact[k] as Float64Array).subarray(1)]));
   return ranges.map(({ top, middle, bottom }, i) => {
-    const guess = middle.bin * BIN_KEYS + (findBin((exact[i] as Float64Array).subarray(1), middle.rank)?.bin ?? 0);
+    const counts = likely.get(i);
+    const guess = middle.bin * BIN_KEYS + (counts === undefined ? 0 : (findBin(counts, middle.rank)?.bin ?? 0));
     const low = Math.max(bottom, middle.bin - MAX_WINDOW_BINS / 2);
     const bins = Math.min(top - low + 1, MAX_WINDOW_BINS);
     return { low: low * BIN_KEYS, width: bins * BIN_KEYS, guess };
   });
 }
 
+interface SampleRange {
+  readonly top: number;
+  readonly middle: Place;
+  readonly bottom: number;
+  /** Elements in the sample. */
+  readonly drawn: number;
+}
+
 /** The bins between which the element at this share from the top should be, from a sample's histogram. */
-function sampleRange(counts: Float64Array, share: number): { top: number; middle: Place; bottom: number } {
+function sampleRange(counts: Float64Array, share: number): SampleRange {
   const drawn = counts.reduce((sum, count) => sum + count, 0);
   const margin = DEVIATIONS * Math.sqrt(share * (1 - share) * drawn) + SHARE * drawn;
   const at = (rank: number): Place => findBin(counts, Math.min(drawn, Math.max(1, Math.round(rank)))) as Place;
-  return { top: at(share * drawn - margin).bin, middle: at(share * drawn), bottom: at(share * drawn + margin).bin };
+  return { top: at(share * drawn - margin).bin, middle: at(share * drawn), bottom: at(share * drawn + margin).bin, drawn };
 }
 
 /** Windows of one bin from a histogram of all elements. */
@@ -129,20 +153,19 @@ async function scanWindows(items: readonly Item[], run: Run): Promise<Window[]> 
 /** One pass over the elements; undefined where a window does not hold the k-th largest. */
 async function searchWindows(items: readonly Item[], windows: readonly Window[], run: Run): Promise<(Threshold | undefined)[]> {
   const open = items.map((item, i) => ({ ...item, ...(windows[i] as Window) }));
+  const tied = open.filter(({ ties }) => ties !== false);
   const gathered = await run([
     ...open.map(({ x, low, width, guess }): Sink => ({ kind: "histogramWindow", x, low, width, guess })),
-    ...open.map(({ x, guess }): Sink => ({ kind: "countTies", x, key: guess })),
+    ...tied.map(({ x, guess }): Sink => ({ kind: "countTies", x, key: guess })),
   ]);
-  return open.map(({ keep, low, guess }, i) => resolve(gathered[i] as Float64Array, keep, low, guess, gathered[i + open.length] as Float64Array));
+  return open.map((item, i) => resolve(item, gathered[i] as Float64Array, gathered[open.length + tied.indexOf(item)]));
 }
 
-function resolve(table: Float64Array, keep: number, low: number, guess: number, ties: Float64Array): Threshold | undefined {
-  const counts = table.subarray(1);
-  counts[guess - low] = joinBlocks("sum", ties);
-  const place = findBin(counts, keep - (table[0] as number));
+function resolve({ keep, low, guess, ties }: Item & Window, table: Float64Array, counted: Float64Array | undefined): Threshold | undefined {
+  const place = findBin(table.subarray(1), keep - (table[0] as number));
   if (place === undefined) return undefined;
   const key = low + place.bin;
-  return { key, keepTies: place.rank, cut: place.rank < place.count, ties: key === guess ? ties : undefined };
+  return { key, keepTies: place.rank, cut: ties !== false && place.rank < place.count, ties: key === guess ? counted : undefined };
 }
 
 interface Place {

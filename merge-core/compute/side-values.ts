@@ -170,6 +170,12 @@ export function keptMaskBytes(masks: number, size: number, memoryBytes: number):
   return bytes <= memoryBytes / 16 ? bytes : 0;
 }
 
+/** Bytes of some values kept for each element of a tensor; 0 if that is more than a quarter of the budget. */
+export function keptValueBytes(values: number, size: number, memoryBytes: number): number {
+  const bytes = values * (size * 4 + 2 * AHEAD_BYTES);
+  return bytes <= memoryBytes / 4 ? bytes : 0;
+}
+
 /** Shared memory that the side values of a tensor of `size` elements take, or what is kept of them between passes. */
 export const sideBytes = (sides: number, size: number, memoryBytes: number): number =>
   sides === 0 ? 0 : Math.max(sides * 4 * Math.min(size, sideRange(memoryBytes, sides)), keptMaskBytes(sides, size, memoryBytes));

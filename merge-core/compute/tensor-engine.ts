@@ -3,6 +3,7 @@ import { inputError, throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES, elementCount, type FloatDType } from "../formats/dtypes.ts";
 import type { Keep, TensorEngine } from "./engine.ts";
 import { type Expr, input as inputValue, type MagnitudeSelection, type Reduction } from "./expr.ts";
+import { findParts, replaceParts } from "./formula-parts.ts";
 import { joinPasses } from "./join-passes.ts";
 import type { MatrixSpace } from "./linalg/matrix.ts";
 import { poolSpace } from "./linalg/pool-space.ts";
@@ -13,7 +14,7 @@ import { BLOCK, joinBlocks } from "./reference.ts";
 import { type RandomKey, randomKey } from "./rng.ts";
 import type { PlainStore, RowPicks } from "./row-gather.ts";
 import { BIN_KEYS, NO_KEY, selectByHistogram } from "./selection.ts";
-import { fillSides, keptMaskBytes, replaceSides, sideRange, sidesOf } from "./side-values.ts";
+import { fillSides, keptMaskBytes, keptValueBytes, replaceSides, sideRange, sidesOf } from "./side-values.ts";
 import { type KeptMask, type MaskPlan, planMasks } from "./tile-masks.ts";
 import type { TileStore } from "./tiles.ts";
 
@@ -70,6 +71,8 @@ const DEFAULT_TILE_BYTES = 1 << 18;
 /** Samples are taken in pieces that are worth a read, from all over the tensor. */
 const SAMPLE_TILE = 4 * BLOCK;
 const SAMPLE_SHARE = 16;
+/** Enough for a narrow window, whatever the tensor's size. */
+const SAMPLE_ELEMENTS = 2 ** 21;
 /** Elements of a tile with masks: its values as float32 should stay in the second-level cache. */
 const MASK_TILE = 1 << 15;
 /** Where rows are so long that tiles would be larger, masks are worked out for ranges of rows instead. */
@@ -94,6 +97,8 @@ class PoolTensorEngine implements OpenTensor {
   /** Addresses of inputs kept in memory between passes, and how many elements of each, from the first on, are there. */
   #residents: readonly number[] = [];
   readonly #filled: number[];
+  /** Values that a later pass will use again; each is one more input, behind the tensor's own. */
+  readonly #keptValues: { readonly node: Expr; readonly address: number; isFilled: boolean }[] = [];
   /** Draws that a later pass will use again, and where they are kept. */
   readonly #keptMasks = new Map<Expr, KeptMask>();
 
@@ -199,22 +204,51 @@ class PoolTensorEngine implements OpenTensor {
   }
 
   close(): void {
-    for (const address of [...this.#residents, ...[...this.#keptMasks.values()].map((kept) => kept.address)]) this.#pool.arena.free(address);
+    for (const { address } of [...this.#keptMasks.values(), ...this.#keptValues]) this.#pool.arena.free(address);
+    for (const address of this.#residents) this.#pool.arena.free(address);
     this.#keptMasks.clear();
+    this.#keptValues.length = 0;
     for (const { file, writable } of this.#files) this.#pool.files.release(file, writable);
     this.#residents = [];
     this.#files.length = 0;
   }
 
-  #statistics(sinks: readonly Sink[]): Promise<PassResult> {
-    return this.#run(sinks, undefined, 0, this.size, true);
+  async #statistics(sinks: readonly Sink[]): Promise<PassResult> {
+    this.#reserveValues(findParts(sinks, isKept));
+    const fresh = this.#keptValues.filter(({ isFilled }) => !isFilled);
+    const keeps = fresh.map((value): Sink => ({ kind: "keep", x: value.node, slot: this.inputCount + this.#keptValues.indexOf(value) }));
+    const result = await this.#run([...sinks, ...keeps], undefined, 0, this.size, true);
+    for (const value of fresh) value.isFilled = true;
+    return result;
   }
 
-  /** A pass over one part in sixteen. What it reads is not counted: the plan knows whole passes only. */
+  #reserveValues(nodes: readonly Expr[]): void {
+    const fresh = nodes.filter((node) => this.#keptValues.every((value) => value.node !== node));
+    const bytes = keptValueBytes(this.#keptValues.length + fresh.length, this.size, this.#task.memoryBytes);
+    if (bytes === 0 || this.#pool.gpu?.elementwise === true) return;
+    for (const node of fresh) this.#keptValues.push({ node, address: this.#pool.arena.alloc(paddedBytes(this.size * 4)), isFilled: false });
+  }
+
+  /** The same sinks with what is kept as an input. */
+  #withKept(sinks: readonly Sink[]): readonly Sink[] {
+    if (this.#keptValues.every(({ isFilled }) => !isFilled)) return sinks;
+    return replaceParts(sinks, (x) => {
+      const at = this.#keptValues.findIndex(({ node, isFilled }) => node === x && isFilled);
+      return at < 0 ? undefined : inputValue(this.inputCount + at);
+    });
+  }
+
+  /** The tensor's inputs and what is kept. */
+  get #slots(): number {
+    return this.inputCount + this.#keptValues.length;
+  }
+
+  /** A pass over one part in sixteen, of large tensors over fewer. What it reads is not counted: the plan knows whole passes only. */
   #sample(sinks: readonly Sink[]): Promise<PassResult> {
     const inputs = this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, 0, this.size, false));
     const tile = Math.min(this.#tile, SAMPLE_TILE);
-    return runPass(this.#pool, { sinks, inputs, key: this.#key, first: 0, end: this.size, tile, stride: tile * SAMPLE_SHARE, signal: this.#task.signal });
+    const share = Math.max(SAMPLE_SHARE, Math.floor(this.size / SAMPLE_ELEMENTS));
+    return runPass(this.#pool, { sinks, inputs, key: this.#key, first: 0, end: this.size, tile, stride: tile * share, signal: this.#task.signal });
   }
 
   /** Room for every input, if that is at most half of the budget. */
@@ -225,12 +259,13 @@ class PoolTensorEngine implements OpenTensor {
   }
 
   /** With `keeps` a later pass will follow: what it reads stays in memory if all inputs fit. */
-  async #run(sinks: readonly Sink[], output: Output | undefined, first: number, end: number, keeps = false): Promise<PassResult> {
+  async #run(formulas: readonly Sink[], output: Output | undefined, first: number, end: number, keeps = false): Promise<PassResult> {
+    const sinks = this.#withKept(formulas);
     const plan = this.#maskPlan(sinks, first, end, keeps);
     if (plan !== undefined) return this.#passWithMasks(plan, output, first, end, keeps);
     const sides = sidesOf(sinks);
     if (sides.length === 0) return this.#pass(sinks, output, first, end, [], keeps);
-    const replaced = replaceSides(sinks, (side) => inputValue(this.inputCount + sides.indexOf(side)));
+    const replaced = replaceSides(sinks, (side) => inputValue(this.#slots + sides.indexOf(side)));
     const results: PassResult[] = [];
     const step = Math.min(end - first, sideRange(this.#task.memoryBytes, sides.length));
     const columns = this.shape.at(-1) ?? 1;
@@ -252,7 +287,7 @@ class PoolTensorEngine implements OpenTensor {
   #maskPlan(sinks: readonly Sink[], first: number, end: number, keeps: boolean): (MaskPlan & { readonly tile: number }) | undefined {
     if (this.#pool.gpu?.elementwise === true) return undefined;
     const isKept = (draw: Expr): boolean => this.#keptMasks.has(draw) || (keeps && first === 0 && end === this.size);
-    const plan = planMasks(sinks, { inputCount: this.inputCount, columns: this.shape.at(-1) ?? 1, key: this.#key, isKept });
+    const plan = planMasks(sinks, { inputCount: this.#slots, columns: this.shape.at(-1) ?? 1, key: this.#key, isKept });
     if (plan === undefined || first % plan.unit !== 0 || (end !== this.size && end % plan.unit !== 0)) return undefined;
     const tile = Math.ceil(MASK_TILE / plan.unit) * plan.unit;
     const vectors = plan.masks.reduce((sum, mask) => sum + mask.vectors.length, 0);
@@ -308,7 +343,8 @@ class PoolTensorEngine implements OpenTensor {
   ): Promise<PassResult> {
     const { signal, onBytes } = this.#task;
     if (keeps && this.#residents.length === 0) this.#residents = this.#reserve();
-    const inputs = [...this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, first, end, keeps)), ...sides];
+    const kept = this.#keptValues.map(({ address }) => ({ ...KEPT, resident: address }));
+    const inputs = [...this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, first, end, keeps)), ...kept, ...sides];
     const result = await runPass(this.#pool, { sinks, inputs, key: this.#key, first, end, ...tiles, output, signal, onBytes });
     for (const i of result.used) if (inputs[i]?.resident !== undefined && i < this.#filled.length) this.#filled[i] = Math.max(this.#filled[i] as number, end);
     return result;
@@ -351,6 +387,11 @@ function scratchOf(pool: ComputePool): SharedArrayBuffer[] {
   scratchByPool.set(pool, known);
   return known;
 }
+
+type Kept = Extract<Expr, { readonly op: "kept" }>;
+const isKept = (x: Expr): x is Kept => x.op === "kept";
+/** Kept values as an input, but for where they are. They are never loaded. */
+const KEPT = { dtype: "F32", store: { bytes: new Uint8Array(0) }, load: false } as const;
 
 interface Output {
   readonly dtype: FloatDType;

@@ -74,6 +74,6 @@ async function bySorting(engine: TensorEngine, x: Expr, places: readonly number[
 
 /** The value at a place is the smallest of the largest ones from there on. */
 async function bySelection(engine: TensorEngine, x: Expr, places: readonly number[]): Promise<number[]> {
-  const selections = await engine.selectLargest(places.map((place) => ({ x, keep: engine.size - place })));
+  const selections = await engine.selectLargest(places.map((place) => ({ x, keep: engine.size - place, ties: false as const })));
   return selections.map(({ threshold }) => threshold);
 }

@@ -106,6 +106,8 @@ export interface MergeMethod {
   readonly passes: number;
   /** Of formulas with values of rows, columns, ranks or turns: how many such values there are for an element. */
   sides?(others: number, parameters: MergeTask["parameters"]): number;
+  /** How many values of an element are kept between passes where memory allows. @param others models besides the base */
+  keeps?(others: number): number;
   /**
    * Bytes that merging a tensor of this shape needs beside its inputs and output, whatever the budget.
    * @param others models besides the base

@@ -4,7 +4,7 @@
 // over all tensors of a model at once, this method over each tensor. Elements are winsorised by magnitude before, and weights are
 // not in the divisor, as there. Where all elements of a difference are alike, and the code divides 0 by 0, they score alike.
 import type { TensorEngine } from "../compute/engine.ts";
-import { abs, add, compare, constant, div, type Expr, input, linear, mul, type Reduction, sub } from "../compute/expr.ts";
+import { abs, add, compare, constant, div, type Expr, input, kept, linear, mul, type Reduction, sub } from "../compute/expr.ts";
 import { exp, nearTanh, tanh } from "./elementary.ts";
 import type { MergeMethod } from "./method.ts";
 import { numberOf, WEIGHT, weightOf } from "./parameters.ts";
@@ -43,6 +43,7 @@ export const pcb: MergeMethod = {
   base: "required",
   models: { min: 1, max: Number.POSITIVE_INFINITY },
   passes: 5,
+  keeps: (others) => others,
   async merge(task, engine) {
     const { base, others } = task;
     if (base === undefined) throw new TypeError("pcb needs a base");
@@ -89,7 +90,7 @@ const signed = (x: Expr, size: Expr): Expr => mul(sub(compare("gt", x, ZERO), co
 
 /** The magnitude at a place in ascending order, counted from 0. */
 async function magnitudesAt(items: readonly { readonly x: Expr; readonly index: number }[], engine: TensorEngine): Promise<number[]> {
-  const selections = await engine.selectLargest(items.map(({ x, index }) => ({ x, keep: engine.size - index })));
+  const selections = await engine.selectLargest(items.map(({ x, index }) => ({ x, keep: engine.size - index, ties: false as const })));
   const lowest = items.some(({ index }) => index === 0)
     ? await smallest(
         items.map(({ x }) => x),
@@ -113,7 +114,7 @@ function scoresOf(deltas: readonly Expr[], clipped: readonly Clipped[], variant:
     if (variant === 3) return sumOf(shares.map((other) => nearTanh(mul(shares[i] as Expr, other))));
     return tanh(mul(deltas[i] as Expr, sumOf(variant === 1 ? deltas : shares)));
   };
-  return shares.map((share, i) => mul(exp(mul(constant(count), mul(share, share)), count), inter(i)));
+  return shares.map((share, i) => mul(exp(mul(constant(count), mul(share, share)), count), inter(i))).map(kept);
 }
 
 /** Scores below the best share as 0, the best as 1. */
@@ -136,7 +137,7 @@ interface Range {
 async function scoreRanges(scores: readonly Expr[], keep: number, engine: TensorEngine): Promise<Range[]> {
   const above = scores.map((x): Expr => ({ op: "max", a: x, b: ZERO }));
   const { selections, results } = await engine.selectAndReduce(
-    above.map((x) => ({ x, keep })),
+    above.map((x) => ({ x, keep, ties: false as const })),
     above.map((x): Reduction => ({ op: "maxAbs", x })),
   );
   const ranges = scores.map((_, i): Range => ({ least: selections[i]?.threshold ?? 0, most: results[i] ?? 0 }));
@@ -165,7 +166,7 @@ async function rangesOfFewPositive(scores: readonly Expr[], keep: number, engine
     if (keep <= positive) return { top, item: { x: part.above, keep }, sign: 1 };
     return past <= 0 ? { top, item: undefined, sign: 0 } : { top, item: { x: part.below, keep: negative - past + 1 }, sign: -1 };
   });
-  const selections = await engine.selectLargest(ranges.flatMap(({ item }) => item ?? []));
+  const selections = await engine.selectLargest(ranges.flatMap(({ item }) => (item === undefined ? [] : { ...item, ties: false as const })));
   let at = 0;
   return ranges.map(({ top, item, sign }) => ({ most: top, least: item === undefined ? 0 : sign * (selections[at++]?.threshold ?? 0) }));
 }

@@ -1,5 +1,5 @@
 // What a plan will cost, from sizes alone.
-import { sideBytes } from "../compute/side-values.ts";
+import { keptValueBytes, sideBytes } from "../compute/side-values.ts";
 import { elementCount } from "../formats/dtypes.ts";
 import { findMethod } from "../methods/registry.ts";
 import { mergeInputs } from "./merge-inputs.ts";
@@ -60,7 +60,8 @@ function sideValues(job: TensorJob, memoryBytes: number): number {
   const others = job.inputs.filter(({ isBase }) => !isBase).length;
   // What a matrix method made is one such value.
   const sides = method?.sides?.(others, job.parameters) ?? (method?.kind === "matrix" ? 1 : 0);
-  return sideBytes(sides, elementCount(job.shape), memoryBytes);
+  const size = elementCount(job.shape);
+  return sideBytes(sides, size, memoryBytes) + keptValueBytes(method?.keeps?.(others) ?? 0, size, memoryBytes);
 }
 
 /** Inputs that take up to half the budget stay in memory from the first pass on; larger ones are read in every pass. */

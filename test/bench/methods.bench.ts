@@ -10,6 +10,7 @@ import { type ComputePool, createPool } from "../../merge-core/compute/pool.ts";
 import { openTensorEngine } from "../../merge-core/compute/tensor-engine.ts";
 import type { MergeInput, MergeMethod, MergeTask } from "../../merge-core/methods/method.ts";
 import { findMethod } from "../../merge-core/methods/registry.ts";
+import { defaultMemoryBytes } from "../../merge-core/run/memory.ts";
 import { benchFolder, freshOutput, MIB, makeCheckpoint, measure, noCost, ratio } from "./files.ts";
 
 const sizeMib = Number(process.env.BENCH_MIB ?? 256);
@@ -45,7 +46,14 @@ async function mergeFiles(pool: ComputePool, files: readonly string[], output: s
   for (let offset = 0; offset < sizeMib * MIB; offset += TENSOR_BYTES) {
     const inputs = files.map((file) => ({ dtype: "BF16" as const, file, offset }));
     const name = `t${offset}`;
-    const engine = openTensorEngine(pool, { name, shape: SHAPE, seed: 0, inputs, output: { dtype: "BF16", file: output, offset }, memoryBytes: 512 * MIB });
+    const engine = openTensorEngine(pool, {
+      name,
+      shape: SHAPE,
+      seed: 0,
+      inputs,
+      output: { dtype: "BF16", file: output, offset },
+      memoryBytes: defaultMemoryBytes(),
+    });
     await engine.write(await method.merge(taskOf(method, name), engine));
     engine.close();
   }

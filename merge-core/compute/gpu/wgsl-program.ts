@@ -219,10 +219,10 @@ ${joins.map(({ place, join }) => this.#joinGroup(place, join)).join("\n")}
 
   /** Keys in the window one by one, after the count of keys above it. */
   #window(instruction: Instruction, a: string): string {
-    const [low = 0, width = 0, guess = 0] = instruction.details ?? [];
+    const [low = 0, width = 0] = instruction.details ?? [];
     const at = this.#table(instruction, width + 1);
-    const [first, frequent] = [this.#detail(low >>> 0), this.#detail(guess >>> 0)];
-    return `{ let k = key(${a}); if (k >= ${first}) { let bin = k - ${first}; if (bin >= ${width}u) { atomicAdd(&table[${at}], 1u); } else if (k != ${frequent}) { atomicAdd(&table[${at + 1}u + bin], 1u); } } }`;
+    const first = this.#detail(low >>> 0);
+    return `{ let k = key(${a}); if (k >= ${first}) { let bin = k - ${first}; if (bin >= ${width}u) { atomicAdd(&table[${at}], 1u); } else { atomicAdd(&table[${at + 1}u + bin], 1u); } } }`;
   }
 
   #reduction(instruction: Instruction, a: string, b: string): string {

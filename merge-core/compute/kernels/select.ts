@@ -46,7 +46,7 @@ export function histogramHigh(table: usize, a: usize, aStep: usize, n: i32): voi
 
 /**
  * Counts the keys in [low, low + width) each by itself, from the table's word 4 on, and those above the window in word 0.
- * The key `guess`, likely to be very frequent, is left out: it is counted by other means.
+ * The key `guess` is likely to be very frequent: it is counted by lanes.
  */
 export function histogramWindow(table: usize, low: i32, width: i32, guess: i32, a: usize, aStep: usize, n: i32): void {
   const base = i32x4.splat(low);
@@ -54,13 +54,17 @@ export function histogramWindow(table: usize, low: i32, width: i32, guess: i32, 
   const last = i32x4.splat(width - 1);
   const frequent = i32x4.splat(guess - low);
   let above = i32x4.splat(0);
+  let often = i32x4.splat(0);
   let i = 0;
   for (; i + 8 <= n; i += 8) {
     const bin0 = i32x4.sub(keys(v128.load(a)), base);
     const bin1 = i32x4.sub(keys(v128.load(a + aStep)), base);
     above = i32x4.sub(i32x4.sub(above, i32x4.gt_s(bin0, last)), i32x4.gt_s(bin1, last));
-    const hits0 = v128.andnot(i32x4.lt_u(bin0, size), i32x4.eq(bin0, frequent));
-    const hits1 = v128.andnot(i32x4.lt_u(bin1, size), i32x4.eq(bin1, frequent));
+    const often0 = i32x4.eq(bin0, frequent);
+    const often1 = i32x4.eq(bin1, frequent);
+    often = i32x4.sub(i32x4.sub(often, often0), often1);
+    const hits0 = v128.andnot(i32x4.lt_u(bin0, size), often0);
+    const hits1 = v128.andnot(i32x4.lt_u(bin1, size), often1);
     if (v128.any_true(v128.or(hits0, hits1))) {
       bumpLanes(table, bin0, i32x4.bitmask(hits0));
       bumpLanes(table, bin1, i32x4.bitmask(hits1));
@@ -72,9 +76,11 @@ export function histogramWindow(table: usize, low: i32, width: i32, guess: i32, 
     const past = i32x4.ge_s(i32x4(0, 1, 2, 3), i32x4.splat(n - i));
     const bin = v128.or(i32x4.sub(keys(v128.load(a)), base), past);
     above = i32x4.sub(above, i32x4.gt_s(bin, last));
-    bumpLanes(table, bin, i32x4.bitmask(v128.andnot(i32x4.lt_u(bin, size), i32x4.eq(bin, frequent))));
+    bumpLanes(table, bin, i32x4.bitmask(i32x4.lt_u(bin, size)));
     a += aStep;
   }
+  const place = table + 16 + (<usize>(guess - low) << 2);
+  if (<u32>(guess - low) < <u32>width) store<u32>(place, load<u32>(place) + laneSum(often));
   store<u32>(table, load<u32>(table) + laneSum(above));
 }
 
