@@ -5,6 +5,7 @@
 import { type Matrix, type MatrixSpace, transposeOf } from "../compute/linalg/matrix.ts";
 import { svd } from "../compute/linalg/svd.ts";
 import { magnitudeKeys } from "../compute/reference.ts";
+import { squareBytes } from "./iso-c.ts";
 import type { MergeMethod } from "./method.ts";
 import { DENSITY, flagOf, numberOf } from "./parameters.ts";
 import { ALPHA, DIFFERENCE_WEIGHT, matrixBytes, mergeMatrices, warnRank } from "./whole-matrices.ts";
@@ -34,7 +35,7 @@ export const knots: MergeMethod = {
   base: "required",
   models: { min: 1, max: Number.POSITIVE_INFINITY },
   passes: 2,
-  workingBytes: (shape, others) => matrixBytes(shape, 7 * others + 4),
+  workingBytes: (shape, others) => matrixBytes(shape, 7 * others + 4) + squareBytes(shape),
   merge: (task, engine) =>
     mergeMatrices(task, engine, (deltas, space) => {
       const { left, values, right } = svd(space, sideBySide(space, deltas));

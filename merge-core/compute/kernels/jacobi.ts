@@ -1,6 +1,6 @@
 // Rotations of pairs of float64 rows, as compute/linalg/one-sided-jacobi.ts defines them.
 
-const ORTHOGONAL: f64 = 1e-9;
+const ROUNDING: f64 = 1e-15;
 const NEGLIGIBLE: f64 = 1e-14;
 
 /**
@@ -40,7 +40,7 @@ function rotatePair(x: usize, y: usize, n: i32): f64 {
     c += u * v;
   }
   const cosine = abs(c) / sqrt(a * b);
-  const skip = !(cosine > ORTHOGONAL) || min(a, b) <= NEGLIGIBLE * NEGLIGIBLE * max(a, b);
+  const skip = !(cosine > ROUNDING) || min(a, b) <= NEGLIGIBLE * NEGLIGIBLE * max(a, b);
   if (skip) {
     if (a < b) turn(x, y, n, 0, -1);
     return 0;

@@ -38,7 +38,7 @@ export function solveRow(factor: Float64Array, size: number, x: Float64Array): v
 }
 
 /** Four sums side by side: a single one waits for itself. */
-function dotOf(a: Float64Array, b: Float64Array, length: number): number {
+export function dotOf(a: Float64Array, b: Float64Array, length: number): number {
   let [s0, s1, s2, s3] = [0, 0, 0, 0];
   let i = 0;
   for (; i + 3 < length; i += 4) {

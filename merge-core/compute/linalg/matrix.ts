@@ -47,6 +47,10 @@ export interface MatrixSpace {
   doubles(length: number): Float64Array;
   /** The lower triangle of Y Y^T, Y [rows, columns], in float64. What lies above it means nothing. */
   gramDoubles(y: Float64Array, rows: number, columns: number, into: Float64Array): void;
+  /** L of Y = L Q in float64, Y [rows, columns] with rows <= columns, in its lower triangle; what lies beyond means nothing. */
+  lowerFactor(y: Float64Array, rows: number, columns: number): void;
+  /** A B in float64, A [rows, depth] and B [depth, columns]. */
+  productDoubles(a: Float64Array, rows: number, depth: number, b: Float64Array, columns: number, into: Float64Array): void;
   /** A B in float32 of symmetric matrices that commute, so that it is symmetric too: at half the cost of a product. @param into neither factor */
   symmetricProduct(a: Matrix, b: Matrix, into?: Matrix): Matrix;
   /**

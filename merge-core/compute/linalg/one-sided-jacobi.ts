@@ -2,8 +2,10 @@
 // values. Pairs are taken in rounds in which no row occurs twice, so that a round's pairs can be rotated on several threads
 // with the same result as on one.
 
-/** Rows whose cosine is below this count as orthogonal; convergence is quadratic, so what is left is far smaller. */
+/** A sweep that meets no larger cosine is the last; convergence is quadratic, so that what it leaves is rounding. */
 export const ORTHOGONAL = 1e-9;
+/** A smaller cosine is rounding itself. */
+export const ROUNDING = 1e-15;
 /** A row this much shorter than its partner is rounding of it, and its direction means nothing. */
 export const NEGLIGIBLE = 1e-14;
 const MAX_SWEEPS = 40;
@@ -55,7 +57,7 @@ export function orthogonalizePair(x: Float64Array, y: Float64Array): number {
     c += xi * yi;
   }
   const cosine = Math.abs(c) / Math.sqrt(a * b);
-  const skip = !(cosine > ORTHOGONAL) || Math.min(a, b) <= NEGLIGIBLE * NEGLIGIBLE * Math.max(a, b);
+  const skip = !(cosine > ROUNDING) || Math.min(a, b) <= NEGLIGIBLE * NEGLIGIBLE * Math.max(a, b);
   if (skip && a >= b) return 0;
   const [cos, sin] = skip ? [0, -1] : rotation(a, b, c);
   for (let i = 0; i < x.length; i++) {

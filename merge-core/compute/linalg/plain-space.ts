@@ -1,6 +1,7 @@
 // MatrixSpace in plain TypeScript, sums in float64: the specification, and the way to compute without a pool.
 import { cholesky, solveRow } from "./cholesky.ts";
 import { gramOf } from "./gram.ts";
+import { plainLowerFactor } from "./lower-factor.ts";
 import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions } from "./matrix.ts";
 import { orthogonalizePair, sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
 
@@ -20,6 +21,14 @@ export function plainSpace(): MatrixSpace {
       }),
     doubles: (length) => new Float64Array(length),
     gramDoubles: (y, rows, columns, into) => into.set(gramOf(y, rows, columns)),
+    lowerFactor: plainLowerFactor,
+    productDoubles: (a, rows, depth, b, columns, into) => {
+      into.fill(0);
+      for (let i = 0; i < rows; i++)
+        for (let k = 0; k < depth; k++)
+          for (let j = 0; j < columns; j++)
+            into[i * columns + j] = (into[i * columns + j] as number) + (a[i * depth + k] as number) * (b[k * columns + j] as number);
+    },
     symmetricProduct: (a, b, into = zeros(a.rows, a.rows)) => {
       mirrorLower(multiply(a, b, { into }, zeros));
       return into;

@@ -4,9 +4,11 @@ import { cut, gemm, gemmSymmetric, matrix as gemmView } from "../gemm.ts";
 import type { GpuEngine } from "../gpu/engine.ts";
 import type { ComputePool } from "../pool.ts";
 import type { Blas } from "../providers/blas.ts";
+import { lowerFactor } from "./lower-factor.ts";
 import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions, type Reals } from "./matrix.ts";
 import { sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
-import { gram64, solvePositive } from "./positive-solve.ts";
+import { solvePositive } from "./positive-solve.ts";
+import { gram64, product64 } from "./strided.ts";
 
 export interface PoolSpace extends MatrixSpace {
   /** Gives all memory back; matrices and scratch are gone. */
@@ -67,6 +69,8 @@ export function poolSpace(pool: ComputePool, signal?: AbortSignal): PoolSpace {
       return data;
     },
     gramDoubles: (y, rows, columns, into) => (pool.blas === undefined ? gram64(pool, y, rows, columns, into) : pool.blas.dsyrk(rows, columns, y, into)),
+    lowerFactor: (y, rows, columns) => lowerFactor(pool, y, rows, columns),
+    productDoubles: (a, rows, depth, b, columns, into) => product64(pool, a, rows, depth, b, columns, into),
     solvePositive: async (s, size, b, columns) => {
       const steps = pool.blas?.lapack?.posv(size, columns, s, b) ?? solvePositive(pool, s, size, b, columns);
       try {

@@ -1,91 +1,11 @@
 // S X = B for symmetric positive definite S, in float64 or float32 on all threads of a pool: a blocked Cholesky factorisation and two blocked
 // substitutions, nearly all of which are matrix products. Diagonal blocks are inverted, so that panels are products too.
 // Both are generators that stop after every block, so that a caller can let others run, or give up.
-import { cut, withParts } from "../gemm.ts";
 import type { ComputePool } from "../pool.ts";
 import type { Reals } from "./matrix.ts";
+import { DOUBLE, multiply, type Precision, part, rowMajor, SET, SINGLE, SUBTRACT, transposed, type View } from "./strided.ts";
 
 const BLOCK = 128;
-const SET = 0;
-const SUBTRACT = 2;
-
-/** What differs between the two precisions. */
-interface Precision {
-  readonly bytes: 4 | 8;
-  readonly kernel: "gemm" | "gemm64";
-  readonly scratch: "gemmScratchBytes" | "gemm64ScratchBytes";
-  /** Columns that the kernel takes together. */
-  readonly together: number;
-  view(pool: ComputePool, address: number, length: number): Reals;
-}
-
-const SINGLE: Precision = {
-  ...{ bytes: 4, kernel: "gemm", scratch: "gemmScratchBytes", together: 8 },
-  view: (pool, address, length) => new Float32Array(pool.memory.buffer, address, length),
-};
-const DOUBLE: Precision = {
-  ...{ bytes: 8, kernel: "gemm64", scratch: "gemm64ScratchBytes", together: 4 },
-  view: (pool, address, length) => new Float64Array(pool.memory.buffer, address, length),
-};
-
-/** A matrix in the shared memory: address in bytes, strides in elements; swap them to transpose. */
-interface View {
-  readonly precision: Precision;
-  readonly address: number;
-  readonly rowStride: number;
-  readonly columnStride: number;
-}
-
-const part = ({ precision, address, rowStride, columnStride }: View, row: number, column: number): View => ({
-  precision,
-  address: address + (row * rowStride + column * columnStride) * precision.bytes,
-  rowStride,
-  columnStride,
-});
-const transposed = ({ rowStride, columnStride, ...rest }: View): View => ({ ...rest, rowStride: columnStride, columnStride: rowStride });
-const rowMajor = (precision: Precision, address: number, columns: number): View => ({ precision, address, rowStride: columns, columnStride: 1 });
-
-/** More parts than threads, so that one that is late does not hold up the rest, and triangles are shared evenly. */
-const PARTS_PER_THREAD = 4;
-const strides = (view: View): number[] => [view.address, view.rowStride, view.columnStride];
-
-interface Product {
-  readonly rows: number;
-  readonly columns: number;
-  readonly depth: number;
-  readonly a: View;
-  readonly b: View;
-  readonly c: View;
-  readonly mode: typeof SET | typeof SUBTRACT;
-  /** Only what a lower triangle needs, and a little more. */
-  readonly lower?: boolean;
-}
-
-/** C = A B or C -= A B; the result does not depend on threads. */
-function multiply(pool: ComputePool, { rows, columns, depth, a, b, c, mode, lower = false }: Product): void {
-  if (rows === 0 || columns === 0) return;
-  const { kernel, scratch: scratchBytes, together } = c.precision;
-  const alongRows = lower || rows >= columns;
-  const ranges = cut(alongRows ? rows : columns, pool.threads * PARTS_PER_THREAD, alongRows ? 4 : together);
-  // The longest stripes of a triangle first.
-  if (lower) ranges.reverse();
-  const widest = alongRows ? columns : Math.max(...ranges.map(([from, to]) => to - from));
-  withParts(pool, ranges.length, pool.context.kernel(scratchBytes)(widest), (scratch) =>
-    pool.runSync(
-      kernel,
-      ranges.map(([from, to], i) => {
-        const area = lower ? [from, to, 0, to] : alongRows ? [from, to, 0, columns] : [0, rows, from, to];
-        return [...area, depth, ...strides(a), ...strides(b), c.address, c.rowStride, mode, scratch(i)];
-      }),
-    ),
-  );
-}
-
-/** The lower triangle of Y Y^T in float64, Y [rows, columns]; parts of what lies above it are overwritten. */
-export function gram64(pool: ComputePool, y: Float64Array, rows: number, columns: number, into: Float64Array): void {
-  const a = rowMajor(DOUBLE, y.byteOffset, columns);
-  multiply(pool, { rows, columns: rows, depth: columns, a, b: transposed(a), c: rowMajor(DOUBLE, into.byteOffset, rows), mode: SET, lower: true });
-}
 
 /**
  * Replaces B [size, columns] by the solution; the lower triangle of S is read, S is overwritten. Both of one precision and in the pool's memory.
