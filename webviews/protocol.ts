@@ -73,6 +73,8 @@ export type ComparisonMethods = ExportMethods & {
   changeRecipe: { params: RecipeChange; result: string | undefined };
   /** Measures the singular values and subspaces of a tensor, by its name. */
   spectra: { params: string; result: TensorSpectra };
+  /** Compares again with the subspaces of every matrix; the state changes when it is done. */
+  subspaces: { params: undefined; result: undefined };
 };
 
 /** What the trade-off page shows: a search's result, or why there is none. */
@@ -88,6 +90,20 @@ export type ParetoMethods = ExportMethods & {
   /** Starts the measuring of a setting; the file changes when it is done. */
   evaluate: { params: readonly number[]; result: undefined };
   reload: { params: undefined; result: undefined };
+};
+
+/** A setting of a search whose result a notebook shows, by the path of its file as the output tells it. */
+export interface FrontSetting {
+  readonly front: string;
+  readonly coefficients: readonly number[];
+}
+
+/** What outputs of notebooks ask for; their results are those of `ParetoMethods`. */
+export type NotebookMethods = {
+  recipeAt: { params: FrontSetting; result: string };
+  writeMerge: { params: FrontSetting; result: string | undefined };
+  /** The output changes when it is done. */
+  evaluate: { params: FrontSetting; result: undefined };
 };
 
 /** A training run by its log. */

@@ -1,5 +1,6 @@
 // A short command of the program, run with a notification that can cancel it.
 import * as vscode from "vscode";
+import { type JobProgress, progressText } from "../jobs/job.ts";
 import { runForText } from "../jobs/program.ts";
 import type { CommandContext } from "./context.ts";
 
@@ -11,11 +12,16 @@ export interface Report {
 }
 
 /** What the command prints. */
-export async function runReport({ extension }: CommandContext, { doing, args, cwd }: Report): Promise<string> {
-  return vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title: doing, cancellable: true }, (_, token) => {
+export async function runReport({ extension }: Pick<CommandContext, "extension">, { doing, args, cwd }: Report): Promise<string> {
+  return vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title: doing, cancellable: true }, (notification, token) => {
     const controller = new AbortController();
     token.onCancellationRequested(() => controller.abort());
-    return runForText(extension.extensionPath, args, { cwd, signal: controller.signal });
+    let first: { readonly done: number; readonly atMs: number } | undefined;
+    const onProgress = (progress: JobProgress) => {
+      first ??= { done: progress.done, atMs: Date.now() };
+      notification.report({ message: progressText(progress, first, Date.now()) });
+    };
+    return runForText(extension.extensionPath, args, { cwd, signal: controller.signal, onProgress });
   });
 }
 

@@ -6,9 +6,10 @@ import type { Comparison } from "../../merge-core/analysis/comparison.ts";
 import { inputError } from "../../merge-core/diagnostics.ts";
 import { methods } from "../../merge-core/methods/registry.ts";
 import type { ComparisonMethods, ComparisonState, RecipeChange } from "../../webviews/protocol.ts";
+import { runReport } from "../commands/report.ts";
 import { addOverride } from "../recipes/add-override.ts";
 import { saveExport } from "./export-file.ts";
-import { measureSpectra } from "./measure-spectra.ts";
+import { measureSpectra, measureSubspaces } from "./measure-spectra.ts";
 import { servePage } from "./page-channel.ts";
 import { loadPage } from "./page-html.ts";
 
@@ -32,9 +33,7 @@ export async function showComparison(
   column: vscode.ViewColumn = vscode.ViewColumn.Active,
 ): Promise<void> {
   const kept: Kept = { title, recipe, comparison: JSON.parse(json) as Comparison };
-  const text = JSON.stringify(kept);
-  const key = createHash("sha256").update(text).digest("hex").slice(0, 32);
-  await vscode.workspace.fs.writeFile(vscode.Uri.joinPath(folderOf(extension), `${key}.json`), Buffer.from(text));
+  const key = await keep(extension, kept);
   const panel = vscode.window.createWebviewPanel(
     VIEW_TYPE,
     title,
@@ -44,13 +43,29 @@ export async function showComparison(
   serve(extension, panel, key, kept);
 }
 
-function serve(extension: vscode.ExtensionContext, panel: vscode.WebviewPanel, key: string, kept: Kept): void {
+/** Writes what a page shows; gives the key that it is found by. */
+async function keep(extension: vscode.ExtensionContext, kept: Kept): Promise<string> {
+  const text = JSON.stringify(kept);
+  const key = createHash("sha256").update(text).digest("hex").slice(0, 32);
+  await vscode.workspace.fs.writeFile(vscode.Uri.joinPath(folderOf(extension), `${key}.json`), Buffer.from(text));
+  return key;
+}
+
+function serve(extension: vscode.ExtensionContext, panel: vscode.WebviewPanel, first: string, kept: Kept): void {
   panel.title = kept.title;
-  const state: ComparisonState = { comparison: kept.comparison, key, methods: methods.map(({ id }) => id) };
-  const page = servePage<ComparisonState, ComparisonMethods>(panel.webview, () => state, {
+  let [key, { comparison }] = [first, kept];
+  const state = (): ComparisonState => ({ comparison, key, methods: methods.map(({ id }) => id) });
+  const page = servePage<ComparisonState, ComparisonMethods>(panel.webview, state, {
     save: saveExport,
     changeRecipe: (change) => changeRecipe(change, kept.recipe),
     spectra: (tensor, signal) => measureSpectra(extension.extensionPath, kept, tensor, signal),
+    subspaces: async () => {
+      const doing = vscode.l10n.t("Measuring the subspaces of {0}", kept.title);
+      comparison = await measureSubspaces(kept, (args, cwd) => runReport({ extension }, { doing, args, cwd }));
+      key = await keep(extension, { ...kept, comparison });
+      page.push();
+      return undefined;
+    },
   });
   panel.onDidDispose(() => page.dispose());
   loadPage(panel.webview, extension.extensionUri, "comparison", kept.title);

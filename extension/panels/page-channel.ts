@@ -56,7 +56,14 @@ export function servePage<State, M extends Methods>(port: MessagePort, state: ()
   };
 }
 
-async function reply<M extends Methods>(id: number, handlers: Handlers<M>, method: string, params: unknown, signal: AbortSignal): Promise<ToPage<never>> {
+/** The one answer that a request gets. */
+export async function reply<M extends Methods>(
+  id: number,
+  handlers: Handlers<M>,
+  method: string,
+  params: unknown,
+  signal: AbortSignal,
+): Promise<ToPage<never>> {
   try {
     if (!Object.hasOwn(handlers, method)) throw new Error(`no such request: ${method}`);
     return { kind: "result", id, value: await handlers[method]?.(params, signal) };

@@ -5,7 +5,7 @@ import { type ChartSize, createChart, percent } from "./svg.ts";
 export interface Bars {
   readonly label: string;
   /** NaN is a missing value. */
-  readonly bars: readonly { readonly name: string; readonly value: number }[];
+  readonly bars: readonly { readonly name: string; readonly value: number; readonly selected?: boolean }[];
   /** A value to mark on the scale, and what it is. */
   readonly mark?: { readonly value: number; readonly name: string };
 }
@@ -27,7 +27,11 @@ export function drawBars({ label, bars, mark }: Bars, size: ChartSize): SVGSVGEl
     .selectAll("g")
     .data(bars)
     .join("g")
+    .attr("class", ({ selected }) => `bar-row${selected ? " selected" : ""}`)
+    .attr("data-row", (_, i) => i)
+    .attr("data-column", 0)
     .attr("transform", (_, i) => `translate(0,${i * ROW})`);
+  rows.append("title").text(({ name, value }) => `${name}: ${Number.isNaN(value) ? "no value" : `${percent(value)} %`}`);
   rows
     .append("text")
     .attr("x", left - 8)

@@ -10,6 +10,7 @@ export interface Curve {
   readonly points: readonly (readonly [x: number, y: number])[];
   /** Drawn faintly behind, as the values before smoothing. */
   readonly raw?: readonly (readonly [x: number, y: number])[];
+  readonly selected?: boolean;
   /** The number of its colour and dash, where these are to stay while other curves come and go. */
   readonly series?: number;
 }
@@ -80,10 +81,10 @@ export function drawCurves(data: Curves, size: ChartSize): SVGSVGElement {
   if (data.mark !== undefined && data.mark >= first && data.mark <= last)
     plot.append("line").attr("class", "mark-line").attr("x1", x(data.mark)).attr("x2", x(data.mark)).attr("y1", 0).attr("y2", HEIGHT);
   const path = (points: Curve["points"]) => linePath(points.map(([a, b]) => [x(a), isShown(b) ? y(b) : Number.NaN]));
-  data.curves.forEach(({ name, points, raw, series }, i) => {
+  data.curves.forEach(({ name, points, raw, series, selected }, i) => {
     const group = plot
       .append("g")
-      .attr("class", `curve-group series-${(series ?? i) % SERIES}`)
+      .attr("class", `curve-group series-${(series ?? i) % SERIES}${selected ? " selected" : ""}`)
       .attr("data-row", i)
       .attr("data-column", 0);
     const last = points.findLast(([, v]) => Number.isFinite(v));

@@ -10,6 +10,8 @@ export interface Dendrogram {
   readonly axisTitle: string;
   readonly names: readonly string[];
   readonly root: Cluster;
+  /** Items that are marked. */
+  readonly selected?: readonly number[];
 }
 
 /** One joint: a bracket from the middles of both parts to their common height. */
@@ -73,11 +75,16 @@ export function drawDendrogram(tree: Dendrogram, size: ChartSize): SVGSVGElement
     .attr("class", "joint")
     .attr("d", ({ height, parts: [a, b] }) => `M${x(a.height).toFixed(1)},${y(a.row)}H${x(height).toFixed(1)}V${y(b.row)}H${x(b.height).toFixed(1)}`);
   const shown = Math.max(1, Math.floor((left - 12) / CHARACTER));
-  chart
-    .selectAll("text.leaf")
+  const leaves = chart
+    .selectAll("g.leaf")
     .data(root.members)
-    .join("text")
-    .attr("class", "leaf")
+    .join("g")
+    .attr("class", (item) => `leaf${tree.selected?.includes(item) ? " selected" : ""}`)
+    .attr("data-row", (_, row) => row)
+    .attr("data-column", 0);
+  leaves.append("title").text((item) => names[item] ?? "");
+  leaves
+    .append("text")
     .attr("x", left - 8)
     .attr("y", (_, row) => y(row) + 4)
     .attr("text-anchor", "end")

@@ -61,6 +61,10 @@ const NAME_ROOM = 10;
 const GROUP = 26;
 const GAP = 2;
 const SUMMARY_GAP = 10;
+/** The key of a map without numbers. */
+const KEY_HEIGHT = 44;
+const KEY_STEPS = 9;
+const KEY_STEP = 22;
 const CHARACTER = 7.2;
 
 /** Where everything stands. Pure. */
@@ -97,8 +101,12 @@ export function layoutHeatmap(map: Heatmap, width: number): HeatmapLayout {
 /** Draws `map`; colours come from `--chart-*` custom properties. */
 export function drawHeatmap(map: Heatmap, size: ChartSize): SVGSVGElement {
   const layout = layoutHeatmap(map, size.width);
-  const svg = createChart(size, layout.height, summarise(map), layout.compact ? "heatmap compact" : "heatmap");
-  const root = select(svg);
+  const known = map.rows.flatMap(({ values }) => values.filter(Number.isFinite));
+  const hasKey = layout.compact && known.length > 0;
+  const svg = createChart(size, layout.height + (hasKey ? KEY_HEIGHT : 0), summarise(map), layout.compact ? "heatmap compact" : "heatmap");
+  // The key stands above, where it is seen beside a map that is longer than the window.
+  const part = hasKey ? select(svg).append("g").attr("transform", `translate(0,${KEY_HEIGHT})`).node() : svg;
+  const root = select<SVGElement, unknown>(part ?? svg);
   const header = layout.cells[0] ?? [];
   // Names closer than this would lie on each other.
   const every = Math.max(1, Math.ceil(NAME_ROOM / Math.max(1, (header[1]?.x ?? NAME_ROOM) - (header[0]?.x ?? 0))));
@@ -123,19 +131,48 @@ export function drawHeatmap(map: Heatmap, size: ChartSize): SVGSVGElement {
     .attr("y", (group) => group.y)
     .text((group) => group.name);
   map.rows.forEach((row, index) => {
-    drawRow(svg, map, row, layout, index);
+    drawRow(part ?? svg, map, row, layout, index);
   });
+  if (hasKey) drawKey(svg, map, known, layout);
   return svg;
 }
 
-function drawRow(svg: SVGSVGElement, map: Heatmap, row: HeatmapRow, layout: HeatmapLayout, index: number): void {
+/** Where cells hold no numbers, what their colours stand for: from the least value to the largest. */
+function drawKey(svg: SVGSVGElement, map: Heatmap, known: readonly number[], { labelWidth }: HeatmapLayout): void {
+  const [low, high] = known.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]);
+  const colour = map.signed ? signedColour : scaleColour;
+  const fraction = map.fraction ?? ((value: number) => value);
+  const steps = low < high ? KEY_STEPS : 1;
+  const at = (step: number) => (steps === 1 ? low : low + ((high - low) * step) / (steps - 1));
+  const key = select(svg).append("g").attr("class", "key").attr("transform", `translate(${labelWidth},4)`);
+  key
+    .selectAll("rect")
+    .data(Array.from({ length: steps }, (_, step) => step))
+    .join("rect")
+    .attr("x", (step) => step * KEY_STEP)
+    .attr("width", KEY_STEP)
+    .attr("height", 10)
+    .attr("fill", (step) => colour(fraction(at(step))));
+  const middle = map.signed && low < 0 && high > 0 ? (-low / (high - low)) * (steps - 1) : (steps - 1) / 2;
+  const named = steps === 1 ? [0] : [0, Math.max(2, Math.min(steps - 3, middle)), steps - 1];
+  key
+    .selectAll("text")
+    .data(named)
+    .join("text")
+    .attr("x", (step) => (step + 0.5) * KEY_STEP)
+    .attr("y", 24)
+    .attr("text-anchor", (_, i) => (steps === 1 || i === 0 ? "start" : i === 1 ? "middle" : "end"))
+    .text((step) => shownValue(map, at(step)));
+}
+
+function drawRow(parent: SVGElement, map: Heatmap, row: HeatmapRow, layout: HeatmapLayout, index: number): void {
   const places = layout.cells[index] ?? [];
   const narrow = (places[0]?.width ?? 0) < NARROW_CELL;
   const fraction = map.fraction ?? ((value: number) => value);
   const colour = map.signed ? signedColour : scaleColour;
   const shadeOf = (value: number) => (Number.isNaN(value) ? "missing" : Math.abs(fraction(value)) >= TEXT_SWITCH ? "high" : "low");
   const shown = (value: number) => shownValue(map, value);
-  const group = select(svg)
+  const group = select(parent)
     .append("g")
     .attr("class", narrow ? "row narrow" : "row");
   const characters = Math.max(1, Math.floor((layout.labelWidth - 12) / CHARACTER));

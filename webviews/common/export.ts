@@ -43,8 +43,9 @@ export function standaloneSvg(svg: SVGSVGElement): string {
     target.removeAttribute("class");
   });
   const ground = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-  for (const [name, value] of Object.entries({ width: "100%", height: "100%", fill: colour(getComputedStyle(document.body).backgroundColor) }))
-    ground.setAttribute(name, value);
+  // What a notebook's page has behind its outputs is nothing.
+  const behind = getComputedStyle(svg).getPropertyValue("--ground").trim() || getComputedStyle(document.body).backgroundColor;
+  for (const [name, value] of Object.entries({ width: "100%", height: "100%", fill: colour(behind) })) ground.setAttribute(name, value);
   copy.prepend(ground);
   return `${copy.outerHTML}\n`;
 }

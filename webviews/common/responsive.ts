@@ -19,6 +19,3 @@ export function liveChart(draw: (width: number) => Element, widest: number): Liv
   new ResizeObserver(() => redraw(false)).observe(holder);
   return { element: holder, redraw: () => redraw(true) };
 }
-
-/** Draws a chart again whenever its place changes width. */
-export const responsive = (draw: (width: number) => SVGSVGElement, widest: number): HTMLElement => liveChart(draw, widest).element;

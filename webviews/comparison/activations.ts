@@ -13,7 +13,7 @@ function pairName({ models }: Comparison): (pair: ActivationPair) => string {
 }
 
 /** Debiased alignment; colour runs over the values on the map, for models of one origin are alike. */
-export function activationHeatmap(comparison: Comparison): Heatmap {
+export function activationHeatmap(comparison: Comparison, isChosen: (layer: string, pair: ActivationPair) => boolean = () => false): Heatmap {
   const layers = comparison.activations?.layers ?? [];
   const rows = layers.map(({ name, pairs }) => ({ label: name, group: "Outputs", values: pairs.map(({ ckaDebiased }) => ckaDebiased ?? Number.NaN) }));
   return {
@@ -26,6 +26,11 @@ export function activationHeatmap(comparison: Comparison): Heatmap {
       rows.flatMap(({ values }) => values),
     ),
     format: (value) => value.toFixed(3),
+    selected: (row, column) => {
+      const layer = layers[row];
+      const pair = layer?.pairs[column];
+      return layer !== undefined && pair !== undefined && isChosen(layer.name, pair);
+    },
   };
 }
 

@@ -3,9 +3,9 @@ import type { Comparison, Group, Measures, TensorGroup } from "../../merge-core/
 import type { Heatmap } from "../charts/heatmap.ts";
 import { formatMeasure, type MeasureView, type Subject, shadeFor, valueIn } from "./measures.ts";
 
-/** A cell of the layer map: a layer's name and a role; without a role the whole layer. */
+/** A cell of the layer map: a layer's name and a role; without a role the whole layer, without a layer the role everywhere. */
 export interface Cell {
-  readonly layer: string;
+  readonly layer?: string;
   readonly role?: string;
 }
 
@@ -41,10 +41,13 @@ export function layerHeatmap(comparison: Comparison, subject: Subject, measure: 
     format: (value) => formatMeasure(measure, value),
     selected: (row, column) => {
       const cell = cellAt(comparison, row, column);
-      return cell !== undefined && chosen.some((other) => isSame(other, cell) || (other.layer === cell.layer && other.role === undefined));
+      return cell !== undefined && chosen.some((other) => holds(other, cell.layer, cell.role));
     },
   };
 }
+
+const holds = (cell: Cell, layer: string | undefined, role: string | undefined): boolean =>
+  (cell.layer === undefined || cell.layer === layer) && (cell.role === undefined || cell.role === role);
 
 const layerName = ({ name, layer }: TensorGroup): string | undefined =>
   layer === undefined ? undefined : name.slice(0, name.indexOf(`.${layer}.`) + 1 + String(layer).length);
@@ -52,10 +55,10 @@ const layerName = ({ name, layer }: TensorGroup): string | undefined =>
 /** Tensors of the chosen cells; all where nothing is chosen. */
 export function tensorsIn({ tensors }: Comparison, chosen: readonly Cell[]): TensorGroup[] {
   if (chosen.length === 0) return [...tensors];
-  return tensors.filter((tensor) => chosen.some(({ layer, role }) => layer === layerName(tensor) && (role === undefined || role === tensor.role)));
+  return tensors.filter((tensor) => chosen.some((cell) => holds(cell, layerName(tensor), tensor.role)));
 }
 
-/** What a drill-down has reached: everything, the chosen layer or role of one, or a tensor. */
+/** What a drill-down has reached: everything, a layer, a role of one or of all, or a tensor. */
 export interface Level {
   readonly name: string;
   readonly group: Measures;
@@ -67,7 +70,8 @@ export function levelsOf(comparison: Comparison, chosen: readonly Cell[], tensor
   const [cell, ...others] = chosen;
   const layer = others.length === 0 ? comparison.layers.find(({ name }) => name === cell?.layer) : undefined;
   if (layer !== undefined) levels.push({ name: `layer ${layer.layer}`, group: layer });
-  const role: Group | undefined = layer?.roles.find(({ name }) => name === cell?.role);
+  const roles = cell?.layer === undefined && others.length === 0 ? comparison.roles : layer?.roles;
+  const role: Group | undefined = roles?.find(({ name }) => name === cell?.role);
   if (role !== undefined) levels.push({ name: role.name, group: role });
   const last = comparison.tensors.find(({ name }) => name === tensor);
   return last === undefined ? levels : [...levels, { name: last.name, group: last }];

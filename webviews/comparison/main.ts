@@ -29,6 +29,7 @@ function showInEditor(): void {
       onChoice: keep,
       recipe: { methods, change: (change) => host.request("changeRecipe", change) },
       measureSpectra: (tensor) => host.request("spectra", tensor),
+      measureSubspaces: () => host.request("subspaces", undefined),
     });
   });
   useEditor(host);

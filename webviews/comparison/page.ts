@@ -1,5 +1,5 @@
 // The similarity page. What is chosen in one picture is marked, filtered or opened in the others.
-import type { Comparison, TensorSpectra } from "../../merge-core/analysis/comparison.ts";
+import type { ActivationPair, Comparison, TensorSpectra } from "../../merge-core/analysis/comparison.ts";
 import { drawBars } from "../charts/bars.ts";
 import { drawColumns } from "../charts/columns.ts";
 import { drawDendrogram } from "../charts/dendrogram.ts";
@@ -8,15 +8,14 @@ import { drawPlane } from "../charts/plane.ts";
 import { button, chartFigure, type LiveFigure } from "../common/chart-figure.ts";
 import { element } from "../common/dom.ts";
 import { dataTable, folded } from "../common/table.ts";
-import type { RecipeChange } from "../protocol.ts";
 import { activationHeatmap, activationTable } from "./activations.ts";
 import { modelMatrix, modelTree, orderOf } from "./cosines.ts";
 import { modelPlane } from "./geometry.ts";
 import { type Cell, cellAt, isSame, layerHeatmap, levelsOf, tensorsIn } from "./layers.ts";
 import { type MeasureView, type Subject, subjectsOf } from "./measures.ts";
 import { modelNames } from "./names.ts";
-import { SpectraPanel } from "./spectra-panel.ts";
-import { patternsFor } from "./tensor-names.ts";
+import { RecipeBar, type RecipeTools } from "./recipe-bar.ts";
+import { SpectraPanel, subspaceOffer } from "./spectra-panel.ts";
 import { columnsTable, heatmapTable, modelsTable, pairsTable, planeTable, roleBars, signColumns, tensorsTable } from "./view.ts";
 
 /** What is chosen; survives hiding the page. */
@@ -29,18 +28,14 @@ export interface Choice {
 
 const NOTHING: Choice = { subject: "", measure: "", cells: [] };
 
-/** What only an editor can do with a choice. */
-export interface RecipeTools {
-  readonly methods: readonly string[];
-  change(change: RecipeChange): Promise<string | undefined>;
-}
-
 export interface PageOptions {
   readonly choice?: Choice | undefined;
   readonly onChoice?: (choice: Choice) => void;
   readonly recipe?: RecipeTools | undefined;
   /** Measures a tensor's spectra that the comparison lacks. */
   readonly measureSpectra?: ((tensor: string) => Promise<TensorSpectra>) | undefined;
+  /** Measures the subspaces of all matrices; the page is shown anew when it is done. */
+  readonly measureSubspaces?: (() => Promise<unknown>) | undefined;
 }
 
 /** Rows of the list of tensors; the table behind it has all. */
@@ -56,17 +51,21 @@ export class ComparisonPage {
   readonly #figures: LiveFigure[] = [];
   readonly #subject = element("select", { id: "subject" });
   readonly #measure = element("select", { id: "measure" });
-  readonly #said = element("span", { role: "status" });
   readonly #levels = element("nav", { class: "toolbar", "aria-label": "From the whole to a tensor" });
   readonly #tensors = element("div", { class: "tensors", tabindex: 0, role: "region", "aria-label": "Tensors of the choice" });
   readonly #spectra: SpectraPanel;
-  readonly #recipeBar = element("p", { class: "toolbar" });
+  readonly #recipeBar: RecipeBar;
   #choice: Choice;
 
   constructor(comparison: Comparison, options: PageOptions = {}) {
     this.#comparison = comparison;
     this.#options = options;
-    this.#spectra = new SpectraPanel(comparison, options.measureSpectra);
+    this.#recipeBar = new RecipeBar(
+      comparison.tensors.map(({ name }) => name),
+      options.recipe,
+    );
+    const models = { chosen: () => this.#chosenModels, choose: (model: number) => this.#choosePair(model, model) };
+    this.#spectra = new SpectraPanel(comparison, models, options.measureSpectra);
     this.#names = modelNames(comparison.models);
     this.#subjects = subjectsOf(comparison);
     this.#order = orderOf(comparison);
@@ -111,7 +110,10 @@ export class ComparisonPage {
   }
 
   #sections(): HTMLElement[] {
-    const { models, layers } = this.#comparison;
+    const comparison = this.#comparison;
+    const { models, layers } = comparison;
+    if (models.length === 0)
+      return [element("p", { class: "soft" }, "No models were compared. Choose two or more, or one and the base that it was trained from.")];
     return [
       ...(models.length > 1 ? [this.#modelSection()] : []),
       element(
@@ -122,6 +124,7 @@ export class ComparisonPage {
         element("label", { for: "measure" }, "by "),
         this.#measure,
         button("Clear Choice", () => this.#choose({ cells: [], tensor: undefined })),
+        ...(comparison.spectra === undefined ? subspaceOffer(this.#options.measureSubspaces) : []),
       ),
       ...(layers.length > 0 ? [this.#layerSection()] : []),
       this.#drillSection(),
@@ -170,14 +173,17 @@ export class ComparisonPage {
     const pictures = [matrix, this.#add(mapFigure)];
     if (tree !== undefined)
       pictures.push(
-        chartFigure({
-          name: "model-tree",
-          caption: tree.label,
-          widest: 640,
-          draw: (width) => drawDendrogram(tree, { width }),
-          table: () => heatmapTable(map),
-          data: () => tree.root,
-        }).element,
+        this.#add(
+          chartFigure({
+            name: "model-tree",
+            caption: tree.label,
+            widest: 640,
+            draw: (width) => drawDendrogram({ ...tree, selected: this.#chosenModels }, { width }),
+            table: () => heatmapTable(map),
+            data: () => tree.root,
+            cursor: { marks: ".leaf", label: tree.label, choose: (row) => this.#chooseModels(row, row) },
+          }),
+        ),
       );
     const what = hasBase ? "changes from the base" : "weights";
     const note = hasBase ? " Changes of different tasks are often nearly unrelated." : " Models of one origin all have weights near 1.";
@@ -190,16 +196,20 @@ export class ComparisonPage {
   }
 
   #chooseModels(row: number, column: number): void {
-    const [a, b] = [this.#order[row] ?? -1, this.#order[column] ?? -1].sort((x, y) => x - y);
-    const ids = [a === b ? `model-${a}` : `pair-${a}-${b}`];
-    const subject = this.#subjects.find(({ id }) => ids.includes(id));
-    if (subject !== undefined) this.#choose({ subject: subject.id });
+    this.#choosePair(this.#order[row] ?? -1, this.#order[column] ?? -1);
   }
 
   #choosePoint(name: string | undefined): void {
     const index = this.#names.indexOf(name ?? "");
-    const subject = this.#subjects.find(({ id }) => id === `model-${index}`);
-    if (subject !== undefined) this.#choose({ subject: subject.id });
+    this.#choosePair(index, index);
+  }
+
+  /** Two models, or one and the base, where the comparison has measures of them. */
+  #choosePair(a: number, b: number, change: Partial<Choice> = {}): void {
+    const [first, second] = [Math.min(a, b), Math.max(a, b)];
+    const id = first === second || first < 0 ? `model-${second}` : `pair-${first}-${second}`;
+    const subject = this.#subjects.find((other) => other.id === id);
+    if (subject !== undefined) this.#choose({ ...change, subject: subject.id });
   }
 
   #layerSection(): HTMLElement {
@@ -224,13 +234,17 @@ export class ComparisonPage {
         ? "Sign conflict is, of the elements that both models changed, the percentage changed in opposite directions; unrelated changes have about 50. Colour runs over the values on the map. Choose a cell to look into it, with Shift several."
         : "Colour runs over the values on the map. Choose a cell to look into it, with Shift several.",
       this.#add(figure),
-      this.#recipeBar,
+      this.#recipeBar.element,
     );
   }
 
   #chooseCell(row: number, column: number, add: boolean): void {
     const cell = cellAt(this.#comparison, row, column);
-    if (cell === undefined) return;
+    if (cell !== undefined) this.#toggle(cell, add);
+  }
+
+  /** Chooses a cell alone or beside others, or no longer. */
+  #toggle(cell: Cell, add: boolean): void {
     const { cells } = this.#choice;
     const without = cells.filter((other) => !isSame(other, cell));
     const alone = cells.length === 1 && without.length === 0;
@@ -304,46 +318,33 @@ export class ComparisonPage {
   }
 
   #updateRecipeBar(): void {
-    const tools = this.#options.recipe;
-    if (tools === undefined) return;
     const { cells, tensor } = this.#choice;
-    const all = this.#comparison.tensors.map(({ name }) => name);
-    const chosen = tensor === undefined ? (cells.length === 0 ? [] : tensorsIn(this.#comparison, cells).map(({ name }) => name)) : [tensor];
-    const change = async (method?: string) => {
-      try {
-        const recipe = await tools.change({ patterns: patternsFor(chosen, all), ...(method === undefined ? {} : { method }) });
-        this.#said.textContent = recipe === undefined ? "" : `Written into ${recipe}.`;
-      } catch (error) {
-        this.#said.textContent = error instanceof Error ? error.message : String(error);
-      }
-    };
-    const off: Readonly<Record<string, string>> = chosen.length === 0 ? { disabled: "" } : {};
-    const method = element("select", { "aria-label": "Merge method", ...off }, ...tools.methods.map((id) => element("option", { value: id }, id)));
-    this.#recipeBar.replaceChildren(
-      element("span", { class: "soft" }, chosen.length === 0 ? "Choose cells to change their treatment in a recipe." : `${chosen.length} tensors chosen:`),
-      button("Exclude From Merge", () => void change(), off),
-      button("Use Method", () => void change(method.value), off),
-      method,
-      this.#said,
-    );
+    const chosen = cells.length === 0 ? [] : tensorsIn(this.#comparison, cells).map(({ name }) => name);
+    this.#recipeBar.show(tensor === undefined ? chosen : [tensor]);
   }
 
   #roleSection(): HTMLElement {
+    const chosenRoles = () => this.#choice.cells.flatMap(({ layer, role }) => (layer === undefined && role !== undefined ? [role] : []));
     const bars = roleBars(this.#comparison);
     const rows = bars.bars.map(({ name, value }) => [name, Number.isNaN(value) ? "–" : (100 * value).toFixed(1)]);
     const figure = chartFigure({
       name: "roles",
       caption: "Conflict by role, in percent",
       widest: 640,
-      draw: (width) => drawBars(bars, { width }),
+      draw: (width) => drawBars(roleBars(this.#comparison, chosenRoles()), { width }),
       table: () => ({ header: ["role", "conflict"], rows }),
       data: () => bars.bars,
+      cursor: { marks: ".bar-row", label: "Conflict by role", choose: (row, _, add) => this.#toggle({ role: bars.bars[row]?.name ?? "" }, add) },
     });
-    return section("Which parts conflict most?", "Sign conflict over all layers and pairs, in percent.", figure.element);
+    const text = "Sign conflict over all layers and pairs, in percent. Choose a role to see it in every layer above.";
+    return section("Which parts conflict most?", text, this.#add(figure));
   }
 
   #activationSection(): HTMLElement {
-    const map = activationHeatmap(this.#comparison);
+    const isChosen = (layer: string, { a, b }: { a: number; b: number }) =>
+      [a, b].filter((model) => model >= 0).join() === this.#chosenModels.join() && this.#choice.cells.some((cell) => cell.layer === layer);
+    const map = activationHeatmap(this.#comparison, isChosen);
+    const { layers = [] } = this.#comparison.activations ?? {};
     const figure = chartFigure({
       name: "activations",
       caption: map.label,
@@ -351,13 +352,20 @@ export class ComparisonPage {
       draw: (width) => drawHeatmap(map, { width }),
       table: () => activationTable(this.#comparison),
       data: () => this.#comparison.activations,
-      cursor: { marks: ".cell", label: map.label },
+      cursor: { marks: ".cell", label: map.label, choose: (row, column) => this.#chooseOutput(layers[row], column) },
     });
     return section(
       "Do their layers put out the same?",
-      `Debiased linear CKA on ${this.#comparison.activations?.positions ?? 0} token positions: 1 where one output is a rotation and scaling of the other, about 0 for unrelated ones.`,
-      figure.element,
+      `Debiased linear CKA on ${this.#comparison.activations?.positions ?? 0} token positions: 1 where one output is a rotation and scaling of the other, about 0 for unrelated ones. Choosing a cell shows its pair and its layer above.`,
+      this.#add(figure),
     );
+  }
+
+  #chooseOutput(layer: { readonly name: string; readonly pairs: readonly ActivationPair[] } | undefined, column: number): void {
+    const pair = layer?.pairs[column];
+    if (layer === undefined || pair === undefined) return;
+    const isLayer = this.#comparison.layers.some(({ name }) => name === layer.name);
+    this.#choosePair(pair.a, pair.b, isLayer ? { cells: [{ layer: layer.name }], tensor: undefined } : {});
   }
 
   #changeSection(): HTMLElement {

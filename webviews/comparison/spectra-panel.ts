@@ -8,15 +8,36 @@ import { spectraCurves, spectraTable, subspaceTable } from "./view.ts";
 
 export type MeasureSpectra = (tensor: string) => Promise<TensorSpectra>;
 
+/** Models are chosen here as in the other pictures. */
+export interface ModelChoice {
+  chosen(): readonly number[];
+  choose(model: number): void;
+}
+
+/** A button that has the subspaces of all matrices measured: that takes a decomposition of each, and so is not done unasked. */
+export function subspaceOffer(measure: (() => Promise<unknown>) | undefined): HTMLElement[] {
+  if (measure === undefined) return [];
+  const said = element("span", { role: "status" });
+  const start = () => {
+    said.textContent = "Measuring…";
+    measure().catch((error: unknown) => {
+      said.textContent = error instanceof Error ? error.message : String(error);
+    });
+  };
+  return [button("Measure Subspaces", start), said];
+}
+
 export class SpectraPanel {
   readonly element = element("div");
   readonly #comparison: Comparison;
+  readonly #choice: ModelChoice;
   readonly #measure: MeasureSpectra | undefined;
   readonly #measured = new Map<string, TensorSpectra>();
   #tensor: string | undefined;
 
-  constructor(comparison: Comparison, measure?: MeasureSpectra) {
+  constructor(comparison: Comparison, choice: ModelChoice, measure?: MeasureSpectra) {
     this.#comparison = comparison;
+    this.#choice = choice;
     this.#measure = measure;
   }
 
@@ -32,10 +53,10 @@ export class SpectraPanel {
       name: "spectrum",
       caption: `Ranks of ${spectra.tensor}`,
       widest: 640,
-      draw: (width) => drawCurves(spectraCurves(spectra, models), { width }),
+      draw: (width) => drawCurves(spectraCurves(spectra, models, this.#choice.chosen()), { width }),
       table: () => spectraTable(spectra, models),
       data: () => spectra,
-      cursor: { marks: ".curve-group", label: "Singular values" },
+      cursor: { marks: ".curve-group", label: "Singular values", choose: (model) => this.#choice.choose(model) },
     });
     const pairs = subspaceTable(spectra, models);
     return [

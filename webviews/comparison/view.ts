@@ -10,8 +10,8 @@ import { formatMeasure, type MeasureView } from "./measures.ts";
 import { modelNames } from "./names.ts";
 
 /** Pooled conflict of each role, the highest first. Unrelated changes have about a half. */
-export function roleBars({ roles }: Comparison): Bars {
-  const bars = roles.map(({ name, conflict }) => ({ name, value: conflict ?? Number.NaN }));
+export function roleBars({ roles }: Comparison, chosen: readonly string[] = []): Bars {
+  const bars = roles.map(({ name, conflict }) => ({ name, value: conflict ?? Number.NaN, ...(chosen.includes(name) && { selected: true }) }));
   const order = bars.toSorted((a, b) => (Number.isNaN(b.value) ? -1 : b.value) - (Number.isNaN(a.value) ? -1 : a.value));
   return { label: "Sign conflict in percent by role", bars: order, mark: { value: 0.5, name: "unrelated changes" } };
 }
@@ -86,7 +86,7 @@ export function modelsTable({ total, models }: Comparison): Table {
 const shownSpectra = ({ models, weights = [] }: TensorSpectra): readonly Spectrum[] => (models.length > 0 ? models : weights);
 
 /** Singular values of a tensor's changes, one curve a model. */
-export const spectraCurves = (spectra: TensorSpectra, paths: readonly string[]): Curves => ({
+export const spectraCurves = (spectra: TensorSpectra, paths: readonly string[], chosen: readonly number[] = []): Curves => ({
   label: `Singular values of the ${spectra.models.length > 0 ? "changes" : "weights"} of ${spectra.tensor}`,
   xTitle: "index",
   yTitle: "singular value",
@@ -94,6 +94,7 @@ export const spectraCurves = (spectra: TensorSpectra, paths: readonly string[]):
   curves: shownSpectra(spectra).map(({ singularValues }, i) => ({
     name: modelNames(paths)[i] ?? "",
     points: singularValues.map((y, k) => [k + 1, y] as const),
+    ...(chosen.includes(i) && { selected: true }),
   })),
 });
 

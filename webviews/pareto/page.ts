@@ -313,7 +313,7 @@ export class ParetoPage {
         value.textContent = slider.value;
         this.#prefer(this.#choice.preference.map((old, k) => (k === i ? Number(slider.value) : old)));
       });
-      return [element("label", { for: `preference-${i}` }, name), slider, value];
+      return [element("label", { for: `preference-${i}`, title: name }, name), slider, value];
     });
     return element("section", {}, element("h3", {}, "How much does each count?"), element("div", { class: "preferences" }, ...sliders), this.#preferenceFacts);
   }

@@ -1,8 +1,10 @@
 // The page that `weightsmith demo` writes: the results are embedded as JSON; everything shown is drawn from them here.
 import { type DemoResults, resultsTable } from "../../merge-core/evaluate/demo-results.ts";
+import { chartFigure } from "../common/chart-figure.ts";
+import charts from "../common/charts.css";
 import { adoptStyles, element, textTable } from "../common/dom.ts";
 import style from "../common/report.css";
-import { responsive } from "../common/responsive.ts";
+import type { Table } from "../common/table.ts";
 import { legend } from "./legend.ts";
 import { drawResults, drawWeights, headline, weightsTable } from "./view.ts";
 
@@ -13,20 +15,26 @@ function section(title: string, text: string, ...content: Node[]): HTMLElement {
 }
 
 function taskSection(): HTMLElement {
-  const { header, rows } = resultsTable(results);
-  const numeric = header.map((_, i) => i).slice(2);
-  const table = element("div", { class: "scroll" }, textTable("The same as a table, in percent", header, rows, numeric));
+  const figure = chartFigure({
+    name: "results",
+    caption: "Exact match, in percent",
+    widest: 760,
+    draw: (width) => drawResults(results, { width }),
+    table: () => tableOf(resultsTable(results)),
+    data: () => results.models,
+    cursor: { marks: ".cell", label: "Models by tasks" },
+  });
   return section(
     "What does each merge keep of each task?",
     `Exact match in percent on held-out test questions (${exampleCounts()}), answered greedily. “Of experts” is the mean of each task's score divided by its expert's.`,
-    element(
-      "figure",
-      {},
-      responsive((width) => drawResults(results, { width }), 760),
-    ),
-    element("details", {}, element("summary", {}, "Table"), table),
+    figure.element,
   );
 }
+
+const tableOf = ({ header, rows }: { readonly header: readonly string[]; readonly rows: readonly (readonly string[])[] }): Table => ({
+  header: [...header],
+  rows: rows.map((row) => [...row]),
+});
 
 function exampleCounts(): string {
   const counts = results.tasks.map((task) => results.examples[task] ?? 0);
@@ -37,18 +45,22 @@ function weightSection(): HTMLElement {
   const { tradeOff } = results;
   const [first, second] = tradeOff.tasks;
   const { header, rows } = weightsTable(results);
+  const figure = chartFigure({
+    name: "trade-off",
+    caption: "The merges of the two",
+    widest: 560,
+    draw: (width) => drawWeights(results, { width }),
+    table: () => ({ header, rows }),
+    data: () => tradeOff,
+  });
+  figure.element.querySelector(".holder")?.after(legend());
   return section(
     `What does ${second} cost ${first}?`,
     `Each dot is a ${tradeOff.method} merge of the two experts, made and measured; its label is the weight of ${second}, ${first} having the rest. Up and to the right is better.`,
     element(
       "div",
       { class: "beside" },
-      element(
-        "figure",
-        {},
-        responsive((width) => drawWeights(results, { width }), 560),
-        legend(),
-      ),
+      figure.element,
       element("div", { class: "scroll" }, textTable("The same as a table, in percent", header, rows, [0, 1, 2])),
     ),
   );
@@ -63,7 +75,7 @@ function recipeSection(): HTMLElement {
   );
 }
 
-adoptStyles(style);
+adoptStyles(style, charts);
 document.body.replaceChildren(
   element("header", {}, element("h1", {}, "Merging four experts"), element("p", {}, headline(results))),
   element("main", {}, taskSection(), weightSection(), recipeSection()),

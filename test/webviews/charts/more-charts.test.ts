@@ -136,6 +136,19 @@ describe("large heat maps", () => {
     }
   });
 
+  it("say in a key what their colours stand for, zero among them where they have signs", () => {
+    const named = (large: Heatmap) => [...drawHeatmap(large, size(640)).querySelectorAll(".key text")].map((text) => text.textContent);
+    assert.deepEqual(named(map(40, 40)), ["0.0", "48.8", "97.5"]);
+    const shifted = map(40, 40).rows.map((row) => ({ ...row, values: row.values.map((value) => value - 0.5) }));
+    const signed: Heatmap = { ...map(40, 40), rows: shifted, signed: true, format: (value) => value.toFixed(2) };
+    assert.deepEqual(
+      named(signed).map((text) => Number(text)),
+      [-0.5, 0, 0.47],
+    );
+    assert.equal(named(map(3, 3)).length, 0, "cells with numbers need none");
+    assert.equal(named({ ...map(100, 3), rows: map(100, 3).rows.map((row) => ({ ...row, values: row.values.map(() => Number.NaN) })) }).length, 0);
+  });
+
   it("are drawn without rows, and without columns", () => {
     isSound(drawHeatmap(map(0, 0), size(320)));
     isSound(drawHeatmap(map(3, 0), size(320)));

@@ -121,6 +121,14 @@ describe("comparison page", () => {
     );
     assert.ok([0, 1, 2].every((column) => selected?.(1, column)));
     assert.deepEqual(cellAt(comparison, 1, 2), { layer: "model.layers.1" });
+    const role = layerHeatmap(comparison, ...chosen("all", "conflict"), [{ role: "mlp" }]).selected;
+    assert.deepEqual(
+      [0, 1].map((row) => [0, 1, 2].map((column) => role?.(row, column))),
+      [
+        [true, false, false],
+        [true, false, false],
+      ],
+    );
   });
 
   it("drills from the whole to a layer, a role and a tensor", () => {
@@ -139,6 +147,17 @@ describe("comparison page", () => {
     );
     assert.equal(tensorsIn(whole, [{ layer: "model.layers.0" }]).length, 2);
     assert.equal(tensorsIn(whole, []).length, 3);
+    assert.deepEqual(
+      tensorsIn(whole, [{ role: "mlp" }]).map(({ name }) => name),
+      ["model.layers.0.mlp.up", "model.layers.1.mlp.up"],
+    );
+    assert.deepEqual(
+      levelsOf(whole, [{ role: "mlp" }], undefined).map(({ name, group }) => [name, group.conflict]),
+      [
+        ["all tensors", 0.5],
+        ["mlp", 0.3],
+      ],
+    );
     const [, view] = chosen("all", "conflict");
     assert.deepEqual(tensorsTable(tensors.slice(0, 1), view).table.rows[0], ["model.layers.0.mlp.up", "25.0", "10"]);
   });
@@ -212,7 +231,7 @@ describe("comparison page", () => {
     assert.ok(tree);
     const svg = drawDendrogram(tree, { width: 400, document: page() });
     assert.deepEqual(
-      [...svg.querySelectorAll(".leaf")].map((leaf) => leaf.textContent),
+      [...svg.querySelectorAll(".leaf text")].map((leaf) => leaf.textContent),
       ["a", "c", "b"],
     );
     assert.equal(svg.querySelectorAll(".joint").length, 2);
@@ -249,6 +268,11 @@ describe("comparison page", () => {
       ["attention", "mlp", "norm"],
     );
     const svg = drawBars(bars, { width: 400, document: page() });
+    const marked = drawBars(roleBars(comparison, ["mlp"]), { width: 400, document: page() }).querySelectorAll(".selected");
+    assert.deepEqual(
+      [...marked].map((row) => row.querySelector("title")?.textContent),
+      ["mlp: 30.0 %"],
+    );
     assert.deepEqual(
       [...svg.querySelectorAll(".value")].map((text) => text.textContent),
       ["70.0", "30.0", "–"],
@@ -288,7 +312,8 @@ describe("comparison page", () => {
       { a: 0, b: 1, cka: 1, ckaDebiased: null },
     ];
     const activations = { data: ["x.jsonl"], positions: 9, layers: [{ name: "embedding", pairs }] };
-    const map = activationHeatmap({ ...comparison, activations });
+    const map = activationHeatmap({ ...comparison, activations }, (layer, { a }) => layer === "embedding" && a === 0);
+    assert.deepEqual([map.selected?.(0, 0), map.selected?.(0, 1)], [false, true]);
     assert.deepEqual(
       [map.columns, map.rows[0]?.values],
       [
