@@ -2,6 +2,7 @@
 import * as vscode from "vscode";
 import { formatDiagnostic } from "../../merge-core/diagnostics.ts";
 import { exploreParetoFront } from "../editors/pareto-editor.ts";
+import { newNotebook } from "../notebooks/new-notebook.ts";
 import { saveNotebookOutputs, setCellKind } from "../notebooks/notebooks.ts";
 import { diagnosticsOf } from "../panels/page-channel.ts";
 import { showRunCurves } from "../panels/runs-panel.ts";
@@ -43,6 +44,7 @@ export const COMMANDS: Readonly<Record<string, Run>> = {
   "weightsmith.removeRun": removeRun,
   "weightsmith.openRunOutput": openRunOutput,
   "weightsmith.openRunInput": openRunInput,
+  "weightsmith.newNotebook": newNotebook,
   "weightsmith.saveNotebookOutputs": saveNotebookOutputs,
   "weightsmith.setCellKind": setCellKind,
 };

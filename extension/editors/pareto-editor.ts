@@ -1,21 +1,13 @@
 // The editor of pareto.json: shows a search's result, follows the file while the search goes on, and starts the work that a
 // point asks for.
-import { existsSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
-import { basename, dirname, join, relative } from "node:path";
+import { basename, dirname, relative } from "node:path";
 import * as vscode from "vscode";
-import { openError } from "../../merge-core/bytes/file-source.ts";
-import { inputError } from "../../merge-core/diagnostics.ts";
-import { FRONT_FILE } from "../../merge-core/pareto/front-file.ts";
-import { parseFront } from "../../merge-core/pareto/read-front.ts";
 import type { ParetoMethods, ParetoState } from "../../webviews/protocol.ts";
-import { type CommandContext, isAllowed, type Run, uriOf } from "../commands/context.ts";
-import { askOutput } from "../commands/output-folder.ts";
-import { runForText } from "../jobs/program.ts";
+import { type CommandContext, type Run, uriOf } from "../commands/context.ts";
 import { saveExport } from "../panels/export-file.ts";
 import { diagnosticsOf, type PageChannel, servePage } from "../panels/page-channel.ts";
 import { loadPage } from "../panels/page-html.ts";
-import { memoryOptions, threadOptions } from "../settings.ts";
+import { evaluatePoint, readFront, recipeAt, writeMerge } from "./front-work.ts";
 
 export const PARETO_EDITOR = "weightsmith.pareto";
 
@@ -54,11 +46,9 @@ class ParetoDocument implements vscode.CustomDocument {
   async #read(): Promise<ParetoState> {
     const { fsPath } = this.uri;
     try {
-      const text = await readFile(fsPath, "utf8").catch((error: unknown) => {
-        throw openError(fsPath, error);
-      });
+      const file = await readFront(fsPath);
       const running = this.#context.jobs.running.some(({ record }) => record.verb === "pareto" && record.output === dirname(fsPath));
-      return { kind: "front", file: parseFront(text, fsPath), name: relative(dirname(dirname(fsPath)), fsPath), running };
+      return { kind: "front", file, name: relative(dirname(dirname(fsPath)), fsPath), running };
     } catch (error) {
       // Other programs have files of this name too.
       const remedy = vscode.l10n.t("Reopen Editor With... shows the file as text");
@@ -88,12 +78,16 @@ class ParetoEditor implements vscode.CustomReadonlyEditorProvider<ParetoDocument
 
   resolveCustomEditor(document: ParetoDocument, panel: vscode.WebviewPanel): void {
     const { extension } = this.#context;
-    const folder = dirname(document.uri.fsPath);
     const page = servePage<ParetoState, ParetoMethods>(panel.webview, () => document.state, {
       save: saveExport,
-      recipeAt: (setting, signal) => recipeAt(extension.extensionPath, document.uri.fsPath, setting, signal),
-      writeMerge: (setting, signal) => this.#writeMerge(document, setting, signal),
-      evaluate: (setting) => this.#evaluate(document, folder, setting),
+      recipeAt: (setting, signal) => recipeAt(this.#context, document.uri.fsPath, setting, signal),
+      writeMerge: (setting, signal) =>
+        document.state?.kind === "front" ? writeMerge(this.#context, document.uri.fsPath, document.state.file, setting, signal) : undefined,
+      evaluate: async (setting) => {
+        evaluatePoint(this.#context, document.uri.fsPath, setting);
+        await document.load();
+        return undefined;
+      },
       reload: async () => {
         await document.load();
         return undefined;
@@ -106,54 +100,6 @@ class ParetoEditor implements vscode.CustomReadonlyEditorProvider<ParetoDocument
     });
     loadPage(panel.webview, extension.extensionUri, "pareto", vscode.l10n.t("Trade-offs"));
   }
-
-  /** Writes the recipe beside the search's configuration, whose paths it shares, and starts the merge. */
-  async #writeMerge(document: ParetoDocument, setting: readonly number[], signal: AbortSignal): Promise<string | undefined> {
-    if (!isAllowed() || document.state?.kind !== "front") return undefined;
-    const recipe = await recipeAt(this.#context.extension.extensionPath, document.uri.fsPath, setting, signal);
-    const { config } = document.state.file;
-    const folder = dirname(config.file);
-    const output = await askOutput(folder, freeName(folder, `${basename(config.file).replace(/\.ya?ml$/i, "")}-merge`));
-    if (output === undefined) return undefined;
-    const input = join(folder, `${basename(output.path)}.merge.yml`);
-    await writeFile(input, recipe);
-    const args = [input, output.path, ...memoryOptions(), ...threadOptions(), ...(output.replace ? ["--overwrite"] : [])];
-    this.#context.jobs.start({ verb: "merge", title: basename(output.path), args, cwd: folder, output: output.path, input });
-    await vscode.commands.executeCommand("weightsmith.runs.focus");
-    return relative(folder, output.path);
-  }
-
-  async #evaluate(document: ParetoDocument, folder: string, setting: readonly number[]): Promise<undefined> {
-    if (!isAllowed()) return undefined;
-    checkName(document.uri.fsPath);
-    const args = [folder, `--evaluate=${setting.join(",")}`, ...threadOptions()];
-    this.#context.jobs.start({ verb: "pareto", title: basename(folder), args, cwd: dirname(folder), output: folder });
-    await document.load();
-    return undefined;
-  }
-}
-
-/** The first of NAME, NAME-2, ... that is not there. */
-function freeName(folder: string, name: string): string {
-  for (let i = 1; ; i++) {
-    const candidate = i === 1 ? name : `${name}-${i}`;
-    if (!existsSync(join(folder, candidate))) return candidate;
-  }
-}
-
-async function recipeAt(extensionPath: string, file: string, setting: readonly number[], signal: AbortSignal): Promise<string> {
-  checkName(file);
-  return runForText(extensionPath, ["pareto", dirname(file), `--recipe=${setting.join(",")}`], { cwd: dirname(file), signal });
-}
-
-/** The command line knows a search by its folder. */
-function checkName(file: string): void {
-  if (basename(file) === FRONT_FILE) return;
-  throw inputError("front-renamed", "this file is not where its search wrote it", {
-    file,
-    found: basename(file),
-    expected: `a folder with ${FRONT_FILE} and its trials`,
-  });
 }
 
 export function registerParetoEditor(context: CommandContext): void {

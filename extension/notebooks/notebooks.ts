@@ -6,6 +6,7 @@ import { CELL_KINDS, CELL_NAME, type CellKind } from "../../merge-core/notebook/
 import { type CommandContext, isAllowed, type Run } from "../commands/context.ts";
 import { diagnosticsOf } from "../panels/page-channel.ts";
 import { cellsOfDocument, kindOf, metadataOf, NOTEBOOK_TYPE } from "./cells.ts";
+import { outputOfCell, serveFrontOutputs } from "./front-outputs.ts";
 import { outputsPath, readOutputs, writeOutputs } from "./outputs-file.ts";
 import { runCell } from "./run-cell.ts";
 import { notebookSerializer } from "./serializer.ts";
@@ -20,6 +21,7 @@ export function registerNotebooks(context: CommandContext): void {
   };
   context.extension.subscriptions.push(
     controller,
+    serveFrontOutputs(context, (cell, output) => showOutput(controller, cell, output)),
     // Outputs are no part of the file, and so do not make it unsaved.
     vscode.workspace.registerNotebookSerializer(NOTEBOOK_TYPE, notebookSerializer, { transientOutputs: true }),
     controller.onDidChangeSelectedNotebooks(({ notebook, selected }) => void (selected && restore(controller, notebook))),
@@ -78,12 +80,16 @@ async function restore(controller: vscode.NotebookController, notebook: vscode.N
   const find = readOutputs(json);
   for (const cell of notebook.getCells()) {
     const output = cell.kind === vscode.NotebookCellKind.Code && cell.outputs.length === 0 ? find(cell.document.getText()) : undefined;
-    if (output === undefined) continue;
-    const execution = controller.createNotebookCellExecution(cell);
-    execution.start();
-    await execution.replaceOutput(outputOf(output));
-    execution.end(undefined);
+    if (output !== undefined) await showOutput(controller, cell, output);
   }
+}
+
+/** Only what executes a cell may change its output. */
+async function showOutput(controller: vscode.NotebookController, cell: vscode.NotebookCell, output: CellOutput): Promise<void> {
+  const execution = controller.createNotebookCellExecution(cell);
+  execution.start();
+  await execution.replaceOutput(outputOf(output));
+  execution.end(undefined);
 }
 
 /** Writes the outputs that are shown beside the notebook. */
@@ -91,8 +97,8 @@ export const saveNotebookOutputs: Run = async () => {
   const notebook = activeNotebook();
   if (notebook === undefined || !isAllowed()) return;
   const kept = notebook.getCells().flatMap((cell) => {
-    const item = cell.outputs.flatMap(({ items }) => items).find(({ mime }) => mime === OUTPUT_MIME);
-    return item === undefined ? [] : [{ text: cell.document.getText(), output: JSON.parse(new TextDecoder().decode(item.data)) as CellOutput }];
+    const output = outputOfCell(cell);
+    return output === undefined ? [] : [{ text: cell.document.getText(), output }];
   });
   const path = outputsPath(notebook.uri.fsPath);
   await writeFile(path, writeOutputs(kept));

@@ -17,6 +17,27 @@ interface Seam {
   saved: unknown;
 }
 
+/** Opens a page that a command writes, which carries its data, as a browser with these preferences shows it. */
+export async function openReport(browser: Browser, name: string, data: unknown, { theme, width }: { theme: Theme; width: number }): Promise<Page> {
+  const contrast = theme === "high-contrast";
+  const context = await browser.newContext({
+    viewport: { width, height: 900 },
+    colorScheme: theme === "light" ? "light" : "dark",
+    forcedColors: contrast ? "active" : "none",
+    reducedMotion: "reduce",
+  });
+  const page = await context.newPage();
+  await page.setContent(
+    `<!doctype html><html lang="en"><head><title>${name}</title></head><body><script type="application/json" id="results"></script></body></html>`,
+  );
+  await page.locator("#results").evaluate((element, json) => {
+    element.textContent = json;
+  }, JSON.stringify(data));
+  await page.addScriptTag({ content: readFileSync(join(import.meta.dirname, `${name}.js`), "utf8") });
+  await page.waitForTimeout(100);
+  return page;
+}
+
 /** Opens the page `name` of this build with a state, at a width, with the same policy that the editor's pages have. */
 export async function openBarePage(
   browser: Browser,

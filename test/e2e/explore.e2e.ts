@@ -8,7 +8,7 @@ import type { Comparison } from "../../merge-core/analysis/comparison.ts";
 import { randomFront } from "../helpers/fronts.ts";
 import { writeWorkspace } from "./fixtures.ts";
 import { type Server, startServer } from "./server.ts";
-import { answer, command, launchBrowser, openFile, openWorkbench, webview } from "./workbench.ts";
+import { answer, command, exportAll, launchBrowser, openFile, openWorkbench, quickInput, webview } from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
 const CONFIG = `base: ./models/base
@@ -91,6 +91,33 @@ describe("pages in the editor", function () {
     await shot("spectra");
   });
 
+  it("measures subspaces when asked to, and maps them with the numbers that the command line gives", async () => {
+    const frame = await similarity();
+    await frame.getByRole("button", { name: "Measure Subspaces" }).click();
+    await frame.getByRole("button", { name: "Measure Subspaces" }).waitFor({ state: "detached", timeout: 60_000 });
+    await frame.locator("#measure").selectOption("subspace");
+    const model = (folder: string) => join(server.workspace, "models", folder);
+    const args = ["dist/weightsmith.js", "compare", "--base", model("base"), model("expert-a"), model("expert-b"), "--spectra", "--json", "--quiet"];
+    const { layers } = JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" })) as Comparison;
+    const roles = [...new Set(layers.flatMap((layer) => layer.roles.map(({ name }) => name)))];
+    const groups = [...roles.map((name) => layers[0]?.roles.find((role) => role.name === name)), layers[0]];
+    const shown = await frame
+      .getByRole("group", { name: /Layers by roles/ })
+      .locator('.cell[data-row="0"] text')
+      .allTextContents();
+    assert.deepEqual(
+      shown,
+      groups.map((group) => group?.pairs[0]?.changes?.subspace).map((value) => (typeof value === "number" ? value.toFixed(2) : "–")),
+    );
+    assert.ok(shown.some((text) => text !== "–"));
+    await shot("subspaces");
+  });
+
+  it("saves a picture and its numbers", async () => {
+    const frame = await similarity();
+    await exportAll(page, async () => frame.locator("figure", { has: frame.getByRole("group", { name: /Layers by roles/ }) }), server.workspace, "layers");
+  });
+
   it("writes what is chosen into the open recipe, as an edit", async () => {
     const frame = await similarity();
     const map = frame.getByRole("group", { name: /Layers by roles/ });
@@ -144,6 +171,40 @@ describe("pages in the editor", function () {
     assert.match(readFileSync(join(server.workspace, "search-merge.merge.yml"), "utf8"), /task_arithmetic/);
   });
 
+  it("filters by a brush, saves what is left, and comes back so after a reload of the window", async () => {
+    const frame = await webview(page, '[data-testid="pareto"] .scatter');
+    await frame.locator(".scatter").scrollIntoViewIfNeeded();
+    const box = await frame.locator(".scatter").boundingBox();
+    assert.ok(box);
+    await page.mouse.move(box.x + 0.3 * box.width, box.y + 0.2 * box.height);
+    await page.mouse.down();
+    await page.mouse.move(box.x + 0.8 * box.width, box.y + 0.7 * box.height, { steps: 5 });
+    await page.mouse.up();
+    const left = await frame.getByText(/^\d+ of 45 points\.$/).innerText();
+    await exportAll(page, async () => frame.locator("figure").first(), server.workspace, "trade-offs");
+    const rows = readFileSync(join(server.workspace, "trade-offs.csv"), "utf8").trim().split("\r\n");
+    assert.equal(rows.length - 1, Number.parseInt(left, 10));
+    const front = JSON.parse(readFileSync(join(server.workspace, "trade-offs.json"), "utf8")) as { points: { id: string; values: (number | null)[] }[] };
+    const first = front.points.find(({ id }) => id === rows[1]?.split(",")[0]);
+    assert.equal(rows[1]?.split(",")[3], String(Number(first?.values[0]?.toPrecision(4))), "the numbers of the file");
+    await frame.locator("#axis-x").selectOption("third");
+    await frame.getByRole("group", { name: /^Axes\./ }).focus();
+    await page.keyboard.press("Home");
+    await page.keyboard.press("Shift+End");
+    const order = await frame.locator(".axis-name").allTextContents();
+    assert.equal(order.at(-1), "first");
+    const chosen = await frame.getByLabel("Chosen point").locator("h3").innerText();
+    await page.waitForTimeout(2000);
+    await page.reload();
+    await page.locator(".tab", { hasText: "pareto.json" }).first().click({ timeout: 60_000 });
+    const again = await webview(page, '[data-testid="pareto"] .scatter');
+    assert.equal(await again.getByText(/^\d+ of 45 points\.$/).innerText(), left);
+    assert.equal(await again.locator("#axis-x").inputValue(), "third");
+    assert.equal(await again.getByLabel("Chosen point").locator("h3").innerText(), chosen);
+    assert.deepEqual(await again.locator(".axis-name").allTextContents(), order);
+    await shot("trade-offs-restored");
+  });
+
   it("says what is wrong with a file that is no result", async () => {
     mkdirSync(join(server.workspace, "bad"));
     writeFileSync(join(server.workspace, "bad", "other.pareto.json"), "{}");
@@ -152,10 +213,38 @@ describe("pages in the editor", function () {
     assert.match(await frame.locator('[data-testid="pareto-problem"]').innerText(), /front-invalid/);
   });
 
-  it("shows runs and training curves", async () => {
+  it("shows runs and training curves, and comes back after a reload of the window as it was left", async () => {
+    const log = join(server.workspace, "logged");
+    mkdirSync(log);
+    const line = (step: number) => JSON.stringify({ step, loss: 3 / step, lr: 1e-3, gradNorm: 1, tokensPerSecond: 900 });
+    writeFileSync(join(log, "training-log.jsonl"), [1, 2, 3, 4].map(line).join("\n"));
     await command(page, "Weightsmith: Show Curves of Runs");
     const frame = await webview(page, '[data-testid="runs"]');
     await frame.getByRole("heading", { name: "merge search-merge" }).waitFor();
+    await frame.getByRole("button", { name: "Add Logs..." }).click();
+    await page.locator(".quick-input-widget input.input:focus").waitFor();
+    await quickInput(page).fill(join(log, "training-log.jsonl"));
+    // The dialog reads the folder before it takes a file of it.
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: "training-log.jsonl" }).first().waitFor();
+    await page.getByRole("button", { name: "OK" }).click();
+    const loss = frame.getByRole("group", { name: /^Loss/ });
+    await loss.locator(".curve").waitFor();
+    await exportAll(page, async () => frame.locator("figure", { has: loss }), server.workspace, "loss");
+    assert.equal(readFileSync(join(server.workspace, "loss.csv"), "utf8"), "step,logged\r\n1,3\r\n2,1.5\r\n3,1\r\n4,0.75\r\n");
+    await frame.locator("#smoothing").fill("0.25");
+    await frame.getByRole("checkbox", { name: "logarithmic" }).check();
+    await loss.focus();
+    await page.keyboard.press("Home");
+    await page.keyboard.press("ArrowRight");
+    const said = await frame.getByText(/^Step 2\. logged: loss 1\.5/).innerText();
     await shot("runs");
+    await page.waitForTimeout(2000);
+    await page.reload();
+    await page.locator(".tab", { hasText: /^Runs/ }).first().click({ timeout: 60_000 });
+    const again = await webview(page, '[data-testid="runs"] .curve');
+    assert.equal(await again.locator("#smoothing").inputValue(), "0.25");
+    assert.ok(await again.getByRole("checkbox", { name: "logarithmic" }).isChecked());
+    assert.equal(await again.getByText(/^Step 2\./).innerText(), said);
+    await shot("runs-restored");
   });
 });

@@ -1,13 +1,21 @@
 // Notebooks in the real editor: a sample opened, run, changed, saved, interrupted, and brought back with its outputs.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
+import { seriousViolations } from "./axe.ts";
 import { type Server, startServer } from "./server.ts";
-import { command, launchBrowser, openFile, openWorkbench, quickInput, saved, webview } from "./workbench.ts";
+import { command, exportAll, launchBrowser, missingColours, openFile, openWorkbench, quickInput, saved, setTheme, webview } from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
+const objective = (task: string) => `  - { name: ${task}, metric: loss, data: ../data/${task}.validation.jsonl, limit: 4 }\n`;
+/** A search that takes seconds. */
+const FRONT = `# Front\n\n\`\`\`yaml pareto front\nbase: ../base\nmodels: [../sort, ../shift]\nrange: [0, 1]\nobjectives:\n${objective("sort")}${objective("shift")}samples: 8\nfront: 2\n\`\`\`\n`;
 const LONG = `# Long\n\n\`\`\`yaml train long\nmodel: ../base\ndata: { train: ../data/sort.validation.jsonl }\nmethod: full\nsteps: 100000\nbatch_size: 4\n\`\`\`\n`;
+
+/** The first value of the metric in what the command prints. */
+const exactMatch = (json: string): number => Number(/"exact_match[^"]*": ([\d.e-]+)/.exec(json)?.[1]);
 
 describe("notebooks", function () {
   this.timeout(120_000);
@@ -17,6 +25,13 @@ describe("notebooks", function () {
   const shot = (name: string) => page.screenshot({ path: join(SHOTS, `notebook-${name}.png`) });
   const place = (name: string) => join(server.workspace, "zoo", "notebooks", name);
   const cell = (text: string) => page.locator(".code-cell-row", { hasText: text }).first();
+  /** Deletes the last line of the cell that the cursor is in. */
+  const takeLineBack = async () => {
+    const before = readFileSync(place("first-merge.merge.md"), "utf8");
+    for (const key of ["Control+End", "Shift+Home", "Delete", "Backspace", "Control+S"]) await page.keyboard.press(key);
+    await saved(place("first-merge.merge.md"), before);
+    await page.locator(".squiggly-warning, .squiggly-error").first().waitFor({ state: "detached" });
+  };
   /** By its button, which lies beside the cell. */
   const press = async (text: string, icon: string) => {
     await cell(text).hover();
@@ -29,6 +44,7 @@ describe("notebooks", function () {
     server = await startServer({ vsix: process.env.VSIX ?? "weightsmith.vsix" });
     cpSync("media/zoo", join(server.workspace, "zoo"), { recursive: true });
     writeFileSync(place("long.merge.md"), LONG);
+    writeFileSync(place("front.merge.md"), FRONT);
     page = await openWorkbench(browser, server.url());
     // Notebooks hold only what is in view.
     await page.setViewportSize({ width: 1280, height: 2600 });
@@ -53,7 +69,21 @@ describe("notebooks", function () {
     const frame = await webview(page, '[data-testid="eval"] .heatmap');
     const scores = await frame.locator('[data-testid="eval"] .cell text').allTextContents();
     assert.ok(scores.length === 6 && Number(scores[2]) > 90 && Number(scores[3]) < 50, scores.join());
+    const data = join(server.workspace, "zoo", "data", "sort.test.jsonl");
+    const args = ["dist/weightsmith.js", "eval", "media/zoo/sort", "--data", data, "--metric", "exact_match", "--limit", "60", "--json", "--quiet"];
+    assert.equal(scores[2], (100 * exactMatch(execFileSync(process.execPath, args, { encoding: "utf8" }))).toFixed(1), "as on the command line");
     await shot("scores");
+  });
+
+  it("saves a picture and its numbers from an output", async () => {
+    // The editor opens what it has saved.
+    const back = async () => {
+      await openFile(page, "first-merge.merge.md");
+      return (await webview(page, '[data-testid="eval"] .heatmap')).locator('[data-testid="eval"] figure').first();
+    };
+    await exportAll(page, back, place("."), "scores");
+    assert.match(readFileSync(place("scores.csv"), "utf8"), /^model,exact_match sort\.test,exact_match reverse\.test\r\n\.\.\/base,/);
+    await back();
   });
 
   it("runs all cells, each with what those before it made", async () => {
@@ -77,8 +107,25 @@ describe("notebooks", function () {
     await page.keyboard.type("\nmerge_methodd: x");
     await cell("merge_method").locator(".squiggly-warning, .squiggly-error").first().waitFor();
     await shot("mistake");
-    await page.keyboard.press("Control+Z");
-    await command(page, "File: Revert File");
+    await takeLineBack();
+  });
+
+  it("completes and explains what is written in a cell", async () => {
+    await page.keyboard.type("\ntokenizer_s");
+    await page.locator(".suggest-widget .monaco-list-row", { hasText: "tokenizer_source" }).first().waitFor();
+    await page.keyboard.press("Enter");
+    // After a key come its values; models are named as seen from the notebook.
+    await page.locator(".suggest-widget .monaco-list-row", { hasText: "../base" }).first().waitFor();
+    await shot("completion");
+    await page.keyboard.press("Escape");
+    await takeLineBack();
+    await cell("merge_method").getByText("task_arithmetic").first().hover();
+    await page
+      .locator(".monaco-hover", { hasText: /Task arithmetic/i })
+      .first()
+      .waitFor();
+    await shot("hover");
+    await page.mouse.move(5, 5);
   });
 
   it("keeps the outputs beside the file when asked to, and shows them again after a reload", async () => {
@@ -115,6 +162,67 @@ describe("notebooks", function () {
     const frame = await webview(page, '[data-testid="comparison"] .heatmap');
     await frame.locator('[data-testid="comparison"] .heatmap').nth(1).locator(".cell").nth(3).click();
     await shot("conflict");
+  });
+
+  it("writes a merge of a search's output and measures a point of it", async () => {
+    await openFile(page, "front.merge.md");
+    await press("objectives:", "execute");
+    const frame = await webview(page, '[data-testid="pareto"] .scatter');
+    const shown = frame.locator('[data-testid="pareto"]').last();
+    await shown.getByRole("group", { name: /^Points/ }).focus();
+    await page.keyboard.press("End");
+    await shown.locator("pre", { hasText: "task_arithmetic" }).waitFor();
+    await shot("trade-off");
+    await shown.getByLabel("Chosen point").getByRole("button", { name: "Write This Merge" }).click();
+    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    assert.match(await quickInput(page).inputValue(), /front-merge$/);
+    await page.keyboard.press("Enter");
+    await page
+      .locator(".pane-body .monaco-list-row", { hasText: /merge front-merge\s*done/ })
+      .first()
+      .waitFor({ timeout: 60_000 });
+    assert.match(readFileSync(place("front-merge.merge.yml"), "utf8"), /task_arithmetic/);
+    assert.ok(existsSync(place("front-merge/model.safetensors")));
+    const count = async () => Number(/^All (\d+) points/.exec(await shown.getByText(/^All \d+ points\.$/).innerText())?.[1]);
+    const before = await count();
+    const chosen = await shown.getByLabel("Chosen point").locator("h3").innerText();
+    await shown.getByRole("button", { name: "Evaluate This Point" }).first().click();
+    await shown.getByText(`All ${before + 1} points.`).waitFor({ timeout: 60_000 });
+    assert.equal(await shown.getByLabel("Chosen point").locator("h3").innerText(), chosen, "what was chosen stays");
+    await shot("trade-off-measured");
+  });
+
+  for (const theme of ["light", "high-contrast", "high-contrast-light", "dark"] as const)
+    it(`is free of what keeps someone out, in ${theme}`, async () => {
+      await setTheme(page, server.workspace, theme);
+      for (const [file, part] of [
+        ["front.merge.md", '[data-testid="pareto"] .scatter'],
+        ["why-conflict.merge.md", '[data-testid="comparison"] .heatmap'],
+        ["first-merge.merge.md", '[data-testid="eval"] .heatmap'],
+      ] as const) {
+        await openFile(page, file);
+        const frame = await webview(page, part);
+        await frame.locator(`body.vscode-${theme}`).waitFor({ state: "attached" });
+        await page.waitForTimeout(300);
+        await shot(`${theme}-${file.replace(".merge.md", "")}`);
+        assert.deepEqual(await missingColours(frame), []);
+        assert.deepEqual(await seriousViolations(frame, ".weightsmith-output"), [], file);
+      }
+    });
+
+  it("is begun from the palette, with the models that are chosen", async () => {
+    await command(page, "Weightsmith: New Notebook");
+    await page.getByPlaceholder("The models that the notebook is about").waitFor();
+    for (const name of ["zoo/sort", "zoo/reverse"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
+    await page.keyboard.press("Enter");
+    await page.locator(".quick-input-title", { hasText: "2 of 2" }).waitFor();
+    await quickInput(page).fill("mine");
+    await page.keyboard.press("Enter");
+    await page.locator(".tab", { hasText: "mine.merge.md" }).waitFor();
+    await page.locator(".cell-statusbar-container", { hasText: "merge merged" }).first().waitFor();
+    await press("zoo/reverse", "execute");
+    await webview(page, 'p:has-text("2 models:")');
+    await shot("new");
   });
 
   it("gives a cell another name", async () => {

@@ -1,36 +1,21 @@
 // Every page in a browser alone, in three themes and two widths, with the usual and with what is hard to draw: nothing sticks
 // out, axe finds nothing serious, keys and brushes work. Pictures are left beside this file.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
-import type { Browser, Page } from "playwright-core";
+import type { Browser } from "playwright-core";
+import { seriousViolations } from "./axe.ts";
 import { type BarePage, openBarePage } from "./bare-page.ts";
 import { COMPARISONS, FRONTS, RUNS } from "./page-fixtures.ts";
-import type { Theme } from "./themes.ts";
+import { type Theme, themeCss } from "./themes.ts";
 import { launchBrowser } from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots", "pages");
-const AXE = readFileSync(createRequire(join(process.cwd(), "package.json")).resolve("axe-core/axe.min.js"), "utf8");
 const PAGES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = { comparison: COMPARISONS, pareto: FRONTS, runs: RUNS };
 const VIEWS: readonly { theme: Theme; width: number }[] = (["light", "dark", "high-contrast"] as const).flatMap((theme) =>
   [1100, 320].map((width) => ({ theme, width })),
 );
-
-interface Violation {
-  readonly id: string;
-  readonly impact: string | null;
-  readonly nodes: readonly { readonly html: string; readonly failureSummary?: string }[];
-}
-
-/** What axe finds that keeps someone out. */
-async function seriousViolations(page: Page): Promise<string[]> {
-  await page.addScriptTag({ content: AXE });
-  const violations = (await page.evaluate("axe.run(document, { resultTypes: ['violations'] }).then((result) => result.violations)")) as readonly Violation[];
-  return violations
-    .filter(({ impact }) => impact === "serious" || impact === "critical")
-    .flatMap(({ id, nodes }) => nodes.slice(0, 3).map(({ html, failureSummary }) => `${id}: ${html.slice(0, 200)} ${failureSummary ?? ""}`));
-}
 
 describe("pages", function () {
   this.timeout(120_000);
@@ -54,7 +39,7 @@ describe("pages", function () {
 
   for (const [name, fixtures] of Object.entries(PAGES))
     for (const [fixture, state] of Object.entries(fixtures)) {
-      const views = fixture === "usual" ? VIEWS : VIEWS.filter(({ theme, width }) => (theme === "dark") === (width === 320) && theme !== "high-contrast");
+      const views = fixture === "usual" ? VIEWS : VIEWS.filter(({ theme, width }) => (theme === "light") === (width === 1100));
       for (const { theme, width } of views)
         it(`${name} with ${fixture} in ${theme} at ${width} pixels`, async () => {
           const page = await show(name, state, { theme, width });
@@ -112,6 +97,96 @@ describe("pages", function () {
     await page.getByRole("button", { name: "Clear Choice" }).click();
     await page.getByRole("button", { name: "model.layers.0.attention.weight" }).click();
     await page.getByRole("heading", { name: "Singular values" }).waitFor();
+  });
+
+  it("similarity: what is chosen in any picture is marked in the others", async () => {
+    const page = await show("comparison", COMPARISONS.usual);
+    const group = (name: RegExp) => page.getByRole("group", { name });
+    const subject = () => page.locator("#subject").inputValue();
+    await group(/Models joined by likeness/)
+      .locator(".leaf")
+      .nth(1)
+      .click();
+    const name = await group(/Models joined by likeness/)
+      .locator(".leaf.selected text")
+      .textContent();
+    assert.match(await subject(), /^model-/);
+    assert.match(
+      (await group(/Map of the models/)
+        .locator(".point.selected title")
+        .textContent()) ?? "",
+      new RegExp(`^${name}`),
+    );
+    await group(/Map of the models/)
+      .locator(".point.expert")
+      .first()
+      .click();
+    assert.equal(await subject(), "model-0");
+    await group(/^Cosine of the changes/)
+      .locator('.cell[data-row="0"][data-column="1"]')
+      .click();
+    assert.match(await subject(), /^pair-/);
+    assert.equal(
+      await group(/Models joined by likeness/)
+        .locator(".leaf.selected")
+        .count(),
+      2,
+    );
+    await group(/Conflict by role/).focus();
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("Enter");
+    assert.equal(
+      await group(/Conflict by role/)
+        .locator(".bar-row.selected")
+        .count(),
+      1,
+    );
+    assert.equal(
+      await group(/Layers by roles/)
+        .locator(".cell.selected")
+        .count(),
+      12,
+      "the role in every layer",
+    );
+    assert.equal(await page.locator(".tensors tbody tr").count(), 12);
+    assert.equal(
+      await page.locator("nav b").innerText(),
+      await group(/Conflict by role/)
+        .locator(".bar-row.selected text")
+        .first()
+        .textContent(),
+    );
+    await group(/^Alignment of the layers/)
+      .locator('.cell[data-row="2"][data-column="2"]')
+      .click();
+    assert.equal(await subject(), "pair-1-2");
+    assert.equal(await page.locator("nav b").innerText(), "layer 1");
+    assert.equal(
+      await group(/^Alignment of the layers/)
+        .locator(".cell.selected")
+        .count(),
+      1,
+    );
+    assert.match(
+      (await group(/Signed agreement/)
+        .locator("svg")
+        .getAttribute("aria-label")) ?? "",
+      /^Signed agreement in layer 1,/,
+    );
+    await page.getByRole("button", { name: "Clear Choice" }).click();
+    await page.getByRole("button", { name: "model.layers.0.attention.weight", exact: true }).click();
+    await group(/Singular values/)
+      .locator(".curve-group")
+      .nth(3)
+      .locator(".curve")
+      .click({ force: true });
+    assert.equal(await subject(), "model-3");
+    assert.equal(
+      await group(/Singular values/)
+        .locator(".curve-group.selected")
+        .count(),
+      1,
+    );
   });
 
   it("similarity: comes back as it was left", async () => {
@@ -175,6 +250,110 @@ describe("pages", function () {
     assert.match(await page.getByLabel("Chosen point").innerText(), /sample-1/);
   });
 
+  it("trade-offs: axes change places by mouse and by keys, and stay there", async () => {
+    const page = await show("pareto", FRONTS.usual);
+    const axes = page.getByRole("group", { name: /^Axes\./ });
+    const names = () => axes.locator(".axis-name").allTextContents();
+    const given = await names();
+    assert.deepEqual(given, ["first", "second", "third", "weight 1", "weight 2"]);
+    await axes.focus();
+    await page.keyboard.press("ArrowRight");
+    await page.keyboard.press("Shift+ArrowRight");
+    await page.getByText("first, axis 2 of 5").waitFor();
+    assert.deepEqual(await names(), ["second", "first", "third", "weight 1", "weight 2"]);
+    assert.equal(await axes.locator(".upright.cursor .axis-name").textContent(), "first");
+    const from = await axes.locator(".axis-name", { hasText: "third" }).boundingBox();
+    const to = await axes.locator(".axis-name", { hasText: "second" }).boundingBox();
+    assert.ok(from && to);
+    await page.mouse.move(from.x + from.width / 2, from.y + from.height / 2);
+    await page.mouse.down();
+    await page.mouse.move(from.x - 40, from.y + 5, { steps: 3 });
+    await page.mouse.move(to.x - 2, to.y + 5, { steps: 3 });
+    await page.mouse.up();
+    assert.deepEqual(await names(), ["third", "second", "first", "weight 1", "weight 2"]);
+    assert.equal(await page.locator(".parallel .brush").count(), 0, "a name that is dragged filters nothing");
+    const saved = await page.evaluate("seam.saved");
+    await open?.close();
+    const again = await show("pareto", FRONTS.usual, { saved });
+    assert.deepEqual(
+      await again
+        .getByRole("group", { name: /^Axes\./ })
+        .locator(".axis-name")
+        .allTextContents(),
+      ["third", "second", "first", "weight 1", "weight 2"],
+    );
+    await again.getByRole("group", { name: /^Axes\./ }).scrollIntoViewIfNeeded();
+    const at = await again
+      .getByRole("group", { name: /^Axes\./ })
+      .locator(".axis-name")
+      .first()
+      .boundingBox();
+    assert.ok(at);
+    await again.mouse.move(at.x + 50, at.y + 60);
+    await again.mouse.down();
+    await again.mouse.move(at.x + 52, at.y + 140, { steps: 3 });
+    await again.mouse.up();
+    assert.notEqual(await again.getByLabel("Least third").inputValue(), "", "a drag along an axis filters by it, wherever it stands");
+  });
+
+  it("trade-offs: baselines are seen in themes whose orange lets the ground through", async () => {
+    const page = await show("pareto", FRONTS.usual);
+    const fill = await page
+      .locator(".scatter .dot.baseline")
+      .first()
+      .evaluate((mark) => getComputedStyle(mark).fill);
+    assert.match(fill, /^(rgb\(|color\(srgb [\d. ]+\))/, fill);
+  });
+
+  it("trade-offs: paints its points in the colours of another theme as soon as the editor has it", async () => {
+    const page = await show("pareto", FRONTS["10,000 points"], { theme: "light" });
+    const darkest = () =>
+      page
+        .locator(".scatter ~ canvas, .layers canvas")
+        .first()
+        .evaluate((canvas: HTMLCanvasElement) => {
+          const { data = [] } = canvas.getContext("2d")?.getImageData(0, 0, canvas.width, canvas.height) ?? {};
+          let sum = 0;
+          let count = 0;
+          for (let i = 0; i < data.length; i += 4) if ((data[i + 3] ?? 0) > 250) [sum, count] = [sum + (data[i] ?? 0), count + 1];
+          return sum / count;
+        });
+    const light = await darkest();
+    await page.evaluate((css) => {
+      document.head.append(Object.assign(document.createElement("style"), { textContent: css }));
+      document.body.className = "vscode-dark";
+    }, themeCss("dark"));
+    await page.waitForTimeout(200);
+    assert.ok((await darkest()) - light > 20, "lighter dots on a dark ground");
+  });
+
+  it("draws a comparison of three of the sample models within a second", async () => {
+    const models = ["sort", "reverse", "shift"].map((name) => `media/zoo/${name}`);
+    const args = [join(import.meta.dirname, "weightsmith.js"), "compare", "--base", "media/zoo/base", ...models, "--json", "--quiet"];
+    const comparison: unknown = JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" }));
+    const page = await show("comparison", COMPARISONS["no models"]);
+    const ms = await page.evaluate(firstPicture, { ...COMPARISONS.usual, comparison });
+    console.log(`      ${ms.toFixed(0)} ms to the first picture`);
+    assert.ok(ms < 1000, `${ms} ms`);
+  });
+
+  for (const [name, fixtures] of Object.entries(PAGES))
+    it(`${name}: takes less than 150 MB with whatever fixture`, async () => {
+      const session = await browser.newBrowserCDPSession();
+      for (const [fixture, state] of Object.entries(fixtures)) {
+        const page = await show(name, state, { theme: "light" });
+        const heap = await page.context().newCDPSession(page);
+        await heap.send("HeapProfiler.collectGarbage");
+        const { usedSize, totalSize } = await heap.send("Runtime.getHeapUsage");
+        const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+        const own = Math.max(...processInfo.filter(({ type }) => type === "renderer").map(({ id }) => privateBytes(id)));
+        console.log(`      ${fixture}: heap ${(usedSize / 1e6).toFixed(1)} of ${(totalSize / 1e6).toFixed(1)} MB, process ${(own / 1e6).toFixed(0)} MB`);
+        assert.ok(own < 150e6, `${fixture} takes ${own} bytes`);
+        await open?.close();
+        open = undefined;
+      }
+    });
+
   it("brushes 10,000 points within a frame", async () => {
     const page = await show("pareto", FRONTS["10,000 points"]);
     const { work, between, heapMiB, text } = await page.evaluate(brush);
@@ -200,6 +379,23 @@ describe("pages", function () {
     assert.deepEqual((await open?.requests())?.at(-1), { method: "cancel", params: "1" });
   });
 });
+
+/** Memory that a process shares with no other. */
+function privateBytes(pid: number): number {
+  const lines = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8").matchAll(/^Private_\w+:\s+(\d+) kB/gm);
+  return [...lines].reduce((sum, [, kibibytes]) => sum + 1024 * Number(kibibytes), 0);
+}
+
+/** Runs in the page: hands it its numbers, and times until what they draw is on the screen. */
+async function firstPicture(state: unknown): Promise<number> {
+  const started = performance.now();
+  window.dispatchEvent(new MessageEvent("message", { data: { kind: "state", state } }));
+  const frame = () => new Promise((resume) => requestAnimationFrame(resume));
+  do await frame();
+  while (document.querySelector(".heatmap .cell") === null);
+  await frame();
+  return performance.now() - started;
+}
 
 /** Runs in the page: drags over the scatter and times each frame's work. */
 async function brush() {

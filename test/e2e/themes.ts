@@ -24,7 +24,7 @@ const LIGHT = {
   "charts-red": "#e51400",
   "charts-blue": "#0063d3",
   "charts-yellow": "#bf8803",
-  "charts-orange": "#d18616",
+  "charts-orange": "#ea5c0055",
   "charts-green": "#388a34",
   "charts-purple": "#652d90",
 };
@@ -50,12 +50,12 @@ const DARK = {
   "charts-red": "#f14c4c",
   "charts-blue": "#59a4f9",
   "charts-yellow": "#cca700",
-  "charts-orange": "#d18616",
+  "charts-orange": "#ea5c0055",
   "charts-green": "#89d185",
   "charts-purple": "#b180d7",
 };
 
-const { "panel-border": _border, "button-secondaryBackground": _second, "button-secondaryHoverBackground": _hover, ...bare } = DARK;
+const { "panel-border": _border, "button-secondaryBackground": _second, "button-secondaryHoverBackground": _hover, "charts-orange": _orange, ...bare } = DARK;
 const HIGH_CONTRAST = {
   ...bare,
   "editor-background": "#000000",

@@ -1,7 +1,8 @@
 // What a user does in the workbench, by keyboard and palette, with a bound on every wait.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { type Browser, chromium, type Frame, type Page } from "playwright-core";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { type Browser, chromium, type Frame, type Locator, type Page } from "playwright-core";
 
 const WAIT_MS = 30_000;
 /** Begins a line of a host test that is meant for the reader. */
@@ -76,6 +77,69 @@ export async function answer(page: Page, placeholder: string | RegExp, text: str
   const row = page.locator(".quick-input-list .monaco-list-row", { hasText: text }).first();
   await row.waitFor({ timeout: WAIT_MS });
   await page.keyboard.press("Enter");
+}
+
+/** Confirms the place that a dialog for saving proposes, and gives the file's bytes. */
+export async function acceptSave(page: Page, file: string): Promise<Buffer> {
+  await page.locator(".quick-input-widget input.input:focus").waitFor({ timeout: WAIT_MS });
+  for (const end = Date.now() + WAIT_MS; !(await quickInput(page).inputValue()).endsWith(basename(file)); await new Promise((r) => setTimeout(r, 50)))
+    assert.ok(Date.now() < end, `the dialog proposes ${await quickInput(page).inputValue()}`);
+  await page.keyboard.press("Enter");
+  for (const end = Date.now() + WAIT_MS; Date.now() < end && !(existsSync(file) && statSync(file).size > 0); ) await new Promise((r) => setTimeout(r, 50));
+  return readFileSync(file);
+}
+
+/** Clicks the four exports of a figure in turn and checks what each file begins with. @param find the figure, which is asked for each time */
+export async function exportAll(page: Page, find: () => Promise<Locator>, folder: string, name: string): Promise<void> {
+  const starts: Readonly<Record<string, RegExp>> = { SVG: /^<svg [^>]*xmlns=/, PNG: /^\x89PNG\r\n/, CSV: /^[^\n]*,[^\n]*\r\n/, JSON: /^[[{]/ };
+  for (const [kind, start] of Object.entries(starts)) {
+    const figure = await find();
+    const save = figure.getByRole("button", { name: `Save ${kind}` });
+    if (!(await save.isVisible())) await figure.locator("summary", { hasText: "Table and export" }).click();
+    await save.click();
+    const text = (await acceptSave(page, join(folder, `${name}.${kind.toLowerCase()}`))).toString("latin1");
+    assert.match(text, start);
+    // Colours that any program knows, on a ground that is there.
+    if (kind === "SVG") assert.match(text, /^<svg [^>]*><rect [^>]*fill="rgb\(/);
+    if (kind === "SVG") assert.doesNotMatch(text, /var\(|color-mix|oklab/);
+  }
+}
+
+/** Shows everything in another of the editor's themes, for this workspace. */
+export async function setTheme(page: Page, workspace: string, theme: keyof typeof EDITOR_THEMES): Promise<void> {
+  mkdirSync(join(workspace, ".vscode"), { recursive: true });
+  writeFileSync(join(workspace, ".vscode", "settings.json"), JSON.stringify({ "workbench.colorTheme": EDITOR_THEMES[theme] }));
+  await page.locator(`.monaco-workbench.${CLASSES[theme]}`).waitFor({ timeout: WAIT_MS });
+}
+
+const EDITOR_THEMES = {
+  light: "Default Light Modern",
+  dark: "Default Dark Modern",
+  "high-contrast": "Default High Contrast",
+  "high-contrast-light": "Default High Contrast Light",
+} as const;
+const CLASSES = { light: "vs", dark: "vs-dark", "high-contrast": "hc-black", "high-contrast-light": "hc-light" } as const;
+
+/** Colours of charts that the page's theme does not give, or through which the ground is seen. */
+export async function missingColours(frame: Frame): Promise<readonly string[]> {
+  const series = [1, 2, 3, 4, 5].map((i) => `--series-${i}`);
+  const names = ["low", "high", "negative", "on-low", "on-high", "line", "base", "expert", "merge", "grid"].map((name) => `--chart-${name}`);
+  return frame.evaluate(
+    (all) => {
+      const inherited = "rgb(1, 2, 3)";
+      const holder = document.body.appendChild(document.createElement("div"));
+      const probe = holder.appendChild(document.createElement("span"));
+      holder.style.color = inherited;
+      const colourOf = (name: string) => {
+        probe.style.color = `var(${name})`;
+        return getComputedStyle(probe).color;
+      };
+      const missing = all.filter((name) => colourOf(name) === inherited || /rgba|\/ /.test(colourOf(name)));
+      holder.remove();
+      return missing;
+    },
+    [...names, ...series],
+  );
 }
 
 /** Waits until a file holds this text: while the editor saves, it is empty for a moment. */

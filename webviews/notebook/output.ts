@@ -7,10 +7,18 @@ import { chartFigure } from "../common/chart-figure.ts";
 import { element } from "../common/dom.ts";
 import { dataTable } from "../common/table.ts";
 import { ComparisonPage, headline } from "../comparison/page.ts";
-import { ParetoPage } from "../pareto/page.ts";
+import type { ParetoChoice } from "../pareto/model.ts";
+import { ParetoPage, type ParetoTools } from "../pareto/page.ts";
 import { METRICS, metricCurves, metricTable } from "../runs/model.ts";
 
-export function outputElement(output: CellOutput): HTMLElement {
+/** What an editor can do for an output that a page cannot, by the path of the search's result. */
+export interface OutputHost {
+  tools(front: string): ParetoTools;
+  choice(front: string): Partial<ParetoChoice> | undefined;
+  keep(front: string, choice: ParetoChoice): void;
+}
+
+export function outputElement(output: CellOutput, host?: OutputHost): HTMLElement {
   switch (output.kind) {
     case "merge":
       return mergeElement(output);
@@ -19,7 +27,7 @@ export function outputElement(output: CellOutput): HTMLElement {
     case "eval":
       return evalElement(output);
     case "pareto":
-      return new ParetoPage(output.front, undefined, () => undefined).element;
+      return new ParetoPage(output.front, host?.choice(output.out), (choice) => host?.keep(output.out, choice), host?.tools(output.out)).element;
     case "train":
       return trainElement(output);
     case "problem":

@@ -2,8 +2,11 @@
 import type { CellOutput } from "../../merge-core/notebook/cell-output.ts";
 import { element } from "../common/dom.ts";
 import theme from "../common/editor-theme.css";
+import { connect } from "../common/host.ts";
 import { saveThrough } from "../common/save.ts";
-import { outputElement, problemElement } from "./output.ts";
+import type { ParetoChoice } from "../pareto/model.ts";
+import type { NotebookMethods, ToHost } from "../protocol.ts";
+import { type OutputHost, outputElement, problemElement } from "./output.ts";
 import { adoptProperties, shadowed } from "./shadow.ts";
 import { STYLES } from "./styles.ts";
 
@@ -13,20 +16,47 @@ interface OutputItem {
 
 const ALL = [...STYLES, theme];
 
+/** What the editor gives a renderer; where nobody listens it has no messages. */
+interface RendererContext {
+  getState(): unknown;
+  setState(state: unknown): void;
+  readonly postMessage?: (message: ToHost) => void;
+  readonly onDidReceiveMessage?: (listener: (message: unknown) => void) => unknown;
+}
+
 /** What the editor asks of a renderer. */
-export function activate(): { renderOutputItem(item: OutputItem, holder: HTMLElement): void } {
+export function activate(context: RendererContext): { renderOutputItem(item: OutputItem, holder: HTMLElement): void } {
   adoptProperties(ALL);
   saveThrough(download);
+  const host = hostOf(context);
   return {
     renderOutputItem(item, holder) {
-      holder.replaceChildren(shadowed(ALL, drawn(item)));
+      holder.replaceChildren(shadowed(ALL, drawn(item, host)));
     },
   };
 }
 
-function drawn(item: OutputItem): HTMLElement {
+/** Requests of outputs go where those of pages go; what is chosen in them outlives their being drawn again. */
+function hostOf({ postMessage, onDidReceiveMessage, getState, setState }: RendererContext): OutputHost | undefined {
+  if (postMessage === undefined) return undefined;
+  const messages = new EventTarget();
+  onDidReceiveMessage?.((data) => messages.dispatchEvent(new MessageEvent("message", { data })));
+  const host = connect<undefined, NotebookMethods>(() => undefined, { postMessage, getState, setState }, messages);
+  const choices = () => (getState() ?? {}) as Readonly<Record<string, ParetoChoice>>;
+  return {
+    tools: (front) => ({
+      recipeAt: (coefficients) => host.request("recipeAt", { front, coefficients }),
+      writeMerge: (coefficients) => host.request("writeMerge", { front, coefficients }),
+      evaluate: (coefficients) => host.request("evaluate", { front, coefficients }),
+    }),
+    choice: (front) => choices()[front],
+    keep: (front, choice) => setState({ ...choices(), [front]: choice }),
+  };
+}
+
+function drawn(item: OutputItem, host: OutputHost | undefined): HTMLElement {
   try {
-    return outputElement(item.json() as CellOutput);
+    return outputElement(item.json() as CellOutput, host);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     return problemElement("This output cannot be shown", [{ code: "notebook-output", severity: "error", message, remedy: "run the cell again" }]);

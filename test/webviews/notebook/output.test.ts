@@ -4,6 +4,7 @@ import { Window } from "happy-dom";
 import { type CellOutput, type EvalOutput, markdownTable, outputTable } from "../../../merge-core/notebook/cell-output.ts";
 import { markdown } from "../../../webviews/notebook/markdown.ts";
 import { outputElement, scoreHeatmap } from "../../../webviews/notebook/output.ts";
+import { randomFront } from "../../helpers/fronts.ts";
 
 const SCORES: EvalOutput = {
   kind: "eval",
@@ -19,7 +20,7 @@ const SCORES: EvalOutput = {
 
 describe("notebook outputs", () => {
   const window = new Window();
-  const names = ["document", "ResizeObserver", "getComputedStyle", "ShadowRoot"] as const;
+  const names = ["window", "document", "ResizeObserver", "MutationObserver", "getComputedStyle", "ShadowRoot"] as const;
   const outside = Object.fromEntries(names.map((name) => [name, (globalThis as Record<string, unknown>)[name]]));
   before(() => Object.assign(globalThis, Object.fromEntries(names.map((name) => [name, (window as unknown as Record<string, unknown>)[name]]))));
   after(() => Object.assign(globalThis, outside));
@@ -68,6 +69,28 @@ describe("notebook outputs", () => {
     const records = [1, 2].map((step) => ({ step, loss: 2 / step, lr: 1e-3, gradNorm: 1, tokensPerSecond: 100 }));
     const shown = outputElement({ kind: "train", out: "n.out/a", steps: 2, parameters: 1000, trainLoss: 1, seconds: 3, records });
     assert.equal(shown.querySelectorAll("figure").length, 4, "there is no validation loss");
+  });
+
+  it("of searches offer what the editor can do, and nothing where there is none", () => {
+    const output: CellOutput = { kind: "pareto", out: "n.out/front/pareto.json", front: randomFront(12, 2) };
+    const asked: unknown[] = [];
+    const tools = {
+      recipeAt: async () => "recipe",
+      writeMerge: async (coefficients: readonly number[]) => {
+        asked.push(coefficients);
+        return "made";
+      },
+      evaluate: async () => undefined,
+    };
+    const toolsOf = (front: string) => {
+      asked.push(front);
+      return tools;
+    };
+    const host = { tools: toolsOf, choice: () => ({ chosen: "sample-1" }), keep: () => undefined };
+    const buttons = (shown: HTMLElement) => [...shown.querySelectorAll("button")].filter(({ textContent }) => textContent === "Write This Merge");
+    assert.equal(buttons(outputElement(output)).length, 0);
+    buttons(outputElement(output, host)).at(-1)?.click();
+    assert.deepEqual(asked, ["n.out/front/pareto.json", output.front.points.find(({ id }) => id === "sample-1")?.coefficients]);
   });
 
   it("stand between Markdown that becomes elements, with its markup as text where it is not known", () => {

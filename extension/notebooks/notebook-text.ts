@@ -1,0 +1,22 @@
+// The text of a new notebook; pure.
+import { yamlText } from "../../merge-core/recipe/recipe-fixes.ts";
+
+/** A notebook that runs as it stands: how the models differ, and their plain average. Without models it says what goes into it. */
+export function newNotebookText(name: string, models: readonly string[]): string {
+  const intro = "Text in Markdown, and cells that run: merge, compare, eval, pareto and train. Paths are relative to this file.";
+  return `${[`# ${name}`, intro, ...(models.length > 1 ? cellsFor(models) : [EMPTY])].join("\n\n")}\n`;
+}
+
+const EMPTY = "```yaml compare models\n# base: ./base\nmodels: []\n```";
+
+function cellsFor(models: readonly string[]): string[] {
+  const list = models.map((model) => `  - ${yamlText(model)}`).join("\n");
+  const weight = Number((1 / models.length).toFixed(3));
+  const parts = models.map((model) => `  - model: ${yamlText(model)}\n    parameters: { weight: ${weight} }`).join("\n");
+  return [
+    "## How do they differ?",
+    `\`\`\`yaml compare models\nmodels:\n${list}\n\`\`\``,
+    "## Their average",
+    `Later cells use the model that this one makes as \`$merged\`.\n\n\`\`\`yaml merge merged\nmerge_method: linear\nmodels:\n${parts}\ndtype: bfloat16\n\`\`\``,
+  ];
+}
