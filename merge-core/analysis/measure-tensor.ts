@@ -1,7 +1,21 @@
-// One tensor of all models -> its sums. One pass for inner products, counts and signs; the thresholds of the trim; one pass
-// over what the trim keeps. Inputs that fit the budget are read from disk once.
+// One tensor of all models -> its sums. One pass for inner products, counts and signs, in which the thresholds of the trim are searched
+// too; one pass over what the trim keeps. Inputs that fit the budget are read from disk once.
 import type { TensorEngine } from "../compute/engine.ts";
-import { abs as absolute, add, compare, constant, div, type Expr, input, linear, mul, type Reduction, select, sub } from "../compute/expr.ts";
+import {
+  abs as absolute,
+  add,
+  compare,
+  constant,
+  div,
+  type Expr,
+  input,
+  linear,
+  type MagnitudeSelection,
+  mul,
+  type Reduction,
+  select,
+  sub,
+} from "../compute/expr.ts";
 import { compactCounts } from "./magnitude-counts.ts";
 import { MOST_PATTERN_VECTORS, patternOf, patternsIn, type SignPattern } from "./sign-patterns.ts";
 import { type ModelSums, type PairSums, pairsOf, type Sums } from "./sums.ts";
@@ -14,10 +28,9 @@ export async function measureTensor(engine: TensorEngine, hasBase: boolean, dens
   const weights = Array.from({ length: engine.inputCount }, (_, i) => input(i));
   const [base, ...others] = weights;
   const vectors = hasBase ? others.map((x) => sub(x, base as Expr)) : weights;
-  const dense = await denseSums(engine, hasBase ? [base as Expr, ...vectors] : vectors, vectors);
   const keep = Math.max(1, Math.floor(density * engine.size));
-  const selections = await engine.selectLargest(vectors.map((x) => ({ x, keep })));
-  const trimmed = vectors.map((a, i): Expr => ({ op: "trim", a, selection: selections[i] as (typeof selections)[number] }));
+  const dense = await denseSums(engine, hasBase ? [base as Expr, ...vectors] : vectors, vectors, keep);
+  const trimmed = vectors.map((a, i): Expr => ({ op: "trim", a, selection: dense.selections[i] as MagnitudeSelection }));
   const sparse = await sparseSums(engine, trimmed);
   return {
     elements: engine.size,
@@ -37,11 +50,12 @@ type Dense = Pick<ModelSums, "nonZero" | "largest">;
 type Sparse = Pick<ModelSums, "kept" | "keptEnergy" | "elected" | "electedEnergy">;
 type SparsePair = Pick<PairSums, "keptBoth" | "keptOpposite">;
 
-async function denseSums(engine: TensorEngine, spanning: readonly Expr[], vectors: readonly Expr[]) {
+async function denseSums(engine: TensorEngine, spanning: readonly Expr[], vectors: readonly Expr[], keep: number) {
   const products = spanning.flatMap((_, i) => spanning.slice(i).map((_, k): [number, number] => [i, i + k]));
   const signs = vectors.map(signOf);
   const byPattern = vectors.length <= MOST_PATTERN_VECTORS;
-  const { results, counts } = await engine.survey(
+  const { selections, results, counts } = await engine.selectAndSurvey(
+    vectors.map((x) => ({ x, keep })),
     [
       ...products.map(([i, j]): Reduction => ({ op: "dot", x: spanning[i] as Expr, y: spanning[j] as Expr })),
       ...vectors.map((x): Reduction => ({ op: "maxAbs", x })),
@@ -61,7 +75,7 @@ async function denseSums(engine: TensorEngine, spanning: readonly Expr[], vector
     ? signsOf(patternsIn(counts[vectors.length] as Float64Array, vectors.length), vectors.length)
     : readSigns(next, vectors.length, engine.size);
   const models = found.nonZero.map((nonZero, i): Dense => ({ nonZero, largest: largest[i] as number }));
-  return { gram, models, pairs: found.pairs, agreement: found.agreement, signCounts: found.signCounts, histograms: counts };
+  return { selections, gram, models, pairs: found.pairs, agreement: found.agreement, signCounts: found.signCounts, histograms: counts };
 }
 
 interface Signs {

@@ -1,5 +1,6 @@
 // What a merge method may ask of the machine while it merges one tensor.
 import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
+import type { Axis } from "./lines.ts";
 import type { MatrixSpace } from "./linalg/matrix.ts";
 
 /** A formula, and how many of its elements to keep. */
@@ -27,8 +28,12 @@ export interface TensorEngine {
    * ties at the threshold go to the lowest index. Histogram passes, never a sort.
    */
   selectLargest(items: readonly Keep[]): Promise<MagnitudeSelection[]>;
-  /** `selectLargest` and `reduce` of the same elements, together in as many passes as the selection takes alone. */
-  selectAndReduce(items: readonly Keep[], reductions: readonly Reduction[]): Promise<{ readonly selections: MagnitudeSelection[]; readonly results: number[] }>;
+  /** `selectLargest` and `survey` of the same elements, together in as many passes as the selection takes alone. */
+  selectAndSurvey(
+    items: readonly Keep[],
+    reductions: readonly Reduction[],
+    counted?: readonly Expr[],
+  ): Promise<{ readonly selections: MagnitudeSelection[]; readonly results: number[]; readonly counts: Float64Array[] }>;
   /** For each formula, how many elements have which upper 16 bits without the sign; bins ascend with magnitude, NaN is in the last.
    * With `bins`, of the elements of one such bin each, how many have which lower 16 bits. */
   magnitudeCounts(xs: readonly Expr[], bins?: readonly number[]): Promise<Float64Array[]>;
@@ -39,6 +44,10 @@ export interface TensorEngine {
    * budget: the method says what it needs.
    */
   withMatrices<T>(use: (space: MatrixSpace) => T | Promise<T>): Promise<T>;
+  /** Inner products of all pairs of formulas for each row (which ends with the last dimension) or column, in float64 in index order; pairs as `pairsOf` has them. */
+  lineProducts(xs: readonly Expr[], axis: Axis): Promise<Float64Array[]>;
+  /** Kullback-Leibler divergence of the softmax of each row of `a` from that of the same row of `b`. */
+  rowDivergences(a: Expr, b: Expr): Promise<Float64Array>;
   /** Elements [first, end) of a formula, in memory; all of them by default, so ask for whole tensors only where they are small. */
   values(expr: Expr, first?: number, end?: number): Promise<Float32Array>;
 }

@@ -6,6 +6,7 @@ import { elementCount } from "../formats/dtypes.ts";
 import type { Keep, TensorEngine } from "./engine.ts";
 import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
 import { plainSpace } from "./linalg/plain-space.ts";
+import { divergence, lineDots, pairsOf } from "./lines.ts";
 import { type RandomKey, randomKey, uniforms } from "./rng.ts";
 
 /** Elements whose partial result is rounded to one float64 before blocks are added in order. */
@@ -271,19 +272,29 @@ export function createReferenceEngine(task: {
   const reduce = (reductions: readonly Reduction[]): number[] =>
     reductions.map((r) => reduceArrays(r.op, evaluate(r.x, env), evaluate(r.op === "dot" ? r.y : r.x, env)));
   const select = (items: readonly Keep[]): MagnitudeSelection[] => items.map((item) => withoutTies(item, selectLargest(evaluate(item.x, env), item.keep)));
+  const survey = (reductions: readonly Reduction[], counted: readonly Expr[]) => ({
+    results: reduce(reductions),
+    counts: counted.map((x) => countMagnitudes(evaluate(x, env))),
+  });
   return {
     shape: task.shape,
     size,
     inputCount: task.inputs.length,
     reduce: async (reductions) => reduce(reductions),
     selectLargest: async (items) => select(items),
-    selectAndReduce: async (items, reductions) => ({ selections: select(items), results: reduce(reductions) }),
+    selectAndSurvey: async (items, reductions, counted = []) => ({ selections: select(items), ...survey(reductions, counted) }),
     magnitudeCounts: async (xs, bins) => xs.map((x, i) => countMagnitudes(evaluate(x, env), bins?.[i])),
-    survey: async (reductions, counted) => ({
-      results: reduce(reductions),
-      counts: counted.map((x) => countMagnitudes(evaluate(x, env))),
-    }),
+    survey: async (reductions, counted) => survey(reductions, counted),
     values: async (expr, first = 0, end = size) => evaluate(expr, env).slice(first, end),
+    lineProducts: async (xs, axis) => {
+      const values = xs.map((x) => evaluate(x, env));
+      return pairsOf(xs.length).map(([i, j]) => lineDots(values[i] as Float32Array, values[j] as Float32Array, env.columns, axis));
+    },
+    rowDivergences: async (a, b) => {
+      const [p, q] = [evaluate(a, env), evaluate(b, env)];
+      const row = (values: Float32Array, at: number) => values.subarray(at * env.columns, (at + 1) * env.columns);
+      return Float64Array.from({ length: size / Math.max(1, env.columns) }, (_, at) => divergence(row(p, at), row(q, at)));
+    },
     withMatrices: async (use) => use(plainSpace()),
     write: (expr) => evaluate(expr, env),
   };

@@ -6,6 +6,8 @@ import { type Expr, input as inputValue, type MagnitudeSelection, type Reduction
 import { findParts, replaceParts } from "./formula-parts.ts";
 import { joinPasses } from "./join-passes.ts";
 import type { MatrixSpace } from "./linalg/matrix.ts";
+import { divergencesOfRows, type LineContext, productsOfLines } from "./line-passes.ts";
+import type { Axis } from "./lines.ts";
 import { poolSpace } from "./linalg/pool-space.ts";
 import { type Pass, type PassInput, type PassResult, paddedBytes, runPass } from "./passes.ts";
 import type { ComputePool } from "./pool.ts";
@@ -119,35 +121,48 @@ class PoolTensorEngine implements OpenTensor {
   }
 
   async survey(reductions: readonly Reduction[], counted: readonly Expr[]): Promise<{ results: number[]; counts: Float64Array[] }> {
-    const sinks: Sink[] = [
+    const { results, counts } = await this.#survey(reductions, counted, []);
+    return { results, counts };
+  }
+
+  /** What other sinks gather is given back as it is. */
+  async #survey(reductions: readonly Reduction[], counted: readonly Expr[], others: readonly Sink[]) {
+    const { gathered } = await this.#statistics([
+      ...others,
       ...reductions.map((reduction): Sink => ({ kind: "reduce", reduction })),
       ...counted.map((x): Sink => ({ kind: "histogramHigh", x })),
-    ];
-    const { gathered } = await this.#statistics(sinks);
-    return { results: reductions.map(({ op }, i) => joinBlocks(op, gathered[i] ?? [])), counts: gathered.slice(reductions.length) };
+    ]);
+    const [first, end] = [others.length, others.length + reductions.length];
+    const results = reductions.map(({ op }, i) => joinBlocks(op, gathered[first + i] ?? []));
+    return { results, counts: gathered.slice(end, end + counted.length), gathered: gathered.slice(0, first) };
   }
 
   async selectLargest(items: readonly Keep[]): Promise<MagnitudeSelection[]> {
-    return (await this.selectAndReduce(items, [])).selections;
+    return (await this.selectAndSurvey(items, [])).selections;
   }
 
-  async selectAndReduce(items: readonly Keep[], reductions: readonly Reduction[]): Promise<{ selections: MagnitudeSelection[]; results: number[] }> {
+  async selectAndSurvey(items: readonly Keep[], reductions: readonly Reduction[], counted: readonly Expr[] = []) {
     const { memoryBytes } = this.#task;
-    const wanted = reductions.map((reduction): Sink => ({ kind: "reduce", reduction }));
-    // The reductions go along with the first pass over all elements.
-    let reduced: readonly Float64Array[] | undefined;
+    // What else is wanted goes along with the first pass over all elements, which may count some of it anyway.
+    let surveyed: { results: number[]; counts: Float64Array[] } | undefined;
     const run = async (sinks: readonly Sink[]): Promise<readonly Float64Array[]> => {
-      const { gathered } = await this.#statistics(reduced === undefined ? [...sinks, ...wanted] : sinks);
-      reduced ??= gathered.slice(sinks.length);
-      return gathered.slice(0, sinks.length);
+      if (surveyed !== undefined) return (await this.#statistics(sinks)).gathered;
+      const placeOf = (x: Expr): number => sinks.findIndex((sink) => sink.kind === "histogramHigh" && sink.x === x);
+      const { gathered, ...rest } = await this.#survey(
+        reductions,
+        counted.filter((x) => placeOf(x) < 0),
+        sinks,
+      );
+      surveyed = { ...rest, counts: counted.map((x) => gathered[placeOf(x)] ?? (rest.counts.shift() as Float64Array)) };
+      return gathered;
     };
     // Values of rows and columns are worked out in ranges, not in samples.
     const canSample = sidesOf(items.map(({ x }) => ({ kind: "histogramHigh", x }))).length === 0;
     const sample = canSample ? async (sinks: readonly Sink[]) => (await this.#sample(sinks)).gathered : undefined;
     const passes = { size: this.size, memoryBytes, threads: this.#pool.threads, run, sample, values: this.values.bind(this) };
     const selections = await selectByHistogram(items, passes);
-    if (reduced === undefined && wanted.length > 0) await run([]);
-    return { selections, results: reductions.map(({ op }, i) => joinBlocks(op, reduced?.[i] ?? [])) };
+    if (surveyed === undefined && reductions.length + counted.length > 0) await run([]);
+    return { selections, ...(surveyed ?? { results: [], counts: [] }) };
   }
 
   async magnitudeCounts(xs: readonly Expr[], bins?: readonly number[]): Promise<Float64Array[]> {
@@ -158,6 +173,18 @@ class PoolTensorEngine implements OpenTensor {
       return gathered.map((table) => table.slice(1));
     }
     return (await this.survey([], xs)).counts;
+  }
+
+  lineProducts(xs: readonly Expr[], axis: Axis): Promise<Float64Array[]> {
+    return productsOfLines(this.#lineContext(), xs, axis);
+  }
+
+  rowDivergences(a: Expr, b: Expr): Promise<Float64Array> {
+    return divergencesOfRows(this.#lineContext(), a, b);
+  }
+
+  #lineContext(): LineContext {
+    return { pool: this.#pool, columns: this.shape.at(-1) ?? 1, size: this.size, memoryBytes: this.#task.memoryBytes, store: this.#storeAt.bind(this) };
   }
 
   async withMatrices<T>(use: (space: MatrixSpace) => T | Promise<T>): Promise<T> {

@@ -136,7 +136,7 @@ interface Range {
 /** For each score its `keep`-th largest value, by sign and not by magnitude, and its largest: one pass where `keep` of them are positive, as nearly always. */
 async function scoreRanges(scores: readonly Expr[], keep: number, engine: TensorEngine): Promise<Range[]> {
   const above = scores.map((x): Expr => ({ op: "max", a: x, b: ZERO }));
-  const { selections, results } = await engine.selectAndReduce(
+  const { selections, results } = await engine.selectAndSurvey(
     above.map((x) => ({ x, keep, ties: false as const })),
     above.map((x): Reduction => ({ op: "maxAbs", x })),
   );

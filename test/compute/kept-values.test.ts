@@ -28,7 +28,7 @@ describe("kept values", () => {
         const engine = openTensorEngine(pool, { name: "w", shape: [SIZE], seed: 7, inputs: places, output: { dtype: "F32" }, memoryBytes });
         const items = [100, 60_000].map((keep) => ({ x: second, keep }));
         const reductions = [{ op: "countNonZero", x: draw } as const];
-        assert.deepEqual(await engine.selectAndReduce(items, reductions), await reference.selectAndReduce(items, reductions));
+        assert.deepEqual(await engine.selectAndSurvey(items, reductions), await reference.selectAndSurvey(items, reductions));
         assert.deepEqual(await engine.reduce([{ op: "maxAbs", x: e.select(e.compare("lt", first, e.constant(1)), first, e.constant(0)) }]), [
           reference.write(first).reduce((most, x) => (x < 1 ? Math.max(most, x) : most), 0),
         ]);

@@ -37,7 +37,9 @@ describe("selection by magnitude", () => {
     ];
     for (const keeps of [[4500], [1, SIZE - 1, 17], [0, SIZE], []]) {
       const items = keeps.map((keep) => ({ x: e.input(0), keep }));
-      const { selections, results } = await engine.selectAndReduce(items, reductions);
+      const counted = [e.input(0), ...items.map(({ x }) => x)];
+      const { selections, results, counts } = await engine.selectAndSurvey(items, reductions, counted);
+      assert.deepEqual(counts, await engine.magnitudeCounts(counted));
       assert.deepEqual(selections, await engine.selectLargest(items));
       assert.deepEqual(results, await engine.reduce(reductions));
     }
