@@ -1,5 +1,6 @@
 // One thread's view of the kernels: its own instance (module globals are per thread) on the memory all threads share.
 import bytes from "../../dist/kernels.wasm";
+import { lineKernels } from "./lines.ts";
 
 export type Kernel = (...args: number[]) => number;
 
@@ -43,7 +44,8 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
     if (typeof found !== "function") throw new TypeError(`no kernel is called ${name}`);
     return found as Kernel;
   };
-  const more = makeMore({ memory, kernel: ownKernel });
+  const wasm = { memory, kernel: ownKernel };
+  const more = { ...lineKernels(wasm), ...makeMore(wasm) };
   const kernel = (name: string): Kernel => more[name] ?? ownKernel(name);
   return { memory, kernel, names: [...own, ...Object.keys(more)], specialised: specialiser(exports, memory) };
 }

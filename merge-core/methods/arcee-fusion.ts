@@ -2,11 +2,8 @@
 // The threshold is that of statistical outliers, median + 1.5 interquartile ranges, from all elements and never a sample.
 import type { TensorEngine } from "../compute/engine.ts";
 import { abs, add, compare, constant, type Expr, input, mul, perRow, select, sub } from "../compute/expr.ts";
-import { eachRowBlock, lineCounts } from "./lines.ts";
 import type { MergeMethod } from "./method.ts";
 
-/** Added to probabilities, so that none is zero. */
-const SMALLEST_PROBABILITY = 1e-8;
 /** Tensors up to this size are sorted outright. */
 const SMALL = 256;
 
@@ -21,44 +18,17 @@ export const arceeFusion: MergeMethod = {
   base: "one-of",
   models: { min: 1, max: 1 },
   passes: 5,
+  sides: () => 1,
   async merge({ base, others: [other] }, engine) {
     if (base === undefined || other === undefined) throw new TypeError("arcee_fusion needs a base and one other model");
     const [origin, target] = [input(base.index), input(other.index)];
     const delta = sub(target, origin);
-    const importance = mul(abs(delta), perRow(await rowDivergences(engine, target, origin)));
+    const importance = mul(abs(delta), perRow(Float32Array.from(await engine.rowDivergences(target, origin))));
     const [q25, median, q75] = await quartiles(engine, importance);
     const threshold = median + Math.fround(1.5 * Math.fround(q75 - q25));
     return add(origin, select(compare("ge", importance, constant(threshold)), delta, constant(0)));
   },
 };
-
-/** Kullback-Leibler divergence of each row's softmax from the base's; rounding below zero counts as zero. */
-async function rowDivergences(engine: TensorEngine, target: Expr, origin: Expr): Promise<Float32Array> {
-  const { rows, columns } = lineCounts(engine);
-  const divergences = new Float32Array(rows);
-  await eachRowBlock(engine, [target, origin], ([p, q], first) => {
-    if (p === undefined || q === undefined) return;
-    for (let start = 0; start < p.length; start += columns)
-      divergences[first + start / columns] = Math.max(0, divergence(p.subarray(start, start + columns), q.subarray(start, start + columns)));
-  });
-  return divergences;
-}
-
-function divergence(a: Float32Array, b: Float32Array): number {
-  const [p, q] = [logSumExp(a), logSumExp(b)];
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) {
-    const pi = Math.exp((a[i] as number) - p) + SMALLEST_PROBABILITY;
-    const qi = Math.exp((b[i] as number) - q) + SMALLEST_PROBABILITY;
-    sum += pi * Math.log(pi / qi);
-  }
-  return sum;
-}
-
-function logSumExp(values: Float32Array): number {
-  const most = values.reduce((max, x) => Math.max(max, x), Number.NEGATIVE_INFINITY);
-  return most + Math.log(values.reduce((sum, x) => sum + Math.exp(x - most), 0));
-}
 
 /** Of non-negative values; quantile z is the value at place floor(z (N - 1)) of all in ascending order. */
 async function quartiles(engine: TensorEngine, x: Expr): Promise<[number, number, number]> {

@@ -1,8 +1,9 @@
 // Spherical interpolation of two models by their weights, optionally of their differences from a base.
 import type { TensorEngine } from "../compute/engine.ts";
 import { add, type Expr, input, linear, mul, perColumn, perRow, sub } from "../compute/expr.ts";
+import type { Axis } from "../compute/lines.ts";
 import { clampCosine, type Gram, gramMatrix, normsOf } from "./gram.ts";
-import { type Axis, lineGrams } from "./lines.ts";
+import { lineGrams } from "./lines.ts";
 import type { MergeInput, MergeMethod, MergeTask } from "./method.ts";
 import { flagOf, WEIGHT, weightOf } from "./parameters.ts";
 

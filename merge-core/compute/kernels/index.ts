@@ -8,6 +8,7 @@ export { relativeLimit, runInstruction } from "./program";
 export * from "./gemm";
 export { gemm64, gemm64ScratchBytes } from "./gemm64";
 export { jacobiRotate } from "./jacobi";
+export { columnDots, rowDots } from "./lines";
 export { rowProducts, rowSums } from "./rows";
 export * from "./nn";
 export * from "./adamw";
