@@ -4,10 +4,12 @@ import { fileURLToPath } from "node:url";
 import { GpuFailure } from "../compute/gpu/device.ts";
 import { type GpuEngine, openGpuEngine } from "../compute/gpu/engine.ts";
 import { type Blas, loadBlas } from "../compute/providers/blas.ts";
-import { blasEngine, webgpuEngine } from "../compute/providers/engines.ts";
+import { blasEngine, trainingEngines, webgpuEngine } from "../compute/providers/engines.ts";
+import { TFJS_DEVICES } from "../compute/providers/load-tfjs.ts";
 import { FIGURE_UNIT, measureCpu } from "../compute/providers/measure.ts";
 import { type EngineReport, probeEngine } from "../compute/providers/probe.ts";
 import { inputError } from "../diagnostics.ts";
+import { openDeviceProducts } from "../nn/device/products.ts";
 import { hasMatrices } from "../plan/estimate.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import type { CommandContext } from "./command.ts";
@@ -17,9 +19,11 @@ export const DEVICE: OptionSpec = {
   name: "device",
   type: "string",
   value: "NAME",
-  choices: ["cpu", "blas", "webgpu", "auto"],
-  doc: "what computes whole matrices: cpu gives the same bytes on every machine (default), blas is this machine's own library, webgpu a GPU (which then does all other merging too), auto the fastest",
+  choices: ["cpu", "blas", ...TFJS_DEVICES, "auto"],
+  doc: "what computes whole matrices: cpu gives the same bytes on every machine (default), blas is this machine's own library, webgpu a GPU (which then does all other merging too), tfjs-node-gpu and tfjs-node TensorFlow's libraries, auto the fastest",
 };
+
+const isTensorFlow = (device: string): device is "tfjs-node-gpu" | "tfjs-node" => device === "tfjs-node-gpu" || device === "tfjs-node";
 
 /** What computes in place of the built-in engine; nothing if that does. */
 export interface Devices {
@@ -40,15 +44,17 @@ export async function chooseDevice(args: Arguments, plans: readonly Pick<MergePl
   // A library or a driver may crash: it is tried in a process of its own first.
   const probe = (spec: typeof webgpuEngine) => probeEngine(spec, { from: dirname(fileURLToPath(import.meta.url)), signal });
   if (device === "webgpu") return useGpu(await probe(webgpuEngine), output, true);
+  if (isTensorFlow(device)) return useGpu(await probe(trainingEngines[device]), output, true);
   const blas = await probe(blasEngine(threads(args)));
   if (device === "blas") {
     if (blas.status !== "works") return refuse(blas);
     output.note(`device: blas, as asked: ${blas.version}, ${rounded(blas.figure)}`);
     return { blas: await loadBlas(threads(args)) };
   }
-  const gpu = await probe(webgpuEngine);
-  const chosen = fastest((await measureCpu(threads(args))) ?? 0, [blas, gpu], output);
-  if (chosen === "webgpu") return useGpu(gpu, output, false);
+  const others = [await probe(webgpuEngine), await probe(trainingEngines["tfjs-node-gpu"]), await probe(trainingEngines["tfjs-node"])];
+  const chosen = fastest((await measureCpu(threads(args))) ?? 0, [blas, ...others], output);
+  const found = others.find(({ id }) => id === chosen);
+  if (found !== undefined) return useGpu(found, output, false);
   return chosen === "blas" ? { blas: await loadBlas(threads(args)) } : {};
 }
 
@@ -67,21 +73,16 @@ function fastest(cpu: number, others: readonly EngineReport[], output: CommandCo
 }
 
 /** Opens the GPU; without one the merge goes on with the built-in engine, and says so. */
-async function useGpu(report: EngineReport, output: CommandContext["output"], elementwise: boolean): Promise<Devices> {
+async function useGpu(report: EngineReport, output: CommandContext["output"], asked: boolean): Promise<Devices> {
   try {
     if (report.status !== "works") throw new GpuFailure(report.reason ?? "it failed");
-    const gpu = await openGpuEngine({ elementwise });
-    if (elementwise) output.note(`device: ${gpu.name}, as asked`);
+    const gpu = isTensorFlow(report.id) ? await openDeviceProducts(report.id) : await openGpuEngine({ elementwise: asked });
+    if (asked) output.note(`device: ${gpu.name}, as asked`);
     return { gpu };
   } catch (error) {
-    if (!(error instanceof GpuFailure)) throw error;
-    const remedy = report.status === "absent" ? report.install : undefined;
-    output.diagnostics([
-      {
-        ...{ code: "device-unusable", severity: "warning", message: "no GPU can be used; the merge goes on with the built-in engine", found: error.message },
-        ...(remedy === undefined ? {} : { remedy }),
-      },
-    ]);
+    const remedy = report.install === undefined ? {} : { remedy: report.install };
+    const message = `${report.id} cannot be used; the merge goes on with the built-in engine`;
+    output.diagnostics([{ code: "device-unusable", severity: "warning", message, found: error instanceof Error ? error.message : String(error), ...remedy }]);
     return {};
   }
 }

@@ -78,7 +78,7 @@ async function useDevice(
     output.note(`device: ${name}, ${why}`);
     return { device };
   } catch (error) {
-    const remedy = status === "absent" && install !== undefined ? { remedy: install } : {};
+    const remedy = install === undefined ? {} : { remedy: install };
     const message = `${device} cannot be used; the built-in engine does the work`;
     output.diagnostics([{ code: "device-unusable", severity: "warning", message, found: error instanceof Error ? error.message : String(error), ...remedy }]);
     return {};

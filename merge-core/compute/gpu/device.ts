@@ -25,6 +25,8 @@ interface WebgpuPackage {
 export interface GpuOptions {
   /** Dawn's options, such as `backend=null`, which checks shaders and computes nothing. */
   readonly flags?: readonly string[];
+  /** Bytes of all buffers together; what is beyond is refused as a full device refuses it. */
+  readonly memoryBytes?: number;
   /** The package, or a substitute. */
   readonly load?: () => Promise<WebgpuPackage>;
 }
@@ -48,7 +50,7 @@ export function holdForever(...objects: readonly unknown[]): void {
 }
 
 /** Opens the first adapter. @throws GpuFailure */
-export async function openGpu({ flags = [], load = loadWebgpu }: GpuOptions = {}): Promise<Gpu> {
+export async function openGpu({ flags = [], memoryBytes, load = loadWebgpu }: GpuOptions = {}): Promise<Gpu> {
   const { create, globals } = await load().catch((cause) => fail("the package webgpu cannot be loaded", cause));
   const gpu = await attempt("the GPU cannot be reached", async () => create([...flags]));
   holdForever(gpu, globals);
@@ -62,11 +64,31 @@ export async function openGpu({ flags = [], load = loadWebgpu }: GpuOptions = {}
     }),
   );
   holdForever(device);
+  if (memoryBytes !== undefined) limitMemory(device, memoryBytes);
   // Errors are met where they matter: in error scopes and by what waits for a result.
   device.addEventListener("uncapturederror", (event) => event.preventDefault());
   const { vendor, architecture, device: model, description } = adapter.info;
   const name = [description || model || architecture || vendor || "unknown device"].join(" ");
   return { device, name, maxBytes: Math.min(maxBufferSize, maxStorageBufferBindingSize), close: () => device.destroy() };
+}
+
+/** Buffers count until they are destroyed. */
+function limitMemory(device: GPUDevice, limit: number): void {
+  let used = 0;
+  const create = device.createBuffer.bind(device);
+  device.createBuffer = (descriptor) => {
+    if (used + descriptor.size > limit) throw new RangeError(`no room for ${descriptor.size} bytes beside ${used} of ${limit}`);
+    const buffer = create(descriptor);
+    const destroy = buffer.destroy.bind(buffer);
+    used += descriptor.size;
+    let counted = descriptor.size;
+    buffer.destroy = () => {
+      used -= counted;
+      counted = 0;
+      return destroy();
+    };
+    return buffer;
+  };
 }
 
 export const loadWebgpu = (): Promise<WebgpuPackage> => importPackage("webgpu") as Promise<WebgpuPackage>;

@@ -7,25 +7,43 @@ import type { GpuProduct } from "./matrices.ts";
 import { BOARD_BYTES, FAILED, type GpuAnswer, type GpuRequest, type GpuWorkerStart, WAITING } from "./messages.ts";
 import type { GpuPass, GpuPassResult } from "./passes.ts";
 
+/** What computes in the place of the pool's kernels. */
+export interface GpuEngine {
+  /** What the manifest calls it. */
+  readonly name: string;
+  readonly elementwise: boolean;
+  /** Why it is no longer used. */
+  readonly failure: string | undefined;
+  /** C (+)= op(A) op(B), waiting for it. @returns false, with C as it was, if it was not done */
+  product(product: GpuProduct): boolean;
+  /** The polar factor of A [rows, columns], rows <= columns, of this Frobenius norm. @returns false if it was not done */
+  polar(rows: number, columns: number, a: Float32Array, norm: number, into: Float32Array): boolean;
+  /** A pass over elements; undefined, with the output in any state, if it was not done. */
+  pass(program: Program, pass: Omit<GpuPass, "program">): Promise<GpuPassResult | undefined>;
+  close(): Promise<void>;
+}
+
 export interface GpuEngineOptions {
   /** Formulas element by element too, not only matrices: slower on most machines, since every byte crosses the bus. */
   readonly elementwise?: boolean;
   /** Products of fewer multiplications than this are not worth the way. */
   readonly leastProduct?: number;
+  /** Bytes that buffers may take at once: what is beyond is refused as a full device refuses it. Default: all that the device gives. */
+  readonly memoryBytes?: number;
   /** Dawn's options. */
   readonly flags?: readonly string[];
   /** The worker program, for hosts that move it away from the bundle. */
   readonly workerUrl?: URL;
 }
 
-/** A product of 512 x 512 takes the built-in engine a few milliseconds, about what the way to a GPU and back takes. */
-const LEAST_PRODUCT = 2 ** 27;
+/** Products of fewer multiplications stay here: one of 512 x 512 takes the built-in engine a few milliseconds, about what the way to a GPU and back takes. */
+export const LEAST_PRODUCT = 2 ** 27;
 /** After this long a driver is taken for hung. */
 const TIME_LIMIT_MS = 300_000;
 
 /** @throws GpuFailure if there is no GPU that works */
-export async function openGpuEngine(options: GpuEngineOptions = {}): Promise<GpuEngine> {
-  const engine = new GpuEngine(options);
+export async function openGpuEngine(options: GpuEngineOptions = {}): Promise<WebgpuEngine> {
+  const engine = new WebgpuEngine(options);
   try {
     await engine.open();
     return engine;
@@ -35,7 +53,7 @@ export async function openGpuEngine(options: GpuEngineOptions = {}): Promise<Gpu
   }
 }
 
-export class GpuEngine {
+export class WebgpuEngine implements GpuEngine {
   readonly elementwise: boolean;
   readonly #leastProduct: number;
   readonly #board = new SharedArrayBuffer(BOARD_BYTES);
@@ -48,10 +66,10 @@ export class GpuEngine {
   #closed = false;
   #failure: string | undefined;
 
-  constructor({ elementwise = false, leastProduct = LEAST_PRODUCT, flags = [], workerUrl }: GpuEngineOptions) {
+  constructor({ elementwise = false, leastProduct = LEAST_PRODUCT, flags = [], memoryBytes, workerUrl }: GpuEngineOptions) {
     this.elementwise = elementwise;
     this.#leastProduct = leastProduct;
-    const workerData: GpuWorkerStart = { board: this.#board, flags };
+    const workerData: GpuWorkerStart = { board: this.#board, flags, memoryBytes };
     this.#worker = new Worker(workerUrl ?? new URL("./gpu-worker.js", import.meta.url), { workerData, name: "weightsmith-gpu" });
     this.#worker.on("message", (answer: GpuAnswer) => this.#settle(answer));
     this.#worker.on("error", (error) => this.#end(error));
@@ -59,12 +77,10 @@ export class GpuEngine {
     this.#worker.unref();
   }
 
-  /** What the manifest calls it. */
   get name(): string {
     return `webgpu ${this.#device}`;
   }
 
-  /** Why it is no longer used. */
   get failure(): string | undefined {
     return this.#failure;
   }
@@ -75,20 +91,17 @@ export class GpuEngine {
     this.#maxBytes = maxBytes;
   }
 
-  /** C (+)= op(A) op(B), waiting for it. @returns false, with C as it was, if it was not done */
   product(product: GpuProduct): boolean {
     const { rows, columns, depth } = product;
     const largest = 4 * Math.max(rows * columns, rows * depth, depth * columns);
     return rows * columns * depth >= this.#leastProduct && largest <= this.#maxBytes && this.#wait({ kind: "product", product });
   }
 
-  /** The polar factor of A [rows, columns], rows <= columns, of this Frobenius norm. @returns false if it was not done */
   polar(rows: number, columns: number, a: Float32Array, norm: number, into: Float32Array): boolean {
     if (rows * rows * columns < this.#leastProduct || 4 * rows * columns > this.#maxBytes) return false;
     return this.#wait({ kind: "polar", rows, columns, a, norm, into });
   }
 
-  /** A pass over elements; undefined, with the output in any state, if it was not done. */
   async pass(program: Program, pass: Omit<GpuPass, "program">): Promise<GpuPassResult | undefined> {
     if (this.#failure !== undefined) return undefined;
     try {

@@ -7,6 +7,7 @@ export interface GpuWorkerStart {
   /** One word that is 1 while a call waits, and after it the bytes of what went wrong. */
   readonly board: SharedArrayBuffer;
   readonly flags: readonly string[];
+  readonly memoryBytes: number | undefined;
 }
 
 export type GpuRequest =

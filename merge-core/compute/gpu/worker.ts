@@ -7,13 +7,13 @@ import { BOARD_BYTES, DONE, FAILED, type GpuAnswer, type GpuRequest, type GpuWor
 import { runGpuPass } from "./passes.ts";
 import { toWgsl } from "./wgsl-program.ts";
 
-const { board, flags } = workerData as GpuWorkerStart;
+const { board, flags, memoryBytes } = workerData as GpuWorkerStart;
 const state = new Int32Array(board, 0, 1);
 const text = new Uint8Array(board, 4, BOARD_BYTES - 4);
 let opened: Promise<{ gpu: Gpu; matrices: DeviceMatrices }> | undefined;
 
 async function open(): Promise<{ gpu: Gpu; matrices: DeviceMatrices }> {
-  const gpu = await openGpu({ flags });
+  const gpu = await openGpu({ flags, ...(memoryBytes === undefined ? {} : { memoryBytes }) });
   return { gpu, matrices: new DeviceMatrices(gpu) };
 }
 

@@ -95,19 +95,34 @@ const BLAS_INSTALL: Readonly<Record<string, string>> = {
   win32: "npm install koffi && conda install -c conda-forge openblas",
 };
 
+/** Dawn is there and sees no GPU: what is missing is not an npm package. */
+const DRIVERS: Readonly<Record<string, string>> = {
+  linux: "install the GPU's Vulkan driver (NVIDIA's own, or apt-get install mesa-vulkan-drivers for AMD and Intel) and see what vulkaninfo lists",
+  darwin: "use a Mac with Metal; a virtual machine needs GPU access",
+  win32: "install the GPU maker's driver with Direct3D 12",
+};
+const NO_ADAPTER = { found: /no GPU adapter/, remedy: DRIVERS[process.platform] ?? "install the GPU's driver" };
+/** The addon is downloaded by a script that npm may have been told not to run. */
+const NO_ADDON = (name: string) => ({
+  found: /native addon module/,
+  remedy: `npm rebuild ${name} --build-addon-from-source, with scripts allowed and network`,
+});
+
 export const webgpuEngine: EngineSpec = {
   id: "webgpu",
   title: "WebGPU (Dawn)",
   use: "matrix products on any GPU, with --device webgpu or auto",
   install: installCommand("webgpu"),
+  remedies: [NO_ADAPTER],
   script: webgpuScript,
 };
 
 const tfjsEngine = (device: TfjsDevice, title: string): EngineSpec => ({
   id: device === "webgpu" ? "tfjs-webgpu" : device,
   title,
-  use: "training and evaluation, with --device",
+  use: device === "webgpu" ? "training and evaluation, with --device webgpu" : "training, evaluation and matrix products, with --device",
   install: installCommand(TFJS_PACKAGES[device]),
+  remedies: [NO_ADAPTER, NO_ADDON(TFJS_PACKAGES[device])],
   script: tfjsScript(device),
 });
 

@@ -33,7 +33,8 @@ async function loadTensorFlow(device: Exclude<TfjsDevice, "webgpu">): Promise<Lo
   restoreNodeUtil();
   const tf = unwrap(await importPackage(TFJS_PACKAGES[device])) as typeof Core & { version: Record<string, string> };
   await tf.ready();
-  return { tf, version: tf.version["tfjs-node"] ?? tf.version.tfjs ?? "", device: tf.getBackend() };
+  const native = (tf.backend() as { binding?: { TF_Version?: string } }).binding?.TF_Version;
+  return { tf, version: tf.version["tfjs-node"] ?? tf.version.tfjs ?? "", device: native === undefined ? tf.getBackend() : `TensorFlow ${native}` };
 }
 
 /** Node 23 removed functions that the last release of tfjs-node still calls, not on load but on the first operation. */

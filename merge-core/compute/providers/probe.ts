@@ -12,6 +12,8 @@ export interface EngineSpec {
   readonly use: string;
   /** The one command that would install it. */
   readonly install: string;
+  /** What to do instead where it is there and does not work, by what its error says. */
+  readonly remedies?: readonly { readonly found: RegExp; readonly remedy: string }[];
   /**
    * An ES module run by Node. It must perform an operation, check its numbers and print one JSON line
    * `{version, device, figure, unit, memoryBytes}`, the last where it is known; whatever it throws is the reason that the engine is not usable.
@@ -33,6 +35,7 @@ export interface EngineReport {
   readonly memoryBytes?: number;
   /** Why it is not usable. */
   readonly reason?: string;
+  /** What to do about it. */
   readonly install?: string;
 }
 
@@ -58,7 +61,8 @@ export async function probeEngine(spec: EngineSpec, options: ProbeOptions): Prom
   const reason = outcome.failure ?? lastError(outcome.err);
   // What a package that is there does not find is another matter.
   const absent = reason.startsWith("absent:") || reason.endsWith(NOT_INSTALLED) || /^Cannot find package 'koffi'/.test(reason);
-  return { id, title, use, status: absent ? "absent" : "broken", reason: absent ? missing(reason) : reason, install };
+  const remedy = (absent ? undefined : spec.remedies?.find(({ found }) => found.test(reason))?.remedy) ?? install;
+  return { id, title, use, status: absent ? "absent" : "broken", reason: absent ? missing(reason) : reason, install: remedy };
 }
 
 const missing = (reason: string): string => (reason.startsWith("absent:") ? reason.slice("absent:".length).trim() : "not installed");

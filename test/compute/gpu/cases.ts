@@ -272,6 +272,7 @@ export const CASES: Readonly<Record<string, (gpu: Gpu) => Promise<void>>> = {
   "every code of every type, in and out": codes,
   "sums, norms, products, histograms and counts": statistics,
   "chunks from file to file": files,
+  "bindings that are smaller than a tensor": (gpu) => files({ ...gpu, maxBytes: 48 * 2 ** 10 }),
   "matrix products with either factor transposed": products,
   "polar factors, of full rank and below": polar,
   "garbage collection and shared memory": garbage,

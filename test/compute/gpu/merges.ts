@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type GpuEngine, type GpuEngineOptions, openGpuEngine } from "../../../merge-core/compute/gpu/engine.ts";
+import { type GpuEngine, type GpuEngineOptions, openGpuEngine, type WebgpuEngine } from "../../../merge-core/compute/gpu/engine.ts";
 import { poolSpace } from "../../../merge-core/compute/linalg/pool-space.ts";
 import { createPool } from "../../../merge-core/compute/pool.ts";
 import { type MergeResult, runMerge } from "../../../merge-core/run/execute.ts";
@@ -12,12 +12,14 @@ import { planByHand } from "../../helpers/plans.ts";
 import { noise } from "./cases.ts";
 
 const [ROWS, COLUMNS] = [48, 64];
+/** Bytes on the device that are enough for the polar factor of the first matrix, and not of the second. */
+const MEMORY = 80 * 2 ** 10;
 /** Two matrices, and a vector long enough to be worth a GPU's while. */
 const model = (seed: number) =>
   writeModel(
     [
       floatTensor("a.weight", [ROWS, COLUMNS], [...noise(seed, ROWS * COLUMNS)], "F32"),
-      floatTensor("b.weight", [COLUMNS, ROWS], [...noise(seed + 10, ROWS * COLUMNS)], "F32"),
+      floatTensor("b.weight", [COLUMNS, 2 * ROWS], [...noise(seed + 10, 2 * ROWS * COLUMNS)], "F32"),
       floatTensor("c.weight", [2 ** 18 + 5], [...noise(seed + 20, 2 ** 18 + 5)], "F32"),
     ],
     { config: {}, files: {} },
@@ -48,7 +50,7 @@ async function merge(method: string, gpu?: GpuEngine, onProgress?: () => void): 
   return { ...result, engine, values: new Float32Array(bytes.buffer.slice(bytes.byteOffset + start, bytes.byteOffset + bytes.length)) };
 }
 
-async function withGpu(options: GpuEngineOptions, action: (gpu: GpuEngine) => Promise<void>): Promise<void> {
+async function withGpu(options: GpuEngineOptions, action: (gpu: WebgpuEngine) => Promise<void>): Promise<void> {
   const gpu = await openGpuEngine({ leastProduct: 0, ...options });
   try {
     await action(gpu);
@@ -100,6 +102,14 @@ export const MERGES: Readonly<Record<string, () => Promise<void>>> = {
         ["gpu-failed"],
       );
       assert.ok(gpu.failure);
+    }),
+  "merges that find no memory for their second tensor": () =>
+    withGpu({ memoryBytes: MEMORY }, async (gpu) => {
+      const [found, expected] = [await merge("iso_c", gpu), await merge("iso_c")];
+      near(found.values, expected.values, 1e-3);
+      const failed = found.warnings.filter(({ code }) => code === "gpu-failed");
+      assert.equal(failed.length, 1);
+      assert.match(`${failed[0]?.message} ${failed[0]?.found}`, /from b\.weight on .*no room for \d+ bytes/);
     }),
   "products of a device that is gone, by the kernels": () =>
     withGpu({}, async (gpu) => {

@@ -4,7 +4,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BLAS_VARIABLE } from "../../../merge-core/compute/providers/blas.ts";
-import { blasEngine, optionalEngines } from "../../../merge-core/compute/providers/engines.ts";
+import { blasEngine, optionalEngines, webgpuEngine } from "../../../merge-core/compute/providers/engines.ts";
+import { findPackage } from "../../../merge-core/compute/providers/find-package.ts";
 import { type EngineReport, probeEngine } from "../../../merge-core/compute/providers/probe.ts";
 
 const TFJS = optionalEngines(1).find((engine) => engine.id === "tfjs-node-gpu");
@@ -13,6 +14,7 @@ const TFJS = optionalEngines(1).find((engine) => engine.id === "tfjs-node-gpu");
 const fakeTfjs = (matMul: string) => `
   export const version = { "tfjs-node": "4.22.0" };
   export const ready = async () => {};
+  export const backend = () => ({});
   export const getBackend = () => "tensorflow";
   export const tensor2d = (values, [rows]) => ({ values, n: rows });
   export const fill = ([n], value) => ({ values: new Array(n * n).fill(value), n });
@@ -88,6 +90,17 @@ describe("probeEngine", () => {
     assert.match(hang.reason ?? "", /no answer within 1.5 s/);
   });
 
+  it("says what to do where the package is there and the GPU is not", async () => {
+    const target = join(folder, "node_modules/webgpu");
+    mkdirSync(target, { recursive: true });
+    writeFileSync(join(target, "package.json"), '{ "name": "webgpu", "type": "module", "main": "index.js" }');
+    writeFileSync(join(target, "index.js"), "export const globals = {}; export const create = () => ({ requestAdapter: async () => null });");
+    const report = await probeEngine(webgpuEngine, { from: folder, cwd: folder });
+    assert.equal(report.status, "broken");
+    assert.match(`${report.reason} ${report.install}`, /no GPU adapter found.*(driver|Metal)/);
+    assert.doesNotMatch(report.install ?? "", /npm install/);
+  });
+
   it("restores what newer Node versions removed", async () => {
     const report = await probeWith(
       `import util from "node:util"; if (typeof util.isNullOrUndefined !== "function") throw new Error("gone");${fakeTfjs(PRODUCT)}`,
@@ -96,7 +109,8 @@ describe("probeEngine", () => {
   });
 
   it("gives a parseable script for every engine that is a package, all of which are absent from an empty folder", async () => {
-    const packages = optionalEngines(1).filter(({ id }) => id !== "blas");
+    // A folder above the temporary one may have packages of its own.
+    const packages = optionalEngines(1).filter(({ id }) => id !== "blas" && (id !== "webgpu" || findPackage(id, [folder]) === undefined));
     const reports: EngineReport[] = [];
     for (const engine of packages) reports.push(await probeEngine(engine, { from: folder, cwd: folder }));
     assert.deepEqual(

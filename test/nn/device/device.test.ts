@@ -7,12 +7,16 @@ import { restoreNodeUtil, setNavigator } from "../../../merge-core/compute/provi
 import { evaluateCheckpoint } from "../../../merge-core/evaluate/evaluate.ts";
 import { initBackend } from "../../../merge-core/nn/backend.ts";
 import { initDevice, openDevice } from "../../../merge-core/nn/device/backend.ts";
+import { openDeviceProducts } from "../../../merge-core/nn/device/products.ts";
 import { liveValues, readValues } from "../../../merge-core/nn/storage.ts";
+import { runMerge } from "../../../merge-core/run/execute.ts";
 import { TRAIN_DEFAULTS, type TrainConfig } from "../../../merge-core/train/config.ts";
 import type { LogRecord } from "../../../merge-core/train/log.ts";
 import { train } from "../../../merge-core/train/train.ts";
 import { rejectsWith } from "../../helpers/diagnostics.ts";
 import { temporaryFolder } from "../../helpers/folders.ts";
+import { floatTensor, writeModel } from "../../helpers/models.ts";
+import { planByHand } from "../../helpers/plans.ts";
 import { endDevice, packageFolder, STAND_IN, withPackages } from "../../helpers/tfjs-packages.ts";
 import { writeTinyModel } from "../../helpers/tiny-decoder.ts";
 
@@ -68,6 +72,11 @@ describe("a device", () => {
     const doubled = tf.add(x, x);
     await initBackend({ threads: 1 });
     assert.deepEqual([...tf.add(doubled, 1).dataSync()], [3, 5, 7]);
+  });
+
+  it("takes what lies in memory that threads share", () => {
+    const x = tf.tensor1d(new Float32Array(new SharedArrayBuffer(8)));
+    assert.deepEqual([...tf.add(x, 1).dataSync()], [1, 1]);
   });
 
   it("gives the shapes that it foresees", () => {
@@ -128,6 +137,52 @@ describe("a device", () => {
     const stop = { signal: abort.signal, onProgress: ({ step }: LogRecord) => step === 2 && abort.abort() };
     await rejectsWith("cancelled", () => train(config, join(folder, "out"), stop));
     await rejectsWith("resume-other-run", () => train(config, join(folder, "out"), { device: "tfjs-node" }));
+  });
+});
+
+describe("a merge on a device", () => {
+  const values = (seed: number) => Array.from({ length: 48 }, (_, i) => Math.sin(seed * 5 + i));
+  const models = [0, 1, 2].map((seed) => writeModel([floatTensor("a", [6, 8], values(seed), "F32"), floatTensor("b", [8, 6], values(seed + 3), "F32")]));
+  async function mergeOn(source: string | undefined) {
+    const gpu = source === undefined ? undefined : await withPackages(packageFolder("@tensorflow/tfjs-node", source), () => openDeviceProducts("tfjs-node", 0));
+    const modelParameters = models.map(() => ({ weight: 1 }));
+    const plan = await planByHand({ method: "iso_c", models, baseFolder: models[0] as string, modelParameters, parameters: { alpha: 1, normalize: 1 } });
+    const out = join(temporaryFolder(), "out");
+    try {
+      const { warnings } = await runMerge(plan, { out, threads: 1, gpu });
+      const { engine } = JSON.parse(readFileSync(join(out, "weightsmith.json"), "utf8")) as { engine: string };
+      const bytes = readFileSync(join(out, "model.safetensors"));
+      const start = 8 + Number(bytes.readBigUInt64LE(0));
+      const merged = new Float32Array(bytes.buffer.slice(bytes.byteOffset + start, bytes.byteOffset + start + 2 * 48 * 4));
+      return { engine, merged, warnings: warnings.filter(({ code }) => code === "gpu-failed") };
+    } finally {
+      await gpu?.close();
+    }
+  }
+  function assertNear(found: Float32Array, expected: Float32Array): void {
+    for (const [i, x] of found.entries()) assert.ok(Math.abs(x - (expected[i] as number)) < 1e-4, `element ${i}: ${x}, ours ${expected[i]}`);
+  }
+
+  it("multiplies there, and says so", async () => {
+    const [found, expected] = [await mergeOn(STAND_IN), await mergeOn(undefined)];
+    assert.equal(found.engine, "tfjs-node cpu 4.22.0");
+    assertNear(found.merged, expected.merged);
+    assert.deepEqual(found.warnings, []);
+  });
+
+  it("goes on with our kernels where the device fails on the way", async () => {
+    const failing = `${STAND_IN}
+      const { kernelFunc } = tf.getKernel("BatchMatMul", "cpu");
+      let calls = 0;
+      tf.unregisterKernel("BatchMatMul", "cpu");
+      tf.registerKernel({ kernelName: "BatchMatMul", backendName: "cpu", kernelFunc: (call) => {
+        if (++calls === 3) throw new Error("out of memory when allocating a tensor");
+        return kernelFunc(call);
+      } });`;
+    const [found, expected] = [await mergeOn(failing), await mergeOn(undefined)];
+    assertNear(found.merged, expected.merged);
+    assert.equal(found.warnings.length, 1);
+    assert.match(`${found.warnings[0]?.message} ${found.warnings[0]?.found}`, /from a on the built-in engine.*out of memory/);
   });
 });
 
