@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Blas, loadBlas } from "../compute/providers/blas.ts";
+import { loadBlas } from "../compute/providers/blas.ts";
 import { type Diagnostic, inputError, WeightsmithError } from "../diagnostics.ts";
 import { type MoeRequest, makeGates, prepareMoe } from "../moe/make-moe.ts";
 import { MOE_METHOD } from "../moe/plan-moe.ts";
@@ -33,7 +33,8 @@ export const verify: Command = {
   help: `
 Compares the files of a merged model with weightsmith.json: names, sizes, sha256 sums, recipe. With --rebuild it plans the
 recipe in OUT again, merges into memory, tensor by tensor, and compares every byte; nothing is written. Exit status 2 if
-anything differs. The recipe's relative paths start in the current folder, or where there is nothing, in --models.
+anything differs. What a GPU computed is compared with what this processor does: formulas element by element must be equal,
+all else within a thousandth of a tensor's largest magnitude, which is then said. The recipe's relative paths start in the current folder, or where there is nothing, in --models.
 
   weightsmith verify ./merged
   weightsmith verify ./merged --rebuild --models ./recipes`,
@@ -63,10 +64,13 @@ anything differs. The recipe's relative paths start in the current folder, or wh
     const tensors = rebuilt === undefined ? {} : { rebuiltTensors: rebuilt.tensors };
     output.result(
       { ok: true, out, files: files.length, bytes: checkedBytes, planHash, seed, ...tensors, diagnostics },
-      `${out}: ${files.length} files, ${formatBytes(checkedBytes)}, as they were written${rebuilt === undefined ? "" : `; merging again gives the same ${rebuilt.tensors} tensors`}`,
+      `${out}: ${files.length} files, ${formatBytes(checkedBytes)}, as they were written${rebuilt === undefined ? "" : `; merging again gives ${likeness(diagnostics)} ${rebuilt.tensors} tensors`}`,
     );
   },
 };
+
+/** How what was merged again is like what is there. */
+const likeness = (diagnostics: readonly Diagnostic[]): string => (diagnostics.some(({ code }) => code === "rebuilt-near") ? "nearly the same" : "the same");
 
 /** Outputs that are no merges. */
 const COMMAND_METHODS: readonly string[] = ["align", "share"];
@@ -92,8 +96,7 @@ async function rebuild(
     });
   const memoryBytes = number(args, "memory") ?? defaultMemoryBytes();
   const onProgress = (p: MergeProgress) => output.progress({ stage: "rebuild", done: p.bytesDone, total: p.bytesTotal, unit: "bytes", detail: p.tensor });
-  const blas = await engineOf(manifest, threads(args), file);
-  const options = { memoryBytes, threads: threads(args), signal, onProgress, blas };
+  const options = { memoryBytes, threads: threads(args), signal, onProgress, ...(await engineOf(manifest, threads(args), file)) };
   const open = modelOpener(join(text(args, "models") ?? out, RECIPE_FILE), openerOptions(args, context));
   const planOptions = { seed: manifest.seed, memoryBytes };
   if (manifest.method === MOE_METHOD || manifest.method === TOKENS_METHOD) {
@@ -108,11 +111,18 @@ async function rebuild(
   return { tensors: plan.jobs.length, diagnostics: [...differences, ...otherVersion(file, manifest.weightsmith)] };
 }
 
-/** The library that computed the folder's matrices, if one did. @throws WeightsmithError `engine-differs` if this machine has not the same */
-async function engineOf({ engine }: StoredManifest, count: number, file: string): Promise<Blas | undefined> {
-  if (engine === CPU_ENGINE) return undefined;
+/** Engines on other devices, whose sums run in another order each. */
+const ON_DEVICE = /^(?:webgpu|tfjs-node|tfjs-node-gpu) /;
+
+/**
+ * What computed the folder: the library for its matrices, or a device, with which the built-in engine agrees within a tolerance.
+ * @throws WeightsmithError `engine-differs` if it was a library that is not here
+ */
+async function engineOf({ engine }: StoredManifest, count: number, file: string): Promise<Pick<RebuildOptions, "blas" | "otherEngine">> {
+  if (engine === CPU_ENGINE) return {};
+  if (ON_DEVICE.test(engine)) return { otherEngine: engine };
   const blas = await loadBlas(count).catch(() => undefined);
-  if (blas?.name === engine) return blas;
+  if (blas?.name === engine) return { blas };
   const remedy = "only that library gives the same last digits; verify without --rebuild checks the files against their sums";
   throw inputError("engine-differs", "the matrices were computed by a library that is not here", {
     file,

@@ -8,10 +8,12 @@ import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
 import { createPool } from "../compute/pool.ts";
 import type { Blas } from "../compute/providers/blas.ts";
 import { type Diagnostic, throwIfCancelled } from "../diagnostics.ts";
-import { DTYPE_BYTES } from "../formats/dtypes.ts";
+import { widenToFloat32 } from "../formats/dtype-codecs.ts";
+import { DTYPE_BYTES, type DType, isFloat } from "../formats/dtypes.ts";
+import { findMethod } from "../methods/registry.ts";
 import { wholeMatrixBytes } from "../plan/estimate.ts";
 import type { CopyJob, MergePlan, TensorJob } from "../plan/plan.ts";
-import { headerSha256 } from "./manifest.ts";
+import { CPU_ENGINE, headerSha256 } from "./manifest.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
 import { takeStatistics } from "./model-statistics.ts";
 import { type MergeProgress, ProgressMeter } from "./progress.ts";
@@ -26,7 +28,12 @@ export interface RebuildOptions {
   readonly onProgress?: (progress: MergeProgress) => void;
   /** What computed whole matrices, if it was not the built-in engine. */
   readonly blas?: Blas | undefined;
+  /** What computed the folder where that is not to be had again: the built-in engine merges, and is met within NEARNESS. */
+  readonly otherEngine?: string | undefined;
 }
+
+/** By how much another engine may differ, as a share of the largest magnitude beside; besides, an output may round to the next number. */
+const NEARNESS = 1e-3;
 
 /** Compared at a time, of copied tensors and of what the folder holds. */
 const CHUNK_BYTES = 4 * 2 ** 20;
@@ -41,8 +48,7 @@ export async function compareRebuilt(plan: MergePlan, out: string, manifest: Sto
   const stored = (await openCheckpoint(out, options)).tensors;
   const shapes = compareHeaders(plan, stored, out);
   const config = await compareConfig(plan, out);
-  const bytes = shapes.length > 0 ? undefined : await firstDifference(plan, stored, options);
-  return [...inputs, ...config, ...shapes, ...(bytes === undefined ? [] : [bytes])];
+  return [...inputs, ...config, ...shapes, ...(shapes.length > 0 ? [] : await compareTensors(plan, stored, options))];
 }
 
 const differs = (code: string, message: string, file: string, found: string, expected: string, remedy?: string): Diagnostic => ({
@@ -106,7 +112,8 @@ async function compareConfig(plan: MergePlan, out: string): Promise<Diagnostic[]
   ];
 }
 
-async function firstDifference(plan: MergePlan, stored: ReadonlyMap<string, TensorEntry>, options: RebuildOptions): Promise<Diagnostic | undefined> {
+/** The first tensor that differs, or else how many are near and not equal. */
+async function compareTensors(plan: MergePlan, stored: ReadonlyMap<string, TensorEntry>, options: RebuildOptions): Promise<Diagnostic[]> {
   const { threads, signal, memoryBytes = defaultMemoryBytes() } = options;
   const meter = new ProgressMeter(
     plan.jobs.reduce((sum, job) => sum + job.byteLength, 0),
@@ -119,31 +126,45 @@ async function firstDifference(plan: MergePlan, stored: ReadonlyMap<string, Tens
     maxMemoryBytes: memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES,
   });
   try {
+    const near: string[] = [];
     const shared = { pool, seed: plan.seed, memoryBytes, signal };
     const statistics = await takeStatistics(plan.jobs, { ...shared, onBytes: () => {} });
     for (const job of plan.jobs) {
       throwIfCancelled(signal);
       const entry = stored.get(job.name) as TensorEntry;
       const context: JobContext = { ...shared, statistics, onBytes: (bytes) => meter.add(bytes, job.name) };
-      const difference = await compareTensor(job, entry, context);
-      if (difference !== undefined) return difference;
+      const difference = await compareTensor(job, entry, context, options.otherEngine !== undefined && mayDiffer(job));
+      if (typeof difference === "object") return [difference];
+      if (difference === "near") near.push(job.name);
     }
-    return undefined;
+    return near.length === 0 ? [] : [nearOnly(near, options.otherEngine ?? "")];
   } finally {
     await pool.close();
   }
 }
 
-async function compareTensor(job: TensorJob, entry: TensorEntry, context: JobContext): Promise<Diagnostic | undefined> {
+/** Formulas element by element are the same bits on every engine. */
+const mayDiffer = (job: TensorJob): boolean => job.kind === "merge" && findMethod(job.method)?.kind !== "element";
+
+function nearOnly(tensors: readonly string[], engine: string): Diagnostic {
+  const message = `${tensors.length} tensors are within ${NEARNESS} of the largest magnitude, not equal: another engine computed them`;
+  const notes = [`${tensors.slice(0, 3).join(", ")}${tensors.length > 3 ? ", ..." : ""}; all others have the same bytes`];
+  return { code: "rebuilt-near", severity: "warning", message, found: engine, expected: CPU_ENGINE, notes };
+}
+
+/** @param tolerant whether other values may be near instead of equal */
+async function compareTensor(job: TensorJob, entry: TensorEntry, context: JobContext, tolerant: boolean): Promise<Diagnostic | "near" | undefined> {
   const file = await openFile(entry.file);
   const expected = job.kind === "copy" ? await openCopied(job) : await computed((await mergeTensor(job, undefined, context)).bytes);
+  let near: "near" | undefined;
   try {
     for (let done = 0; done < job.byteLength; done += CHUNK_BYTES) {
       throwIfCancelled(context.signal);
       const length = Math.min(CHUNK_BYTES, job.byteLength - done);
       const [is, should] = [await file.read(entry.offset + done, length), await expected.read(done, length)];
       const at = firstOtherByte(is, should);
-      if (at !== undefined)
+      if (at !== undefined && tolerant && isNear(job.dtype, is, should)) near = "near";
+      else if (at !== undefined)
         return byteDifference(
           job,
           entry,
@@ -152,11 +173,23 @@ async function compareTensor(job: TensorJob, entry: TensorEntry, context: JobCon
         );
       if (job.kind === "copy") context.onBytes(length);
     }
-    return undefined;
+    return near;
   } finally {
     await Promise.all([file.close(), expected.close()]);
   }
 }
+
+/** NaN is near to NaN alone. */
+function isNear(dtype: DType, is: Uint8Array, should: Uint8Array): boolean {
+  if (!isFloat(dtype)) return false;
+  const [found, expected] = [widenToFloat32(dtype, is), widenToFloat32(dtype, should)];
+  const largest = expected.reduce((most, x) => Math.max(most, Number.isFinite(x) ? Math.abs(x) : 0), 0);
+  const step = UNIT_ROUNDING[DTYPE_BYTES[dtype]] ?? 0;
+  return expected.every((x, i) => Object.is(x, found[i]) || Math.abs(x - (found[i] as number)) <= NEARNESS * largest + step * Math.abs(x));
+}
+
+/** Relative distance of neighbouring numbers at most, by the bytes of a type: of f8_e5m2, bf16, f32 and f64. */
+const UNIT_ROUNDING: Readonly<Record<number, number>> = { 1: 0.25, 2: 2 ** -7, 4: 2 ** -23, 8: 2 ** -23 };
 
 type Chunks = Pick<ByteSource, "read" | "close">;
 
