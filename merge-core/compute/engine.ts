@@ -1,7 +1,6 @@
 // What a merge method may ask of the machine while it merges one tensor.
 import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
 import type { Axis } from "./lines.ts";
-import type { Axis } from "./lines.ts";
 import type { MatrixSpace } from "./linalg/matrix.ts";
 
 /** A formula, and how many of its elements to keep. */
@@ -45,10 +44,6 @@ export interface TensorEngine {
    * budget: the method says what it needs.
    */
   withMatrices<T>(use: (space: MatrixSpace) => T | Promise<T>): Promise<T>;
-  /** Inner products of all pairs of formulas for each row (which ends with the last dimension) or column, in float64 in index order; pairs as `pairsOf` has them. */
-  lineProducts(xs: readonly Expr[], axis: Axis): Promise<Float64Array[]>;
-  /** Kullback-Leibler divergence of the softmax of each row of `a` from that of the same row of `b`. */
-  rowDivergences(a: Expr, b: Expr): Promise<Float64Array>;
   /** Inner products of all pairs of formulas for each row (which ends with the last dimension) or column, in float64 in index order; pairs as `pairsOf` has them. */
   lineProducts(xs: readonly Expr[], axis: Axis): Promise<Float64Array[]>;
   /** Kullback-Leibler divergence of the softmax of each row of `a` from that of the same row of `b`. */

@@ -7,7 +7,6 @@ import type { Keep, TensorEngine } from "./engine.ts";
 import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
 import { plainSpace } from "./linalg/plain-space.ts";
 import { divergence, lineDots, pairsOf } from "./lines.ts";
-import { divergence, lineDots, pairsOf } from "./lines.ts";
 import { type RandomKey, randomKey, uniforms } from "./rng.ts";
 
 /** Elements whose partial result is rounded to one float64 before blocks are added in order. */
@@ -287,15 +286,6 @@ export function createReferenceEngine(task: {
     magnitudeCounts: async (xs, bins) => xs.map((x, i) => countMagnitudes(evaluate(x, env), bins?.[i])),
     survey: async (reductions, counted) => survey(reductions, counted),
     values: async (expr, first = 0, end = size) => evaluate(expr, env).slice(first, end),
-    lineProducts: async (xs, axis) => {
-      const values = xs.map((x) => evaluate(x, env));
-      return pairsOf(xs.length).map(([i, j]) => lineDots(values[i] as Float32Array, values[j] as Float32Array, env.columns, axis));
-    },
-    rowDivergences: async (a, b) => {
-      const [p, q] = [evaluate(a, env), evaluate(b, env)];
-      const row = (values: Float32Array, at: number) => values.subarray(at * env.columns, (at + 1) * env.columns);
-      return Float64Array.from({ length: size / Math.max(1, env.columns) }, (_, at) => divergence(row(p, at), row(q, at)));
-    },
     lineProducts: async (xs, axis) => {
       const values = xs.map((x) => evaluate(x, env));
       return pairsOf(xs.length).map(([i, j]) => lineDots(values[i] as Float32Array, values[j] as Float32Array, env.columns, axis));

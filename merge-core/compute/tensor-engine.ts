@@ -8,8 +8,6 @@ import { joinPasses } from "./join-passes.ts";
 import type { MatrixSpace } from "./linalg/matrix.ts";
 import { divergencesOfRows, type LineContext, productsOfLines } from "./line-passes.ts";
 import type { Axis } from "./lines.ts";
-import { divergencesOfRows, type LineContext, productsOfLines } from "./line-passes.ts";
-import type { Axis } from "./lines.ts";
 import { poolSpace } from "./linalg/pool-space.ts";
 import { type Pass, type PassInput, type PassResult, paddedBytes, runPass } from "./passes.ts";
 import type { ComputePool } from "./pool.ts";
@@ -175,18 +173,6 @@ class PoolTensorEngine implements OpenTensor {
       return gathered.map((table) => table.slice(1));
     }
     return (await this.survey([], xs)).counts;
-  }
-
-  lineProducts(xs: readonly Expr[], axis: Axis): Promise<Float64Array[]> {
-    return productsOfLines(this.#lineContext(), xs, axis);
-  }
-
-  rowDivergences(a: Expr, b: Expr): Promise<Float64Array> {
-    return divergencesOfRows(this.#lineContext(), a, b);
-  }
-
-  #lineContext(): LineContext {
-    return { pool: this.#pool, columns: this.shape.at(-1) ?? 1, size: this.size, memoryBytes: this.#task.memoryBytes, store: this.#storeAt.bind(this) };
   }
 
   lineProducts(xs: readonly Expr[], axis: Axis): Promise<Float64Array[]> {
