@@ -3,42 +3,29 @@
 // stays a call of the kernels. Constants and thresholds are read from memory, so that one function serves every tensor that
 // is merged by the same formula.
 import { MAX_PAGES } from "./instance.ts";
+import {
+  advance,
+  advancePositions,
+  COMPARE_OPS,
+  LANE_OPS,
+  loadLanes,
+  NAN_KEY,
+  type RawElements,
+  rememberMost,
+  STEP,
+  storeLanes,
+  trimLanes,
+  VECTORS,
+  type Vector,
+  whenNotFinite,
+} from "./lane-pieces.ts";
 import { isReduction, LaneReduction, type WideLanes, widen } from "./lane-reductions.ts";
 import { CHUNK, constantAt, detailsAt, INSTRUCTION_BYTES, registerAt } from "./layout.ts";
 import { CODES, DTYPE_CODES, type Instruction, type Operand, type Program } from "./program.ts";
-import { F64, FunctionWriter, I32, type SimdOp, V128, writeModule } from "./wasm-writer.ts";
+import { F64, FunctionWriter, I32, V128, writeModule } from "./wasm-writer.ts";
 
-const LANE_OPS: ReadonlyMap<number, SimdOp> = new Map([
-  [CODES.add, "f32x4Add"],
-  [CODES.sub, "f32x4Sub"],
-  [CODES.mul, "f32x4Mul"],
-  [CODES.div, "f32x4Div"],
-  [CODES.min, "f32x4Min"],
-  [CODES.max, "f32x4Max"],
-  [CODES.neg, "f32x4Neg"],
-  [CODES.abs, "f32x4Abs"],
-  [CODES.sqrt, "f32x4Sqrt"],
-]);
-const COMPARE_OPS: ReadonlyMap<number, SimdOp> = new Map([
-  [CODES.lt, "f32x4Lt"],
-  [CODES.le, "f32x4Le"],
-  [CODES.gt, "f32x4Gt"],
-  [CODES.ge, "f32x4Ge"],
-  [CODES.eq, "f32x4Eq"],
-]);
-/** The last magnitude that is finite in bf16 too after rounding. */
-const LAST_SAFE = 0x7f7f7fff;
-const MAGNITUDE = 0x7fffffff;
-/** A loop does this many elements at a time, as four vectors; raw bf16 comes and goes two vectors at once. */
-const STEP = 16;
-const VECTORS = [0, 1, 2, 3] as const;
-type Vector = (typeof VECTORS)[number];
-const isFirstOfPair = (vector: Vector): boolean => vector % 2 === 0;
-/** Bytes of (zeros, codes) that make four bf16 codes four floats: each code above two zero bytes. */
-const WIDEN = VECTORS.map((vector) => [0, 1, 2, 3].flatMap((lane) => [0, 1, 16, 17].map((byte) => byte + 2 * lane + 8 * (vector % 2))));
 /** 1.0 as float32 bits. */
 const ONE = 0x3f800000;
-const NAN_KEY = 0x7f800001;
 
 /** Parameters of the function. */
 const [PROGRAM, INPUTS, OUTPUT, COUNT, FIRST] = [0, 1, 2, 3, 4];
@@ -107,6 +94,8 @@ interface Lanes {
 }
 
 type Values = Map<Operand, Lanes>;
+
+const rawOf = ({ pointer = 0, width, codes }: Place): RawElements => ({ pointer, width, codes });
 
 class Generator {
   readonly #program: Program;
@@ -243,9 +232,9 @@ class Generator {
     this.#startLoop();
     f.loop(() => {
       for (const vector of VECTORS) this.#vector(places, vector, live, keepsStored);
-      for (const place of places) if (place.pointer !== undefined) this.#advance(place.pointer, STEP * place.width);
-      if (places.some((place) => place.limit !== undefined)) for (const position of this.#positions) this.#advancePosition(position);
-      this.#advance(this.#at, STEP * 4);
+      for (const place of places) if (place.pointer !== undefined) advance(f, place.pointer, STEP * place.width);
+      if (places.some((place) => place.limit !== undefined)) for (const position of this.#positions) advancePositions(f, position);
+      advance(f, this.#at, STEP * 4);
       f.get(this.#at);
       f.get(this.#end);
       f.op("i32LtU");
@@ -253,7 +242,7 @@ class Generator {
     for (const { most, index, reduction } of places) {
       reduction?.finish();
       if (reduction !== undefined) this.#callAtEnd(index);
-      if (most !== undefined) this.#whenNotFinite(most, () => (keepsStored ? this.#call(index) : this.#lanes(from, end, true)));
+      if (most !== undefined) whenNotFinite(f, most, () => (keepsStored ? this.#call(index) : this.#lanes(from, end, true)));
     }
   }
 
@@ -373,53 +362,8 @@ class Generator {
       f.set(x);
     }
     if (keep) this.#keep(operand, x, vector);
-    f.get(most);
-    f.get(x);
-    f.constant(MAGNITUDE);
-    f.simd("and");
-    f.simd("i32x4MaxS");
-    f.set(most);
-    if (place.width === 2) this.#storeBf16(place, x, vector);
-    else {
-      f.get(place.pointer ?? 0);
-      f.get(x);
-      f.simdMemory("store", 16 * vector);
-    }
-  }
-
-  /** Rounded codes: (x + 0x7fff + bit 16 of x) >> 16. A pair is stored at once. */
-  #storeBf16(place: Place, x: number, vector: Vector): void {
-    const f = this.#f;
-    if (!isFirstOfPair(vector)) {
-      f.get(place.pointer ?? 0);
-      f.get(place.codes);
-    }
-    f.get(x);
-    f.constant(0x7fff);
-    f.simd("i32x4Add");
-    f.get(x);
-    f.i32(16);
-    f.simd("i32x4ShrU");
-    f.constant(1);
-    f.simd("and");
-    f.simd("i32x4Add");
-    f.i32(16);
-    f.simd("i32x4ShrU");
-    if (isFirstOfPair(vector)) f.set(place.codes);
-    else {
-      f.simd("i16x8NarrowU");
-      f.simdMemory("store", 8 * (vector - 1));
-    }
-  }
-
-  /** Runs `repair` if a value just stored may have been infinite or NaN. */
-  #whenNotFinite(most: number, repair: () => void): void {
-    const f = this.#f;
-    f.get(most);
-    f.constant(LAST_SAFE);
-    f.simd("i32x4GtS");
-    f.simd("anyTrue");
-    f.when(repair);
+    rememberMost(f, most, x);
+    storeLanes(f, rawOf(place), x, vector);
   }
 
   /** A local with the position in this chunk from which ties are dropped, in every lane. */
@@ -445,20 +389,6 @@ class Generator {
     return threshold;
   }
 
-  #advance(local: number, bytes: number): void {
-    this.#f.get(local);
-    this.#f.i32(bytes);
-    this.#f.op("i32Add");
-    this.#f.set(local);
-  }
-
-  #advancePosition(position: number): void {
-    this.#f.get(position);
-    this.#f.constant(STEP);
-    this.#f.simd("i32x4Add");
-    this.#f.set(position);
-  }
-
   /** Computes a value; of a comparison also the mask, for selections (what is not used, the engine leaves out). */
   #finish(place: Place, values: Values, vector: Vector): Lanes {
     const f = this.#f;
@@ -479,9 +409,11 @@ class Generator {
     const f = this.#f;
     const { code, operands } = place.instruction;
     const operand = (i: number): void => this.#operand(operands[i] as Operand, values, vector);
-    if (place.pointer !== undefined) this.#load(place, place.pointer, vector);
-    else if (place.limit !== undefined) this.#trim(place, () => operand(0), place.limit, vector);
-    else if (code === CODES.mulAdd) {
+    if (place.pointer !== undefined) loadLanes(f, rawOf(place), vector);
+    else if (place.limit !== undefined) {
+      const locals = { threshold: place.threshold, limit: place.limit, positions: this.#positions[vector] as number };
+      trimLanes(f, () => operand(0), locals, place.instruction.words?.[0] === NAN_KEY);
+    } else if (code === CODES.mulAdd) {
       for (const i of [0, 1, 2]) operand(i);
       f.simd("f32x4Mul");
       f.simd("f32x4Add");
@@ -533,41 +465,5 @@ class Generator {
   #wide(lanes: Lanes): WideLanes {
     lanes.wide ??= widen(this.#f, lanes.value);
     return lanes.wide;
-  }
-
-  #load({ width, codes }: Place, pointer: number, vector: Vector): void {
-    const f = this.#f;
-    if (isFirstOfPair(vector) || width === 4) {
-      f.get(pointer);
-      f.simdMemory("load", 4 * width * vector);
-    }
-    if (width === 4) return;
-    if (isFirstOfPair(vector)) f.set(codes);
-    f.constant(0);
-    f.get(codes);
-    f.shuffle(WIDEN[vector] as number[]);
-  }
-
-  /**
-   * x where key(x) > threshold - (position < limit ? 1 : 0), else 0. A comparison's true is -1 as an integer.
-   * That NaNs have one key only matters to a threshold of NaN; any other they are above.
-   */
-  #trim(place: Place, x: () => void, limit: number, vector: Vector): void {
-    const f = this.#f;
-    x();
-    x();
-    f.constant(MAGNITUDE);
-    f.simd("and");
-    if (place.instruction.words?.[0] === NAN_KEY) {
-      f.constant(NAN_KEY);
-      f.simd("i32x4MinS");
-    }
-    f.get(place.threshold);
-    f.get(this.#positions[vector] as number);
-    f.get(limit);
-    f.simd("i32x4LtS");
-    f.simd("i32x4Add");
-    f.simd("i32x4GtS");
-    f.simd("and");
   }
 }
