@@ -1,4 +1,5 @@
 // How a family's training starts and what it asks of the trainer.
+import { inputError } from "../diagnostics.ts";
 import type { Pass } from "./family-math.ts";
 import type { FamilySetting, LayerShape, ModuleTensor, Settings } from "./family-types.ts";
 
@@ -43,6 +44,15 @@ export interface LiveModule {
   readonly kind: string;
   readonly settings: Settings;
   readonly tensors: Readonly<Record<string, Float32Array>>;
+  /** Of one of its own tensors, clipped as the optimiser saw it; absent where training takes losses alone. */
+  gradient?(name: string): Float32Array | undefined;
+}
+
+/** What a run knows when it is over. */
+export interface Trained {
+  readonly totalSteps: number;
+  /** As they were trained. */
+  readonly modules: ReadonlyMap<string, Start>;
 }
 
 export interface Packed {
@@ -64,9 +74,9 @@ export interface FamilyTraining {
   /** How much the loss of each task counts in a pass. */
   taskWeights?(settings: Settings, pass: Pass): ArrayLike<number>;
   /** After each step, from 1: may write to the tensors. What it has to remember it keeps in tensors that are not trained. */
-  afterStep?(modules: readonly LiveModule[], step: number): void;
+  afterStep?(modules: readonly LiveModule[], step: number, totalSteps: number): void;
   /** What PEFT's config has beside the settings. */
-  fileConfig?(settings: Settings, targets: readonly string[]): Readonly<Record<string, unknown>>;
+  fileConfig?(settings: Settings, targets: readonly string[], trained?: Trained): Readonly<Record<string, unknown>>;
   /** Modules and what those of one kind share, as they are stored, where that is not how they are trained. */
   pack?(modules: readonly Start[], shared: Start): Packed;
   /** Settings and tensors as they are stored, where that is not how they are trained. */
@@ -85,3 +95,9 @@ export const filled = (value: number, ...shape: readonly number[]): ModuleTensor
 /** Kaiming's uniform distribution with a = sqrt(5): +-1 / sqrt(fan in), the second side of the matrix. */
 export const kaiming = ({ random }: Site, stream: string, rows: number, fanIn: number): ModuleTensor =>
   tensor(random.uniform(stream, rows * fanIn, 1 / Math.sqrt(fanIn)), rows, fanIn);
+
+/** @throws WeightsmithError `adapter-setting-invalid` */
+export function checkChoice(settings: Settings, name: string, choices: readonly string[]): void {
+  if (choices.includes(String(settings[name]))) return;
+  throw inputError("adapter-setting-invalid", `${name} is not usable`, { found: String(settings[name]), expected: choices.join(", ") });
+}

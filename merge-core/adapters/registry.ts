@@ -12,8 +12,10 @@ import { ia3 } from "./families/ia3.ts";
 import { lnTuning } from "./families/ln-tuning.ts";
 import { loha } from "./families/loha.ts";
 import { lokr } from "./families/lokr.ts";
+import { lonas } from "./families/lonas.ts";
 import { lora } from "./families/lora.ts";
 import { loretta } from "./families/loretta.ts";
+import { lorettaAdp } from "./families/loretta-adp.ts";
 import { bone, miss } from "./families/miss.ts";
 import { moka } from "./families/moka.ts";
 import { mixtureOfLoras, molora, mov } from "./families/molora.ts";
@@ -35,13 +37,13 @@ import { vera } from "./families/vera.ts";
 import type { AdapterFamily } from "./family.ts";
 
 export const families: readonly AdapterFamily[] = [
-  ...[lora, adalora, delora],
+  ...[lora, adalora, delora, lonas],
   ...[sharelora, aslora, mos, vblora, vera],
   ...[loha, lokr, moka, loretta, miss, bone, c3a, svft],
   ...[oft, hra, ether, etherPlus, psoft, hira],
   ...[shira, neuroada, fish, taps, oneBit],
   ...[ia3, lnTuning, twoStage],
-  ...[poly, palora, molora, mov, mixtureOfLoras, mosa, hyperformer],
+  ...[poly, palora, molora, mov, mixtureOfLoras, mosa, hyperformer, lorettaAdp],
 ];
 
 export const findFamily = (type: string): AdapterFamily | undefined => families.find((family) => family.type === type);

@@ -27,7 +27,7 @@ MKL or Accelerate multiply matrices, some two times faster; last digits then dep
   epochs: 3
   batch_size: 16
 
-  optimizer: { name: lion, lr: 1e-4 }                          # adamw, adamw_8bit, lion, sgd; for all weights galore, apollo,
+  optimizer: { name: lion, lr: 1e-4 }                          # adamw, adamw_8bit, lion, sgd, lora_pro_adamw; for all weights galore, apollo,
                                                                # frugal; from losses alone mezo, sparse_mezo
   optimizer: { lora_pro: true, groups: [{ match: lora_B, rate: 16 }] }
   early_stopping: { patience: 3 }                              # with eval_every: keeps the weights of the lowest validation loss

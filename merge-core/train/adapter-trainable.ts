@@ -14,9 +14,9 @@ import { uniforms } from "../nn/random.ts";
 import type { AdapterSettings, TrainConfig } from "./config.ts";
 import { continueFrom } from "./continue-adapter.ts";
 import type { TrainingPass } from "./gradients.ts";
-import { chooseRanks, type Ranks } from "./rank-search.ts";
+import { type ChosenSizes, chooseSizes, type Sizes } from "./rank-search.ts";
 import { disposeAdapter, type LiveTensors, partsOf, type StartedAdapter, sharedOf, startAdapter } from "./started-adapter.ts";
-import { baseName, dropoutOf, type Trainable, type TrainingStep } from "./trainable.ts";
+import { baseName, dropoutOf, type GradientOf, type Trainable, type TrainingStep } from "./trainable.ts";
 
 /** Weight of a step in running means. */
 const MEAN_RATE = 0.01;
@@ -25,7 +25,7 @@ export async function adapterTrainable(
   decoder: Decoder,
   method: AdapterSettings,
   config: TrainConfig,
-  fisher?: ReadonlyMap<string, ArrayLike<number>>,
+  { fisher, totalSteps = 0 }: { readonly fisher?: ReadonlyMap<string, ArrayLike<number>> | undefined; readonly totalSteps?: number } = {},
 ): Promise<Trainable> {
   const family = findFamily(method.family);
   if (family?.training === undefined) throw new TypeError(`${method.family} cannot be trained`);
@@ -36,7 +36,7 @@ export async function adapterTrainable(
   const beside = method.beside === undefined ? undefined : await attachAdapter(decoder, method.beside);
   const adapted: Decoder = { ...decoder, weights: new Map([...decoder.weights].map(([name, tensor]) => [name, adapter.replaced.get(name) ?? tensor])) };
   const parameters = parametersOf(adapter);
-  const chosen = new Map<string, number>();
+  const chosen = new Map<string, ChosenSizes>();
   const rates = (progress: number) => family.training?.rates?.(settings, progress) ?? {};
   return {
     decoder: adapted,
@@ -45,20 +45,20 @@ export async function adapterTrainable(
     pass: (rows, step) => passOf({ adapter, decoder: adapted, beside, method, seed: config.seed, chosen }, rows, step),
     ...(family.type === "LORA" ? { factorScale: scaleOf(settings) } : {}),
     rateOf: (name, progress) => rates(progress)[tensorName(adapter, name)] ?? 1,
-    afterStep: (step) => family.training?.afterStep?.(liveModules(adapter), step),
+    afterStep: (step, gradientOf) => family.training?.afterStep?.(liveModules(adapter, gradientOf), step, totalSteps),
     async choose(lossOf) {
-      const set = (ranks: Ranks) => {
-        for (const [module, rank] of ranks) chosen.set(module, rank);
+      const set = (sizes: Sizes) => {
+        for (const [module, size] of sizes) chosen.set(module, size);
       };
-      const measured = (ranks: Ranks) => {
-        set(ranks);
+      const measured = (sizes: Sizes) => {
+        set(sizes);
         return lossOf?.() ?? Promise.resolve(Number.NaN);
       };
-      const choice = await chooseRanks(settings, [...adapter.modules.keys()], config.seed, lossOf === undefined ? undefined : measured);
-      if (choice !== undefined) set(choice.ranks);
+      const choice = await chooseSizes(settings, adapter.sites, config.seed, lossOf === undefined ? undefined : measured);
+      if (choice !== undefined) set(choice.sizes);
       return choice?.loss;
     },
-    save: (folder) => saveAdapter(adapter, method, config, folder, chosen, decoder.config.modelType === "gpt2"),
+    save: (folder) => saveAdapter({ adapter, method, config, chosen, totalSteps, isTurned: decoder.config.modelType === "gpt2" }, folder),
     dispose() {
       beside?.dispose();
       disposeAdapter(adapter);
@@ -106,12 +106,12 @@ interface Passing {
   readonly beside: AttachedAdapter | undefined;
   readonly method: AdapterSettings;
   readonly seed: number;
-  readonly chosen: Ranks;
+  readonly chosen: Sizes;
 }
 
 function passOf({ adapter, decoder, beside, method, seed, chosen }: Passing, rows: readonly TokenRow[], step: TrainingStep | undefined): TrainingPass {
   const { family, settings } = adapter;
-  const parts = partsOf(adapter, (module): Settings => (step === undefined && chosen.has(module) ? { elastic_rank: chosen.get(module) ?? null } : {}));
+  const parts = partsOf(adapter, (module): Settings => (step === undefined ? { ...chosen.get(module) } : {}));
   // Where blocks are computed once more for their gradients, they are seen twice.
   const seenBefore = new Set<string>();
   const pass: Pass = {
@@ -145,34 +145,40 @@ function keepMean({ modules }: StartedAdapter, module: string, name: string, see
   if (mean !== undefined) for (let i = 0; i < mean.length; i++) mean[i] = (mean[i] as number) + MEAN_RATE * ((seen[i] as number) - (mean[i] as number));
 }
 
-const liveModules = (adapter: StartedAdapter): LiveModule[] =>
-  adapter.sites.map(({ module, kind, settings }) => ({
-    module,
-    kind,
-    settings,
-    tensors: Object.fromEntries(Object.entries({ ...sharedOf(adapter, kind), ...adapter.modules.get(module) }).map(([name, live]) => [name, live.values()])),
-  }));
+const liveModules = (adapter: StartedAdapter, gradientOf: GradientOf | undefined): LiveModule[] =>
+  adapter.sites.map(({ module, kind, settings }) => {
+    const held = Object.entries({ ...sharedOf(adapter, kind), ...adapter.modules.get(module) });
+    const live = { module, kind, settings, tensors: Object.fromEntries(held.map(([name, tensor]) => [name, tensor.values()])) };
+    if (gradientOf === undefined) return live;
+    const own = (name: string) => adapter.family.tensors.find((t) => t.name === name);
+    return { ...live, gradient: (name) => gradientOf(nameOf(module, own(name) ?? { name, trained: true })) };
+  });
 
 const startOf = (tensors: LiveTensors = {}): Start =>
   Object.fromEntries(Object.entries(tensors).map(([name, live]): [string, ModuleTensor] => [name, { shape: live.shape, values: live.values() }]));
 
+interface Saving {
+  readonly adapter: StartedAdapter;
+  readonly method: AdapterSettings;
+  readonly config: TrainConfig;
+  readonly chosen: Sizes;
+  readonly totalSteps: number;
+  /** The model's layers are stored as [in, out]. */
+  readonly isTurned: boolean;
+}
+
 /** Every module in the form that files have, and what is left of the shared tensors. */
-async function saveAdapter(
-  adapter: StartedAdapter,
-  method: AdapterSettings,
-  config: TrainConfig,
-  folder: string,
-  chosen: Ranks,
-  isTurned: boolean,
-): Promise<void> {
+async function saveAdapter({ adapter, method, config, chosen, totalSteps, isTurned }: Saving, folder: string): Promise<void> {
   const { family, sites, modules, shared, replaced } = adapter;
   let settings: Settings = adapter.settings;
   const stored = new Map<string, Start>();
+  const trained = new Map(sites.map(({ module }) => [module, startOf(modules.get(module))]));
   const pools = new Map([...shared].map(([kind, held]) => [kind, startOf(held)]));
   for (const { module, layer } of sites) {
-    const found = family.training?.stored?.(adapter.settings, { layer, tensors: startOf(modules.get(module)) });
+    const tensors = trained.get(module) ?? {};
+    const found = family.training?.stored?.({ ...adapter.settings, ...chosen.get(module) }, { layer, tensors });
     settings = found?.settings ?? settings;
-    stored.set(module, atRank(found?.tensors ?? startOf(modules.get(module)), chosen.get(module)));
+    stored.set(module, found?.tensors ?? tensors);
   }
   if (family.training?.pack !== undefined)
     for (const [kind, pool] of pools) {
@@ -189,7 +195,7 @@ async function saveAdapter(
   );
   const more = {
     ...rankPatterns(settings, chosen),
-    ...family.training?.fileConfig?.(settings, method.targetModules),
+    ...family.training?.fileConfig?.(settings, method.targetModules, { totalSteps, modules: trained }),
     ...(method.layers === undefined ? {} : { layers_to_transform: method.layers }),
     // GPT-2's files hold its layers as [in, out], which PEFT wants to be told.
     ...(family.type === "LORA" ? { lora_dropout: method.dropout, ...(isTurned ? { fan_in_fan_out: true } : {}) } : {}),
@@ -207,23 +213,11 @@ async function saveAdapter(
   await writeAdapter(written, folder, config.dtype);
 }
 
-/** The leading part of a LoRA's factors. */
-function atRank(tensors: Start, rank: number | undefined): Start {
-  const { lora_A: a, lora_B: b } = tensors;
-  if (rank === undefined || a === undefined || b === undefined) return tensors;
-  const [[r = 0, inputs = 0], [outputs = 0]] = [a.shape, b.shape];
-  const columns = Float32Array.from({ length: outputs * rank }, (_, at) => b.values[Math.floor(at / rank) * r + (at % rank)] as number);
-  return {
-    ...tensors,
-    lora_A: { shape: [rank, inputs], values: Float32Array.from({ length: rank * inputs }, (_, at) => a.values[at] as number) },
-    lora_B: { shape: [outputs, rank], values: columns },
-  };
-}
-
 /** Ranks and alphas of modules, so that the scale is that of the whole rank. */
-function rankPatterns(settings: Settings, chosen: Ranks): Record<string, unknown> {
-  if (chosen.size === 0) return {};
+function rankPatterns(settings: Settings, chosen: Sizes): Record<string, unknown> {
+  const ranks = [...chosen].flatMap(([module, { elastic_rank: rank }]) => (rank === undefined ? [] : [[module, rank] as const]));
+  if (ranks.length === 0) return {};
   const [alpha, r] = [Number(settings.lora_alpha), Number(settings.r)];
   const share = (rank: number) => (settings.use_rslora === true ? Math.sqrt(rank / r) : rank / r);
-  return { rank_pattern: Object.fromEntries(chosen), alpha_pattern: Object.fromEntries([...chosen].map(([module, rank]) => [module, alpha * share(rank)])) };
+  return { rank_pattern: Object.fromEntries(ranks), alpha_pattern: Object.fromEntries(ranks.map(([module, rank]) => [module, alpha * share(rank)])) };
 }

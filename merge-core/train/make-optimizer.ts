@@ -1,6 +1,7 @@
 // From settings to an optimiser over a run's parameters: AdamW on all threads, every other rule on plain arrays.
 import type * as tf from "@tensorflow/tfjs-core";
 import { liveValues } from "../nn/storage.ts";
+import { loraProOptimizer } from "./lora-pro-optimizer.ts";
 import { adamW8bitRule } from "./optimisers/adamw-8bit.ts";
 import { apolloRule } from "./optimisers/apollo.ts";
 import { frugalRule } from "./optimisers/frugal.ts";
@@ -30,15 +31,19 @@ export interface Optimizer {
   dispose(): void;
 }
 
-/** @param seed of what rules draw */
-export function makeOptimizer(parameters: Tensors, settings: OptimizerSettings, seed: number): Optimizer {
+/**
+ * @param seed of what rules draw
+ * @param factorScale what the product of LoRA's factors is multiplied by, where such are trained
+ */
+export function makeOptimizer(parameters: Tensors, settings: OptimizerSettings, seed: number, factorScale = 1): Optimizer {
+  if (settings.rule?.name === "lora_pro_adamw") return loraProOptimizer(parameters, settings, factorScale, (rest) => adamWOptimizer(rest, settings));
   const rule = ruleOf(settings);
   return rule === undefined ? adamWOptimizer(parameters, settings) : ruleOptimizer(parameters, rule, settings.weightDecay, seed);
 }
 
 /** Undefined for AdamW, and for what takes no gradients. */
 function ruleOf({ rule, betas, eps }: OptimizerSettings): Rule | undefined {
-  if (rule === undefined || rule.name === "mezo") return undefined;
+  if (rule === undefined || rule.name === "mezo" || rule.name === "lora_pro_adamw") return undefined;
   if (rule.name === "lion") return lionRule({ betas });
   if (rule.name === "sgd") return sgdRule;
   if (rule.name === "galore") return galoreRule({ betas, eps, ...rule });

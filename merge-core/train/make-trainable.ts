@@ -5,6 +5,7 @@ import { fisherDiagonal } from "../evaluate/statistics/fisher.ts";
 import type { TokenRow } from "../nn/data.ts";
 import type { Model } from "../nn/model.ts";
 import { adapterTrainable } from "./adapter-trainable.ts";
+import { planBatches } from "./batches.ts";
 import type { AdapterSettings, LoraSettings, TrainConfig } from "./config.ts";
 import { fullTrainable, type Trainable } from "./trainable.ts";
 
@@ -19,7 +20,8 @@ export async function makeTrainable(model: Model, config: TrainConfig, rows: rea
   const needsFisher = findFamily(adapter.family)?.training?.needsFisher === true;
   const options = { mode: "empirical" as const, batchSize: config.batchSize, ...(signal === undefined ? {} : { signal }) };
   const fisher = needsFisher ? await fisherDiagonal(model.decoder, rows.slice(0, FISHER_ROWS), options) : undefined;
-  return adapterTrainable(model.decoder, adapter, config, fisher);
+  const { totalSteps } = planBatches(config, rows);
+  return adapterTrainable(model.decoder, adapter, config, { fisher, totalSteps });
 }
 
 /** Plain LoRA is one family among others. */

@@ -3,7 +3,7 @@ import type { YamlMap } from "./yaml-map.ts";
 
 /** Which rule makes a step of gradients, with what it alone knows. */
 export type RuleSettings =
-  | { readonly name: "lion" | "sgd" | "adamw_8bit" }
+  | { readonly name: "lion" | "sgd" | "adamw_8bit" | "lora_pro_adamw" }
   | { readonly name: "galore"; readonly rank: number; readonly updateEvery: number; readonly scale: number }
   | { readonly name: "apollo"; readonly rank: number; readonly updateEvery: number; readonly scale: number; readonly scaleBy: "channel" | "tensor" }
   | { readonly name: "frugal"; readonly density: number; readonly updateEvery: number; readonly signRate: number }
@@ -34,6 +34,7 @@ export interface OptimizerSettings {
 const OWN_KEYS = {
   adamw: ["betas", "eps"],
   adamw_8bit: ["betas", "eps"],
+  lora_pro_adamw: ["betas", "eps"],
   lion: ["betas"],
   sgd: [],
   galore: ["betas", "eps", "rank", "update_every", "scale"],
@@ -50,7 +51,7 @@ export function readOptimizer(map: YamlMap | undefined, defaults: OptimizerSetti
   if (map === undefined) return defaults;
   const name = map.choice("name", "adamw", NAMES);
   const isForward = name === "mezo" || name === "sparse_mezo";
-  map.allow(["name", "lr", "weight_decay", "groups", ...(isForward ? [] : ["lora_pro"]), ...OWN_KEYS[name]]);
+  map.allow(["name", "lr", "weight_decay", "groups", ...(isForward || name === "lora_pro_adamw" ? [] : ["lora_pro"]), ...OWN_KEYS[name]]);
   const rule = readRule(map, name);
   const groups = map.children("groups").map(readGroup);
   return {

@@ -6,13 +6,14 @@ import type { RopeTable } from "../nn/rope.ts";
 import { allLiveValues, liveValues } from "../nn/storage.ts";
 import type { BatchPlan } from "./batches.ts";
 import type { TrainConfig } from "./config.ts";
+import { factorPairs } from "./factor-pairs.ts";
 import { stepGradients, stepLoss, type TrainingPass } from "./gradients.ts";
 import type { Optimizer } from "./make-optimizer.ts";
 import { loraProGradients } from "./optimisers/lora-pro.ts";
 import { mezoStep } from "./optimisers/mezo.ts";
 import { globalNorm } from "./optimizer.ts";
 import { learningRate } from "./schedule.ts";
-import type { Trainable } from "./trainable.ts";
+import type { GradientOf, Trainable } from "./trainable.ts";
 
 export interface SteppedRun {
   readonly config: TrainConfig;
@@ -41,7 +42,6 @@ export function takeStep(run: SteppedRun, step: number): StepOutcome {
   const groups = (config.optimizer.groups ?? []).map(({ match, rate }) => ({ found: new RegExp(match), rate }));
   const rateOf = (name: string) => (trainable.rateOf?.(name, progress) ?? 1) * (groups.find(({ found }) => found.test(name))?.rate ?? 1);
   const outcome = (config.optimizer.rule?.name === "mezo" ? fromLosses : fromGradients)(run, step, { lr, rateOf, decoderOf });
-  trainable.afterStep?.(step);
   return { ...outcome, lr };
 }
 
@@ -58,9 +58,17 @@ function fromGradients({ config, trainable, optimizer, batches, table }: Stepped
   if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) throw divergedError(step, loss, gradNorm);
   const gradientScale = config.maxGradNorm > 0 ? Math.min(1, config.maxGradNorm / gradNorm) : 1;
   optimizer.step(gradients, { lr, step, gradientScale, rateOf });
+  trainable.afterStep?.(step, clipped(gradients, gradientScale));
   tf.dispose([...gradients.values()]);
   return { loss, gradNorm, tokens };
 }
+
+const clipped =
+  (gradients: ReadonlyMap<string, tf.Tensor>, scale: number): GradientOf =>
+  (name) => {
+    const gradient = gradients.get(name);
+    return gradient === undefined ? undefined : liveValues(gradient).map((x) => x * scale);
+  };
 
 function fromLosses({ config, trainable, batches, table }: SteppedRun, step: number, { lr, rateOf, decoderOf }: Way): Omit<StepOutcome, "lr"> {
   const { rule, weightDecay } = config.optimizer;
@@ -76,17 +84,14 @@ function fromLosses({ config, trainable, batches, table }: SteppedRun, step: num
   };
   const { loss, slope } = mezoStep(parameters, lossOf, { ...rule, seed: config.seed, step, lr, weightDecay, rateOf });
   if (!Number.isFinite(loss)) throw divergedError(step, loss, Math.abs(slope));
+  trainable.afterStep?.(step);
   return { loss, gradNorm: Math.abs(slope), tokens: rows.flat().reduce((sum, row) => sum + row.tokens.length - row.lossFrom, 0) };
 }
 
 function changeFactorGradients({ parameters, factorScale }: Trainable, gradients: ReadonlyMap<string, tf.Tensor>): void {
-  for (const [name, a] of parameters) {
-    const other = name.replace(/lora_A(?=\.weight$)/, "lora_B");
-    const [b, gradA, gradB] = [parameters.get(other), gradients.get(name), gradients.get(other)];
-    if (other === name || b === undefined || gradA === undefined || gradB === undefined) continue;
-    const [r = 0, inputs = 0] = a.shape;
-    const pair = { r, inputs, outputs: b.shape[0] ?? 0, a: liveValues(a), b: liveValues(b), scale: factorScale ?? 1 };
-    loraProGradients(pair, liveValues(gradA), liveValues(gradB));
+  for (const { nameA, nameB, pair } of factorPairs(parameters, factorScale ?? 1)) {
+    const [gradA, gradB] = [gradients.get(nameA), gradients.get(nameB)];
+    if (gradA !== undefined && gradB !== undefined) loraProGradients(pair, liveValues(gradA), liveValues(gradB));
   }
 }
 

@@ -96,7 +96,7 @@ export async function train(config: TrainConfig, out: string, options: TrainOpti
     checkHook(trainable, config);
     const table = ropeTable(model.decoder.config, Math.max(...[...rows, ...validation].map((row) => row.tokens.length)));
     const batches = planBatches(config, rows);
-    const optimizer = makeOptimizer(trainable.parameters, config.optimizer, config.seed);
+    const optimizer = makeOptimizer(trainable.parameters, config.optimizer, config.seed, trainable.factorScale);
     const run: Run = { config, trainable, optimizer, batches, validation, table, engine: blas?.name ?? device ?? BUILT_IN };
     const outcome = await runInPartialFolder(run, out, options).finally(() => optimizer.dispose());
     const parameters = [...trainable.parameters.values()].reduce((sum, tensor) => sum + tensor.size, 0);
@@ -112,9 +112,9 @@ const isFrozen = ({ method, baseDtype }: TrainConfig): boolean => method.kind !=
 
 /** @throws WeightsmithError `optimizer-needs-lora` */
 function checkHook({ factorScale }: Trainable, { optimizer }: TrainConfig): void {
-  if (optimizer.loraPro === true && factorScale === undefined)
+  if ((optimizer.loraPro === true || optimizer.rule?.name === "lora_pro_adamw") && factorScale === undefined)
     throw inputError("optimizer-needs-lora", "lora_pro changes the gradients of LoRA's factors, and none are trained", {
-      remedy: "use method: lora, or leave out lora_pro",
+      remedy: "use method: lora, or another optimizer without lora_pro",
     });
 }
 

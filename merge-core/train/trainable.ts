@@ -18,6 +18,8 @@ export interface TrainingStep {
   readonly progress: number;
 }
 
+export type GradientOf = (parameter: string) => Float32Array | undefined;
+
 export interface Trainable {
   /** The model, with what is trained of its own tensors in their place. */
   readonly decoder: Decoder;
@@ -31,8 +33,8 @@ export interface Trainable {
   rateOf?(name: string, progress: number): number;
   /** What the product of LoRA factors is multiplied by, where that is what is trained. */
   readonly factorScale?: number;
-  /** After each step, from 1. */
-  afterStep?(step: number): void;
+  /** After each step, from 1. @param gradientOf a parameter's, clipped, where the optimiser takes gradients */
+  afterStep?(step: number, gradientOf?: GradientOf): void;
   /** After the last step, where something is left to choose. @param lossOf validation loss as things stand @returns that of the choice */
   choose?(lossOf: (() => Promise<number>) | undefined): Promise<number | undefined>;
   /** Writes what was learned. */

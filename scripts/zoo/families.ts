@@ -43,6 +43,8 @@ const ENTRIES: readonly Entry[] = [
   { name: "OLoRA", type: "LORA", settings: { r: 8, lora_alpha: 8, init_lora_weights: "olora" }, lr: 0.001 },
   { name: "LoRA+", type: "LORA", settings: { r: 8, lora_alpha: 16, lora_plus_ratio: 4 }, lr: 0.002 },
   { name: "elastic LoRA", type: "LORA", settings: { r: 8, lora_alpha: 16, elastic_ranks: "8,6,4", search_evaluations: 8 }, lr: 0.003 },
+  { name: "LoNAS", type: native("lonas"), settings: { r: 8, lora_alpha: 16, elastic_widths: "1,0.9,0.8", search_evaluations: 8 }, lr: 0.003 },
+  { name: "AdaLoRA", type: "ADALORA", settings: { init_r: 12, target_r: 8, lora_alpha: 24, tinit: 10, tfinal: 20, orth_reg_weight: 0.1 }, lr: 0.01 },
   { name: "DeLoRA", type: "DELORA", settings: { r: 8 }, lr: 0.01 },
   { name: "ShareLoRA", type: native("sharelora"), settings: { r: 8, lora_alpha: 16 }, lr: 0.003 },
   { name: "ASLoRA", type: native("aslora"), settings: { r: 8, lora_alpha: 16, merge_from: 20, merge_every: 20, merges: 1 }, lr: 0.003 },
@@ -57,7 +59,9 @@ const ENTRIES: readonly Entry[] = [
   { name: "MiSS bat", type: "MISS", settings: { r: 8, init_weights: "bat" }, lr: 0.003 },
   { name: "C3A", type: "C3A", settings: { block_size: 64 }, lr: 0.1 },
   { name: "SVFT banded", type: native("svft"), settings: { pattern: "banded", off_diagonals: 4 }, lr: 0.01 },
+  { name: "SVFT top_k", type: native("svft"), settings: { pattern: "top_k", off_diagonals: 4 }, lr: 0.01 },
   { name: "OFT", type: "OFT", settings: { oft_block_size: 32 }, lr: 0.003 },
+  { name: "OFT constrained", type: "OFT", settings: { oft_block_size: 32, coft: true, eps: 1 }, lr: 0.003 },
   { name: "HRA", type: "HRA", settings: { r: 8 }, lr: 0.003 },
   { name: "ETHER", type: native("ether"), settings: { n_blocks: 4 }, lr: 0.01 },
   { name: "ETHER+", type: native("ether-plus"), settings: { n_blocks: 4 }, lr: 0.01 },
@@ -77,6 +81,8 @@ const ENTRIES: readonly Entry[] = [
   { name: "MoV", type: native("mov"), settings: { n_experts: 4 }, lr: 0.03 },
   { name: "mixture of LoRAs", type: native("mol"), settings: { r: 4, n_experts: 4 }, lr: 0.003 },
   { name: "MoSA", type: native("mosa"), settings: { r: 16, scale: 1 }, lr: 0.003 },
+  { name: "MoSA shared down", type: native("mosa"), settings: { r: 16, scale: 1, share: "down" }, lr: 0.003 },
+  { name: "LoRETTA adapters", type: native("loretta-adp"), settings: {}, lr: 0.01, targets: OUTPUTS },
   { name: "HyperFormer", type: native("hyperformer"), settings: { reduction: 8, embedding: 16, hidden: 32, projected: 16 }, lr: 0.003, targets: OUTPUTS },
 ];
 

@@ -31,6 +31,8 @@ def merged_by_peft(base, adapter):
         warnings.filterwarnings("ignore", message="Could not find a config file")
         # PEFT says so of every norm that its own LN_TUNING tunes.
         warnings.filterwarnings("ignore", message="Unsupported layer type")
+        # PEFT itself writes the keys of AdaLoRA's pruned modules in this form, and warns of them when it loads its own files.
+        warnings.filterwarnings("ignore", message=r"The following rank_pattern keys .*lora_E")
         model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter)
     return model.merge_and_unload().state_dict()
 

@@ -34,7 +34,10 @@ const FITTED: Readonly<Record<string, Record<string, string | number | boolean>>
   MoS: { r: 3, lora_alpha: 6 },
   ETHER: { n_blocks: 2 },
   MoSA: { r: 4, scale: 1 },
+  "MoSA shared down": { r: 4, scale: 1 },
   TAPS: { penalty: 0.01 },
+  // The distance of A and B from orthogonal ones outweighs the answers' loss where 0.5 is left.
+  AdaLoRA: { orth_reg_weight: 0.01 },
 };
 const MORE: readonly FamilyCase[] = [
   { name: "LayerNorm tuning", type: "LN_TUNING", settings: {}, count: 0 },
@@ -162,6 +165,31 @@ describe("Training of every adapter family", () => {
     );
   });
 
+  it("chooses widths and ranks by the validation loss at the totals of the middle ones", async () => {
+    const lonas = (search: number) => ({
+      name: "",
+      type: "x-weightsmith-lonas",
+      settings: { r: 4, elastic_ranks: "4,3,2", elastic_widths: "1,0.75,0.5", elastic_modules: "up_proj", search_evaluations: search },
+      count: 0,
+    });
+    const { folder, config } = setUp(lonas(0));
+    const middle = await train(config, join(folder, "middle"));
+    const searched = await train({ ...config, method: setUp(lonas(24)).config.method }, join(folder, "searched"));
+    assert.ok((searched.validationLoss ?? 9) < (middle.validationLoss ?? 0), `${searched.validationLoss} and ${middle.validationLoss}`);
+    const tensors = await readTensors(join(folder, "searched", "adapter_model.safetensors"));
+    const kept = [...tensors].filter(([name]) => name.endsWith("up_proj.lonas_kept")).map(([, { shape }]) => shape[0] ?? 0);
+    // Two layers of 12 outputs, 9 of them in the middle.
+    assert.ok(kept.length === 2 && kept.reduce((sum, n) => sum + n, 0) <= 18, kept.join());
+    const { rank_pattern: ranks } = JSON.parse(readFileSync(join(folder, "searched", "adapter_config.json"), "utf8"));
+    assert.ok(Object.values<number>(ranks).reduce((sum, n) => sum + n, 0) <= 3 * Object.keys(ranks).length);
+    assert.ok(Math.abs((await lossOfFolded(config, join(folder, "searched"))) - (searched.validationLoss ?? 0)) < 1e-4);
+  });
+
+  it("refuses AdaLoRA where no gradients are taken", async () => {
+    const { folder, config } = setUp(byName("AdaLoRA"), { optimizer: { ...TRAIN_DEFAULTS.optimizer, rule: { name: "mezo", distance: 1e-2, sparsity: 0 } } });
+    await assert.rejects(train(config, join(folder, "out")), /ranks by gradients/);
+  });
+
   it("goes on from an adapter: one LoRA from the mean of a multi-task run's skills, the router alone, and any other of its shape", async () => {
     const poly = byName("Polytropon");
     const { folder, config } = setUp(poly, { length: { steps: 6 } });
@@ -214,7 +242,7 @@ describe("Training of every adapter family", () => {
     });
   }
 
-  for (const name of ["ASLoRA", "MoSA", "mixture of LoRAs", "Polytropon", "FISH mask", "PaLoRA with base"]) {
+  for (const name of ["AdaLoRA", "LoNAS", "ASLoRA", "MoSA", "mixture of LoRAs", "Polytropon", "FISH mask", "PaLoRA with base"]) {
     it(`killed and taken up again gives the bytes of an unbroken run: ${name}`, async () => {
       const { folder, config } = setUp(CASES.find((c) => c.name === name) ?? assert.fail(), { length: { steps: 8 }, saveEvery: 3 });
       await train(config, join(folder, "whole"));

@@ -24,6 +24,7 @@ const METHODS = {
 const OPTIMIZERS: readonly Partial<TrainConfig["optimizer"]>[] = [
   { rule: { name: "lion" } },
   { rule: { name: "sgd" }, loraPro: true },
+  { rule: { name: "lora_pro_adamw" } },
   { rule: { name: "adamw_8bit" } },
   { rule: { name: "galore", rank: 2, updateEvery: 3, scale: 0.25 } },
   { rule: { name: "apollo", rank: 2, updateEvery: 3, scale: 1, scaleBy: "channel" } },
@@ -94,6 +95,8 @@ describe("training", () => {
   it("refuses LoRA-Pro where no LoRA is trained", async () => {
     const { folder, config } = setUp({ optimizer: { ...TRAIN_DEFAULTS.optimizer, loraPro: true } });
     await rejectsWith("optimizer-needs-lora", () => train(config, join(folder, "out")));
+    const adam = { ...TRAIN_DEFAULTS.optimizer, rule: { name: "lora_pro_adamw" } } as const;
+    await rejectsWith("optimizer-needs-lora", () => train({ ...config, optimizer: adam }, join(folder, "out")));
   });
 
   it("learns a task and writes a model that loads", async () => {
@@ -134,7 +137,7 @@ describe("training", () => {
       assert.deepEqual(losses("broken"), losses("whole"));
     });
 
-    for (const optimizer of OPTIMIZERS.filter(({ loraPro }) => name === "lora" || loraPro !== true))
+    for (const optimizer of OPTIMIZERS.filter(({ loraPro, rule }) => name === "lora" || (loraPro !== true && rule?.name !== "lora_pro_adamw")))
       it(`resumes to the same bytes with ${optimizer.rule?.name ?? "adamw"}${optimizer.loraPro ? " and LoRA-Pro" : ""}, blocks computed again, ${name}`, async () => {
         const changes = {
           optimizer: { ...TRAIN_DEFAULTS.optimizer, ...optimizer, lr: 0.01, groups: [{ match: "layers.1", rate: 0.5 }] },

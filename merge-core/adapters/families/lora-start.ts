@@ -3,6 +3,7 @@ import { inputError } from "../../diagnostics.ts";
 import { numberOf, type Settings } from "../family.ts";
 import { kaiming, type Site, type Start, tensor, zeros } from "../family-training.ts";
 import { leadingTriplets } from "../svd-of-base.ts";
+import { chosenRank } from "./elastic.ts";
 
 const STARTS = ["default", "gaussian", "pissa", "olora"];
 
@@ -80,10 +81,14 @@ function orthonormal({ layer, weight }: Site, r: number) {
 
 const dot = (x: Float64Array, y: Float64Array): number => x.reduce((sum, value, i) => sum + value * (y[i] as number), 0);
 
-/** As one plain LoRA of twice the rank: [A; A0] and [B, -B0]; alpha grows with it, so that the scale stays. */
+/**
+ * At the rank that was chosen, if it is elastic. With a start that the base would lose, as one plain LoRA of twice the rank: [A; A0] and
+ * [B, -B0]; alpha grows with it, so that the scale stays.
+ */
 export function storedLora(settings: Settings, { tensors }: { readonly tensors: Start }): { settings: Settings; tensors: Start } {
   const { lora_A: a, lora_B: b, lora_A0: a0, lora_B0: b0, ...rest } = tensors;
-  if (a === undefined || b === undefined || a0 === undefined || b0 === undefined) return { settings, tensors };
+  if (a === undefined || b === undefined || a0 === undefined || b0 === undefined)
+    return { settings, tensors: chosenRank(settings, tensors, "lora_A", "lora_B") };
   const [[r = 0, inputs = 0], [outputs = 0]] = [a.shape, b.shape];
   const rows = Float32Array.from({ length: 2 * r * inputs }, (_, at) => (at < r * inputs ? a.values[at] : a0.values[at - r * inputs]) as number);
   const columns = Float32Array.from({ length: outputs * 2 * r }, (_, at) => {

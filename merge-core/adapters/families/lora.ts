@@ -14,7 +14,8 @@ import {
   trained,
   valuesOf,
 } from "../family.ts";
-import { type Factors, firstRows, type Part, part } from "../family-math.ts";
+import { type Factors, type Part, part } from "../family-math.ts";
+import { elasticFactors } from "./elastic.ts";
 import { startLora, storedLora } from "./lora-start.ts";
 
 export const lora: AdapterFamily = {
@@ -51,7 +52,7 @@ export const lora: AdapterFamily = {
   factors: loraFactors,
   math: {
     isLowRank: ({ use_dora }) => use_dora !== true,
-    lowRank: (m, p, { draw }) => elastic(m, p, factorsOf(m, p), draw),
+    lowRank: (m, p, pass) => elasticFactors(m, p, factorsOf(m, p), pass),
     weight(m, p, weight) {
       const { a, b, scale } = factorsOf(m, p);
       const sum = m.add(weight, m.scale(m.matMul(b, a), scale));
@@ -80,30 +81,6 @@ function factorsOf<T>(m: Algebra<T>, p: Part<T>): Factors<T> {
   const [a0, b0] = [p.tensors.lora_A0, p.tensors.lora_B0];
   return a0 === undefined || b0 === undefined ? { a, b, scale } : { a: m.concat([a, a0], 0), b: m.concat([b, m.scale(b0, -1)], 1), scale };
 }
-
-/**
- * With elastic ranks (Shears, 2404.10934; LoNAS) the leading part of a rank: in training of one that is drawn for the module, and
- * afterwards of the one that was chosen for it (`elastic_rank`). The scale stays.
- */
-function elastic<T>(
-  m: Algebra<T>,
-  { settings, module }: Part<T>,
-  factors: Factors<T>,
-  draw?: (stream: string, count: number) => ArrayLike<number>,
-): Factors<T> {
-  const ranks = elasticRanks(settings);
-  const drawn = draw === undefined || ranks.length === 0 ? undefined : ranks[Math.floor((draw(`rank/${module}`, 1)[0] as number) * ranks.length)];
-  const rank = drawn ?? settings.elastic_rank;
-  if (typeof rank !== "number") return factors;
-  const columns = (x: T) => m.transpose(x, [1, 0]);
-  return { ...factors, a: firstRows(m, factors.a, rank), b: columns(firstRows(m, columns(factors.b), rank)) };
-}
-
-export const elasticRanks = ({ elastic_ranks: ranks }: Settings): number[] =>
-  String(ranks ?? "")
-    .split(/[\s,]+/)
-    .filter((text) => text !== "")
-    .map(Number);
 
 function loraFactors(module: AdapterModule): LowRank {
   const infix = "lora_embedding_A" in module.tensors ? "embedding_" : "";

@@ -4,7 +4,7 @@ import { type Algebra, gelu } from "../algebra/algebra.ts";
 import { defineFamily } from "../define-family.ts";
 import { nativeType, numberOf, type Settings, trained } from "../family.ts";
 import { type Factors, type Part, type Pass, part } from "../family-math.ts";
-import { kaiming, type Site, type Start, tensor, zeros } from "../family-training.ts";
+import { checkChoice, kaiming, type Site, type Start, tensor, zeros } from "../family-training.ts";
 
 export const mosa = defineFamily({
   type: nativeType("mosa"),
@@ -38,6 +38,7 @@ export const mosa = defineFamily({
   },
   training: {
     settings: [
+      { name: "share", default: "none", doc: "none, or down: all experts train one down" },
       { name: "n_experts", default: 4, count: true, doc: "parts that the entries are divided into" },
       {
         name: "merge",
@@ -48,6 +49,7 @@ export const mosa = defineFamily({
     start(site) {
       const [r, { outFeatures }] = [numberOf(site.settings, "r"), site.layer];
       const width = isLora(site.settings) ? site.layer.inFeatures : outFeatures;
+      checkChoice(site.settings, "share", ["none", "down"]);
       const down = kaiming(site, "mosa_down", r, width);
       return {
         mosa_down: down,
@@ -82,7 +84,8 @@ function oneExpert<T>(m: Algebra<T>, p: Part<T>, { draw }: Pass): Factors<T> {
   if (draw === undefined) {
     // As it will be stored.
     const share = p.settings.merge === "add" ? 1 / experts : 1;
-    return { a: m.add(start, m.scale(m.sub(down, start), share)), b: m.scale(up, share), scale };
+    const a = p.settings.share === "down" ? down : m.add(start, m.scale(m.sub(down, start), share));
+    return { a, b: m.scale(up, share), scale };
   }
   const mask = (side: string) => {
     const chosen = Math.floor((draw(`expert/${side}/${p.module}`, 1)[0] as number) * experts);
@@ -92,13 +95,15 @@ function oneExpert<T>(m: Algebra<T>, p: Part<T>, { draw }: Pass): Factors<T> {
       m.shapeOf(owner),
     );
   };
-  return { a: m.add(start, m.mul(m.sub(down, start), mask("down"))), b: m.mul(up, mask("up")), scale };
+  const a = p.settings.share === "down" ? down : m.add(start, m.mul(m.sub(down, start), mask("down")));
+  return { a, b: m.mul(up, mask("up")), scale };
 }
 
 function mergeExperts(settings: Settings, { mosa_down: down, mosa_up: up, mosa_down_start: start }: Start): Start {
   if (down === undefined || up === undefined) return {};
   if (settings.merge !== "add" || start === undefined) return { mosa_down: down, mosa_up: up };
   const experts = numberOf(settings, "n_experts");
-  const values = Float32Array.from(down.values, (x, at) => (start.values[at] as number) + (x - (start.values[at] as number)) / experts);
+  const own = settings.share === "down" ? 1 : 1 / experts;
+  const values = Float32Array.from(down.values, (x, at) => (start.values[at] as number) + (x - (start.values[at] as number)) * own);
   return { mosa_down: { ...down, values }, mosa_up: { ...up, values: Float32Array.from(up.values, (x) => x / experts) } };
 }

@@ -1,7 +1,7 @@
 // Orthogonal fine-tuning (Qiu et al., 2023): inputs are rotated in blocks, each rotation made from a skew matrix Q.
 
 import { type Algebra, cayley as cayleyOf, identity as identityOf, rotateBlocks, skew as skewOf } from "../algebra/algebra.ts";
-import { type AdapterFamily, type AdapterModule, numberOf, suffixed, tensorOf, trained } from "../family.ts";
+import { type AdapterFamily, type AdapterModule, numberOf, type Settings, suffixed, tensorOf, trained } from "../family.ts";
 import { part } from "../family-math.ts";
 import { zeros } from "../family-training.ts";
 
@@ -44,9 +44,9 @@ export const oft: AdapterFamily = {
   },
   math: {
     weight(m, p, weight) {
-      const entries = part(p, "oft_R");
-      const [blocks = 0, count = 0] = m.shapeOf(entries);
+      const [blocks = 0, count = 0] = m.shapeOf(part(p, "oft_R"));
       const b = blockSide(count);
+      const entries = p.settings.coft === true ? withinBall(m, part(p, "oft_R"), radiusOf(p.settings, blocks)) : part(p, "oft_R");
       const q = skewOf(m, entries, b);
       const r = p.settings.use_cayley_neumann === true ? neumannOf(m, q, numberOf(p.settings, "num_cayley_neumann_terms")) : cayleyOf(m, q);
       const all = p.layer.inFeatures / b;
@@ -58,6 +58,10 @@ export const oft: AdapterFamily = {
     start({ layer, settings }) {
       const b = numberOf(settings, "oft_block_size");
       return { oft_R: zeros(settings.block_share === true ? 1 : layer.inFeatures / b, (b * (b - 1)) / 2) };
+    },
+    // Constrained: what a step moves out of the ball is put back onto it.
+    afterStep(modules) {
+      for (const { settings, tensors } of modules) if (settings.coft === true) project(tensors.oft_R as Float32Array, settings);
     },
     // PEFT before 0.18 summed the series otherwise, and files that do not name a version are taken for such.
     fileConfig: ({ oft_block_size }) => ({ r: 0, oft_block_size, peft_version: "0.18.0" }),
@@ -77,8 +81,35 @@ function skew(values: ArrayLike<number>, first: number, b: number, { settings }:
       q[j * b + i] = -(values[at++] as number);
     }
   const norm = Math.sqrt(q.reduce((sum, x) => sum + x * x, 0));
-  const radius = numberOf(settings, "eps") / Math.sqrt(blocks);
+  const radius = radiusOf(settings, blocks);
   return settings.coft === true && norm > radius ? q.map((x) => (x * radius) / norm) : q;
+}
+
+/** Of the ball that the Frobenius norm of each constrained Q stays in. */
+const radiusOf = (settings: Settings, blocks: number): number => numberOf(settings, "eps") / Math.sqrt(blocks);
+
+/** Entries above the diagonal [blocks, count], those of blocks with a larger norm scaled down to it. Each stands twice in its Q. */
+function withinBall<T>(m: Algebra<T>, entries: T, radius: number): T {
+  const squares = m.scale(m.sum(m.mul(entries, entries), 1), 2);
+  const inside = m.constant(
+    Float32Array.from(m.valuesOf(squares), (square) => (Math.sqrt(square) <= radius ? 1 : 0)),
+    m.shapeOf(squares),
+  );
+  const outside = m.sub(m.constant([1], [1, 1]), inside);
+  // One in place of norms that are not divided by, which may be zero.
+  const norms = m.sqrt(m.add(m.mul(squares, outside), inside));
+  return m.mul(entries, m.add(inside, m.div(m.scale(outside, radius), norms)));
+}
+
+function project(entries: Float32Array, settings: Settings): void {
+  const b = numberOf(settings, "oft_block_size");
+  const count = (b * (b - 1)) / 2;
+  const radius = radiusOf(settings, entries.length / count);
+  for (let first = 0; first < entries.length; first += count) {
+    const block = entries.subarray(first, first + count);
+    const norm = Math.sqrt(2 * block.reduce((sum, x) => sum + x * x, 0));
+    if (norm > radius) block.set(block.map((x) => (x * radius) / norm));
+  }
 }
 
 function rotation(q: Float64Array, b: number, { settings }: AdapterModule): Float64Array {

@@ -1,5 +1,6 @@
 // LoRA-Pro (Wang et al. 2024, 2407.18242): gradients of both factors of a LoRA, changed so that the step of their product comes nearest to the
 // one that full fine-tuning would take. With plain gradient descent this is the paper's method; before another optimiser it is its gradient.
+// The paper's form with AdamW takes the moments of the whole weight's gradient: loraProAdamW.
 import { symmetricEigen } from "../../compute/linalg/symmetric-eigen.ts";
 
 export interface FactorPair {
@@ -18,25 +19,44 @@ export interface FactorPair {
 const DAMPING = 1e-8;
 
 /** Replaces the gradients of A and B in place. */
-export function loraProGradients({ r, inputs, outputs, a, b, scale }: FactorPair, gradA: Float32Array, gradB: Float32Array): void {
-  const bb = gramOfColumns(b, outputs, r);
-  const aa = gramOfRows(a, r, inputs);
-  const [eigenB, eigenA] = [symmetricEigen(bb, r), symmetricEigen(aa, r)];
-  const inverseB = inverse(eigenB, r);
-  const inverseA = inverse(eigenA, r);
-  const share = 1 / scale ** 2;
-  // a = (B^T B)^-1 g_A / s^2
-  const newA = multiply(inverseB, gradA, r, r, inputs).map((x) => x * share);
-  // b = (I - B (B^T B)^-1 B^T) g_B (A A^T)^-1 / s^2
-  const within = multiply(b, multiply(inverseB, multiplyTransposed(b, gradB, outputs, r, r), r, r, r), outputs, r, r);
-  const outside = Float64Array.from(gradB, (g, i) => share * (g - (within[i] as number)));
-  const newB = multiply(outside, inverseA, outputs, r, r);
+export function loraProGradients(pair: FactorPair, gradA: Float32Array, gradB: Float32Array): void {
+  const { r, inputs, outputs, a, b } = pair;
+  const { newA, newB, eigenA, eigenB } = nearestSteps(pair, gradA, gradB);
   // Of all pairs with the same effect the one nearest to the gradients: B^T B X + X A A^T = -(B^T B)^-1 g_A A^T / s^2.
   const right = timesTransposed(newA, a, r, inputs, r).map((x) => -x);
   const x = solveSylvester(eigenB, eigenA, right, r);
   const [moveA, moveB] = [multiply(x, a, r, r, inputs), multiply(b, x, outputs, r, r)];
   for (let i = 0; i < gradA.length; i++) gradA[i] = (newA[i] as number) + (moveA[i] as number);
   for (let i = 0; i < gradB.length; i++) gradB[i] = (newB[i] as number) - (moveB[i] as number);
+}
+
+/** Steps of the factors whose product moves nearest to the full gradient; one pair of many. */
+function nearestSteps({ r, inputs, outputs, a, b, scale }: FactorPair, gradA: Numbers, gradB: Numbers) {
+  const [eigenB, eigenA] = [symmetricEigen(gramOfColumns(b, outputs, r), r), symmetricEigen(gramOfRows(a, r, inputs), r)];
+  const [inverseB, inverseA] = [inverse(eigenB, r), inverse(eigenA, r)];
+  const share = 1 / scale ** 2;
+  // a = (B^T B)^-1 g_A / s^2
+  const newA = multiply(inverseB, gradA, r, r, inputs).map((x) => x * share);
+  // b = (I - B (B^T B)^-1 B^T) g_B (A A^T)^-1 / s^2
+  const within = multiply(b, multiply(inverseB, multiplyTransposed(b, gradB, outputs, r, r), r, r, r), outputs, r, r);
+  const outside = Float64Array.from(gradB, (g, i) => share * (g - (within[i] as number)));
+  return { newA, newB: multiply(outside, inverseA, outputs, r, r), eigenA, eigenB };
+}
+
+/** The gradient of the whole weight [outputs, inputs] as far as factors can follow it: s B a + s b A. */
+export function equivalentGradient(pair: FactorPair, gradA: Numbers, gradB: Numbers): Float32Array {
+  const { r, inputs, outputs, a, b, scale } = pair;
+  const { newA, newB } = nearestSteps(pair, gradA, gradB);
+  const [left, right] = [multiply(b, newA, outputs, r, inputs), multiply(newB, a, outputs, r, inputs)];
+  return Float32Array.from(left, (x, i) => scale * (x + (right[i] as number)));
+}
+
+/** What a gradient of the whole weight [outputs, inputs] is for the factors: s B^T G and s G A^T. */
+export function factorGradients({ r, inputs, outputs, a, b, scale }: FactorPair, full: Numbers): { gradA: Float32Array; gradB: Float32Array } {
+  return {
+    gradA: Float32Array.from(multiplyTransposed(b, full, outputs, r, inputs), (x) => scale * x),
+    gradB: Float32Array.from(timesTransposed(full, a, outputs, inputs, r), (x) => scale * x),
+  };
 }
 
 type Numbers = ArrayLike<number>;

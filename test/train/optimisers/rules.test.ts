@@ -7,6 +7,7 @@ import { frugalRule } from "../../../merge-core/train/optimisers/frugal.ts";
 import { galoreRule } from "../../../merge-core/train/optimisers/galore.ts";
 import { lionRule } from "../../../merge-core/train/optimisers/lion.ts";
 import { loraProGradients } from "../../../merge-core/train/optimisers/lora-pro.ts";
+import { loraProAdamW } from "../../../merge-core/train/optimisers/lora-pro-adamw.ts";
 import { mezoStep } from "../../../merge-core/train/optimisers/mezo.ts";
 import type { Parameter, Rule } from "../../../merge-core/train/optimisers/rule.ts";
 import { sgdRule } from "../../../merge-core/train/optimisers/sgd.ts";
@@ -217,6 +218,113 @@ describe("LoRA-Pro", () => {
     const gradA = new Float32Array(r * inputs);
     const { gradB } = factorGradients();
     loraProGradients({ r, inputs, outputs, a, b: zero, scale }, gradA, gradB);
+    assert.ok(gradA.every((x) => x === 0));
+    assert.ok(gradB.every(Number.isFinite) && gradB.some((x) => x !== 0));
+  });
+});
+
+describe("LoRA-Pro with AdamW", () => {
+  const [r, inputs, outputs, scale] = [2, 4, 3, 1.5];
+  const settings = { betas: [0.9, 0.99], eps: 1e-8 } as const;
+  type Matrix = number[][];
+  const matrix = (x: ArrayLike<number>, rows: number, columns: number): Matrix =>
+    Array.from({ length: rows }, (_, i) => Array.from({ length: columns }, (__, j) => x[i * columns + j] as number));
+  const times = (x: Matrix, y: Matrix): Matrix => x.map((row) => (y[0] ?? []).map((_, j) => row.reduce((sum, value, k) => sum + value * (y[k]?.[j] ?? 0), 0)));
+  const turned = (x: Matrix): Matrix => (x[0] ?? []).map((_, j) => x.map((row) => row[j] ?? 0));
+  const scaledBy = (x: Matrix, factor: number): Matrix => x.map((row) => row.map((value) => value * factor));
+  const plus = (x: Matrix, y: Matrix): Matrix => x.map((row, i) => row.map((value, j) => value + (y[i]?.[j] ?? 0)));
+  /** Of two by two, by the formula. */
+  const inverted = ([[p = 0, q = 0] = [], [s = 0, t = 0] = []]: Matrix): Matrix =>
+    scaledBy(
+      [
+        [t, -q],
+        [-s, p],
+      ],
+      1 / (p * t - q * s),
+    );
+  const unit = (n: number): Matrix => Array.from({ length: n }, (_, i) => Array.from({ length: n }, (__, j) => (i === j ? 1 : 0)));
+
+  /** The paper's algorithm on whole matrices. The Sylvester equation is solved as four linear equations, by elimination. */
+  function reference(a: Matrix, b: Matrix, full: Matrix, m: Matrix, v: Matrix, step: number) {
+    const free = (gradA: Matrix, gradB: Matrix) => {
+      const [bb, aa] = [inverted(times(turned(b), b)), inverted(times(a, turned(a)))];
+      const outside = plus(unit(outputs), scaledBy(times(times(b, bb), turned(b)), -1));
+      return { a: scaledBy(times(bb, gradA), scale ** -2), b: scaledBy(times(times(outside, gradB), aa), scale ** -2), bb };
+    };
+    const first = free(scaledBy(times(turned(b), full), scale), scaledBy(times(full, turned(a)), scale));
+    const seen = scaledBy(plus(times(b, first.a), times(first.b, a)), scale);
+    const [beta1, beta2] = settings.betas;
+    const mean = plus(scaledBy(m, beta1), scaledBy(seen, 1 - beta1));
+    const square = plus(
+      scaledBy(v, beta2),
+      seen.map((row) => row.map((x) => (1 - beta2) * x * x)),
+    );
+    const direction = mean.map((row, i) =>
+      row.map((x, j) => x / (1 - beta1 ** step) / (Math.sqrt((square[i]?.[j] ?? 0) / (1 - beta2 ** step)) + settings.eps)),
+    );
+    const [gradA, gradB] = [scaledBy(times(turned(b), direction), scale), scaledBy(times(direction, turned(a)), scale)];
+    const next = free(gradA, gradB);
+    const right = scaledBy(times(times(next.bb, gradA), turned(a)), -(scale ** -2));
+    const [gramB, gramA] = [times(turned(b), b), times(a, turned(a))];
+    const equations = [0, 1, 2, 3].map((at) => {
+      const [i, j] = [at >> 1, at & 1];
+      const row = [0, 1, 2, 3].map((of) => {
+        const [k, l] = [of >> 1, of & 1];
+        return (l === j ? (gramB[i]?.[k] ?? 0) : 0) + (k === i ? (gramA[l]?.[j] ?? 0) : 0);
+      });
+      return [...row, right[i]?.[j] ?? 0];
+    });
+    const [x1 = 0, x2 = 0, x3 = 0, x4 = 0] = solved(equations);
+    const x = [
+      [x1, x2],
+      [x3, x4],
+    ];
+    return { a: plus(next.a, times(x, a)), b: plus(next.b, scaledBy(times(b, x), -1)), mean, square };
+  }
+
+  function solved(rows: number[][]): number[] {
+    for (const [c] of rows.entries()) {
+      const pivot = rows.slice(c).reduce((best, row) => (Math.abs(row[c] ?? 0) > Math.abs(best[c] ?? 0) ? row : best));
+      rows.splice(rows.indexOf(pivot), 1);
+      rows.splice(c, 0, pivot);
+      for (const row of rows) {
+        if (row === pivot) continue;
+        const factor = (row[c] ?? 0) / (pivot[c] ?? 1);
+        for (let k = 0; k < row.length; k++) row[k] = (row[k] ?? 0) - factor * (pivot[k] ?? 0);
+      }
+    }
+    return rows.map((row, c) => (row.at(-1) ?? 0) / (row[c] ?? 1));
+  }
+
+  it("steps as the algorithm on whole matrices does", () => {
+    const [a, b] = [numbers(15, r * inputs), numbers(16, outputs * r)];
+    const moments = { m: new Float32Array(outputs * inputs), v: new Float32Array(outputs * inputs) };
+    let [m, v] = [matrix(moments.m, outputs, inputs), matrix(moments.v, outputs, inputs)];
+    for (let step = 1; step <= 5; step++) {
+      const full = matrix(numbers(20 + step, outputs * inputs), outputs, inputs);
+      const [fullA, fullB] = [matrix(a, r, inputs), matrix(b, outputs, r)];
+      const gradA = Float32Array.from(scaledBy(times(turned(fullB), full), scale).flat());
+      const gradB = Float32Array.from(scaledBy(times(full, turned(fullA)), scale).flat());
+      loraProAdamW({ r, inputs, outputs, a, b, scale }, gradA, gradB, moments, step, settings);
+      const expected = reference(fullA, fullB, full, m, v, step);
+      [m, v] = [expected.mean, expected.square];
+      for (const [actual, wanted] of [
+        [gradA, expected.a],
+        [gradB, expected.b],
+        [moments.m, m],
+        [moments.v, v],
+      ] as const)
+        for (const [i, value] of wanted.flat().entries())
+          assert.ok(Math.abs((actual[i] ?? Number.NaN) - value) < 2e-4 * Math.max(1, Math.abs(value)), `step ${step}: ${actual[i]}, expected ${value}`);
+      for (let i = 0; i < a.length; i++) a[i] = (a[i] as number) - 0.05 * (gradA[i] as number);
+      for (let i = 0; i < b.length; i++) b[i] = (b[i] as number) - 0.05 * (gradB[i] as number);
+    }
+  });
+
+  it("starts where B is zero: A waits, B moves", () => {
+    const moments = { m: new Float32Array(outputs * inputs), v: new Float32Array(outputs * inputs) };
+    const [gradA, gradB] = [new Float32Array(r * inputs), numbers(18, outputs * r)];
+    loraProAdamW({ r, inputs, outputs, a: numbers(17, r * inputs), b: new Float32Array(outputs * r), scale }, gradA, gradB, moments, 1, settings);
     assert.ok(gradA.every((x) => x === 0));
     assert.ok(gradB.every(Number.isFinite) && gradB.some((x) => x !== 0));
   });
