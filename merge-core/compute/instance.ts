@@ -1,8 +1,9 @@
 // One thread's view of the kernels: its own instance (module globals are per thread) on the memory all threads share.
 import bytes from "../../dist/kernels.wasm";
-import { lineKernels } from "./lines.ts";
+import type { Kernel, MakeKernels } from "./kernel-memory.ts";
+import { lineKernels } from "./line-kernels.ts";
 
-export type Kernel = (...args: number[]) => number;
+export { bytesOf, type Kernel, type MakeKernels } from "./kernel-memory.ts";
 
 /** What a job or a kernel call runs on. Never keep a typed array over `memory.buffer`: another thread may grow it. */
 export interface ComputeContext {
@@ -50,8 +51,6 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
   return { memory, kernel, names: [...own, ...Object.keys(more)], specialised: specialiser(exports, memory) };
 }
 
-export type MakeKernels = (wasm: Pick<ComputeContext, "memory" | "kernel">) => Readonly<Record<string, Kernel>>;
-
 /** More formulas than this at a time and the oldest are forgotten; a merge uses a handful. */
 const MAX_INSTANCES = 64;
 
@@ -71,13 +70,4 @@ function specialiser(kernels: WebAssembly.Exports, memory: WebAssembly.Memory): 
 /** AssemblyScript's own checks end here; without assertions only its library's allocation failures do. */
 function trap(): never {
   throw new RangeError("a kernel stopped itself");
-}
-
-/**
- * The memory's bytes, at least up to `end`. Growth by another thread shows late in this one's `buffer` unless asked for:
- * growing by nothing asks.
- */
-export function bytesOf(memory: WebAssembly.Memory, end = 0): Uint8Array {
-  if (memory.buffer.byteLength < end) memory.grow(0);
-  return new Uint8Array(memory.buffer);
 }

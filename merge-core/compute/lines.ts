@@ -1,7 +1,5 @@
 // Statistics of each row, or each column, of a tensor on its own: what they are, in plain TypeScript. Sums are in float64, in index order.
 // The divergence has no WASM twin, since exponentials and logarithms would differ in the last bits: threads run this very code.
-import { bytesOf, type Kernel, type MakeKernels } from "./instance.ts";
-
 export type Axis = "row" | "column";
 
 /** All pairs of `count` vectors, each with itself too: the first with all, the second with those from it on, and so forth. */
@@ -40,17 +38,3 @@ function logSumExp(values: Float32Array): number {
   for (let i = 0; i < values.length; i++) sum += Math.exp((values[i] as number) - most);
   return most + Math.log(sum);
 }
-
-/** Kernels that are this code. */
-export const lineKernels: MakeKernels = ({ memory }) => {
-  /** Divergences of the rows [from, to) of two matrices, as float64 to `out`. */
-  const rowDivergences: Kernel = (a = 0, b = 0, columns = 0, from = 0, to = 0, out = 0) => {
-    // Another thread may have grown the memory.
-    const { buffer } = bytesOf(memory, Math.max(a + to * columns * 4, b + to * columns * 4, out + to * 8));
-    const row = (address: number, at: number): Float32Array => new Float32Array(buffer, address + at * columns * 4, columns);
-    const results = new Float64Array(buffer, out, to);
-    for (let at = from; at < to; at++) results[at] = divergence(row(a, at), row(b, at));
-    return 0;
-  };
-  return { rowDivergences };
-};
