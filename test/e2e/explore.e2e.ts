@@ -8,7 +8,7 @@ import type { Comparison } from "../../merge-core/analysis/comparison.ts";
 import { randomFront } from "../helpers/fronts.ts";
 import { writeWorkspace } from "./fixtures.ts";
 import { type Server, startServer } from "./server.ts";
-import { answer, command, exportAll, launchBrowser, openFile, openWorkbench, quickInput, webview } from "./workbench.ts";
+import { answer, chooseFile, command, exportAll, launchBrowser, openFile, openWorkbench, reloadWindow, webview } from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
 const CONFIG = `base: ./models/base
@@ -142,9 +142,12 @@ describe("pages in the editor", function () {
     const frame = await similarity();
     assert.equal(await frame.locator("#measure").inputValue(), "cosine");
     assert.ok((await frame.locator(".cell.selected").count()) > 0);
-    await page.reload();
+    await reloadWindow(page);
     await page.locator(".tab", { hasText: "Comparison of" }).first().click();
-    assert.match(await (await similarity()).locator("header").innerText(), /2 models against/);
+    const again = await similarity();
+    assert.match(await again.locator("header").innerText(), /2 models against/);
+    assert.equal(await again.locator("#measure").inputValue(), "cosine");
+    assert.ok((await again.locator(".cell.selected").count()) > 0);
   });
 
   it("opens the result of a search as a page, follows the file, and writes a merge", async () => {
@@ -194,8 +197,7 @@ describe("pages in the editor", function () {
     const order = await frame.locator(".axis-name").allTextContents();
     assert.equal(order.at(-1), "first");
     const chosen = await frame.getByLabel("Chosen point").locator("h3").innerText();
-    await page.waitForTimeout(2000);
-    await page.reload();
+    await reloadWindow(page);
     await page.locator(".tab", { hasText: "pareto.json" }).first().click({ timeout: 60_000 });
     const again = await webview(page, '[data-testid="pareto"] .scatter');
     assert.equal(await again.getByText(/^\d+ of 45 points\.$/).innerText(), left);
@@ -222,11 +224,7 @@ describe("pages in the editor", function () {
     const frame = await webview(page, '[data-testid="runs"]');
     await frame.getByRole("heading", { name: "merge search-merge" }).waitFor();
     await frame.getByRole("button", { name: "Add Logs..." }).click();
-    await page.locator(".quick-input-widget input.input:focus").waitFor();
-    await quickInput(page).fill(join(log, "training-log.jsonl"));
-    // The dialog reads the folder before it takes a file of it.
-    await page.locator(".quick-input-list .monaco-list-row", { hasText: "training-log.jsonl" }).first().waitFor();
-    await page.getByRole("button", { name: "OK" }).click();
+    await chooseFile(page, join(log, "training-log.jsonl"));
     const loss = frame.getByRole("group", { name: /^Loss/ });
     await loss.locator(".curve").waitFor();
     await exportAll(page, async () => frame.locator("figure", { has: loss }), server.workspace, "loss");
@@ -238,8 +236,7 @@ describe("pages in the editor", function () {
     await page.keyboard.press("ArrowRight");
     const said = await frame.getByText(/^Step 2\. logged: loss 1\.5/).innerText();
     await shot("runs");
-    await page.waitForTimeout(2000);
-    await page.reload();
+    await reloadWindow(page);
     await page.locator(".tab", { hasText: /^Runs/ }).first().click({ timeout: 60_000 });
     const again = await webview(page, '[data-testid="runs"] .curve');
     assert.equal(await again.locator("#smoothing").inputValue(), "0.25");

@@ -59,7 +59,8 @@ describe("notebooks", function () {
 
   it("opens a sample as text and cells that say what they do", async () => {
     await openFile(page, "first-merge.merge.md");
-    await page.locator(".cell-statusbar-container", { hasText: "eval experts" }).first().waitFor();
+    // What wakes the extension.
+    await page.locator(".cell-statusbar-container", { hasText: "eval experts" }).first().waitFor({ timeout: 60_000 });
     await webview(page, "h1:has-text('A first merge')");
     await shot("open");
   });

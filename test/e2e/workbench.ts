@@ -79,6 +79,30 @@ export async function answer(page: Page, placeholder: string | RegExp, text: str
   await page.keyboard.press("Enter");
 }
 
+/** Chooses a file in the dialog for opening, which first fills in a folder and then reads the one that is written. */
+export async function chooseFile(page: Page, file: string): Promise<void> {
+  await page.locator(".quick-input-widget input.input:focus").waitFor({ timeout: WAIT_MS });
+  for (const end = Date.now() + WAIT_MS; !(await quickInput(page).inputValue()).endsWith("/"); await new Promise((r) => setTimeout(r, 50)))
+    assert.ok(Date.now() < end, "the dialog names no folder");
+  await quickInput(page).fill(file);
+  await page
+    .locator(".quick-input-list .monaco-list-row", { hasText: basename(file) })
+    .first()
+    .waitFor({ timeout: WAIT_MS });
+  await page.locator(".quick-input-widget").getByRole("button", { name: "OK" }).click();
+}
+
+/** As a user does, so that the editor keeps its state before it goes. */
+export async function reloadWindow(page: Page): Promise<void> {
+  const loaded = page.waitForEvent("load", { timeout: 2 * WAIT_MS });
+  await command(page, "Developer: Reload Window");
+  await loaded;
+  await page
+    .locator(".monaco-workbench .statusbar-item")
+    .first()
+    .waitFor({ timeout: 2 * WAIT_MS });
+}
+
 /** Confirms the place that a dialog for saving proposes, and gives the file's bytes. */
 export async function acceptSave(page: Page, file: string): Promise<Buffer> {
   await page.locator(".quick-input-widget input.input:focus").waitFor({ timeout: WAIT_MS });
