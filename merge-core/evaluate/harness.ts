@@ -22,7 +22,8 @@ export async function measureByHarness(request: HarnessRequest, model: string, s
     const fixed = ["--model", "hf", "--model_args", "pretrained={model}", "--tasks", request.task, "--output_path", folder];
     const { timeoutSeconds } = request;
     await runCommand(["lm_eval", ...fixed, ...request.args], { timeoutSeconds, model, ...(signal === undefined ? {} : { signal }) });
-    return readHarnessResult(await findResults(folder), request);
+    // Awaited here: the folder goes when this block is left.
+    return await readHarnessResult(await findResults(folder), request);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

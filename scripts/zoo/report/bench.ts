@@ -13,20 +13,22 @@ import { mergeTensors } from "../../../merge-core/run/merge-tensors.ts";
 import type { Setting } from "./method-grid.ts";
 
 export const ZOO = "media/zoo";
-export const SEEDS = [0, 1, 2];
+/** A small report, to see that the program works. */
+export const QUICK = process.argv.includes("--quick");
+export const SEEDS = QUICK ? [0] : [0, 1, 2];
 /** Parts of the validation data; each seed has one of its own. */
 export const FOLDS = 5;
 /** Test questions of each task: an answer costs a generation, and the whole report a few minutes. */
-export const TEST_QUESTIONS = 100;
+export const TEST_QUESTIONS = QUICK ? 10 : 100;
 
 export interface Bench {
   readonly tasks: readonly string[];
   readonly folder: string;
   readonly vectors: TaskVectors;
-  /** Mean loss of a recipe's merge on the seed's part of the validation data. */
-  validationLoss(text: string, seed: number): Promise<number>;
+  /** Mean loss of a recipe's merge on the seed's part of the validation data, of all tasks or some. */
+  validationLoss(text: string, seed: number, some?: readonly string[]): Promise<number>;
   /** Exact match of a recipe's merge on the test data, by task. */
-  testRecipe(text: string, seed: number): Promise<Scores>;
+  testRecipe(text: string, seed: number, some?: readonly string[]): Promise<Scores>;
   readonly test: Evaluator;
   readonly testData: readonly (readonly Example[])[];
   /** Prompts of the seed's fold, by task. */
@@ -39,7 +41,7 @@ export async function openBench(folder: string, threads: number): Promise<Bench>
   const tasks = entries.map(({ name }) => name);
   const foldFile = (seed: number, task: string) => join(folder, `fold${seed}`, `${task}.jsonl`);
   const folds = new Map<number, Example[][]>();
-  for (const seed of SEEDS) {
+  for (let seed = 0; seed < FOLDS; seed++) {
     mkdirSync(join(folder, `fold${seed}`), { recursive: true });
     folds.set(seed, []);
     for (const task of tasks) {
@@ -48,21 +50,27 @@ export async function openBench(folder: string, threads: number): Promise<Bench>
       folds.get(seed)?.push(own);
     }
   }
-  const metrics = (metric: string, file: (task: string) => string, limit: number) =>
-    tasks.map((task) => builtinMetric(metric, [file(task)], { name: task, limit }));
+  const metrics = (metric: string, file: (task: string) => string, some: readonly string[]) =>
+    some.map((task) => builtinMetric(metric, [file(task)], { name: task, limit: TEST_QUESTIONS }));
   const options = { threads, batchSize: 256 };
-  const test = await openEvaluator(
-    metrics("exact_match", (task) => join(ZOO, "data", `${task}.test.jsonl`), TEST_QUESTIONS),
-    options,
+  const tester = remembered((some) =>
+    openEvaluator(
+      metrics("exact_match", (task) => join(ZOO, "data", `${task}.test.jsonl`), some),
+      options,
+    ),
   );
-  const choosers: Evaluator[] = [];
-  for (const seed of SEEDS)
-    choosers.push(
-      await openEvaluator(
-        metrics("loss", (task) => foldFile(seed, task), TEST_QUESTIONS),
-        options,
+  const choosers = new Map(
+    SEEDS.map((seed) => [
+      seed,
+      remembered((some) =>
+        openEvaluator(
+          metrics("loss", (task) => foldFile(seed, task), some),
+          options,
+        ),
       ),
-    );
+    ]),
+  );
+  const test = await tester(tasks);
   const merged = rememberedMerges();
   const vectors = await readTaskVectors(recipeText(tasks, "task_arithmetic", { model: { weight: 1 } }), "report.yml");
   return {
@@ -72,12 +80,23 @@ export async function openBench(folder: string, threads: number): Promise<Bench>
     foldFile,
     test,
     testData: await Promise.all(tasks.map(async (task) => (await readExamples(join(ZOO, "data", `${task}.test.jsonl`))).slice(0, TEST_QUESTIONS))),
-    async validationLoss(text, seed) {
-      const scores = await choosers[SEEDS.indexOf(seed)]?.tensors(join(ZOO, "base"), await merged(text, seed));
+    async validationLoss(text, seed, some = tasks) {
+      const evaluator = await choosers.get(seed)?.(some);
+      const scores = await evaluator?.tensors(join(ZOO, "base"), await merged(text, seed));
       return meanScore(scores ?? {});
     },
-    testRecipe: async (text, seed) => test.tensors(join(ZOO, "base"), await merged(text, seed)),
+    testRecipe: async (text, seed, some = tasks) => (await tester(some)).tensors(join(ZOO, "base"), await merged(text, seed)),
     prompts: (seed) => (folds.get(seed) ?? []).map((examples) => unlabelledRows(vectors.base, examples)),
+  };
+}
+
+/** An evaluator for each list of tasks, opened once. */
+function remembered(open: (tasks: readonly string[]) => Promise<Evaluator>): (tasks: readonly string[]) => Promise<Evaluator> {
+  const known = new Map<string, Promise<Evaluator>>();
+  return (tasks) => {
+    const evaluator = known.get(tasks.join()) ?? open(tasks);
+    known.set(tasks.join(), evaluator);
+    return evaluator;
   };
 }
 

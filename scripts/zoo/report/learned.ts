@@ -16,10 +16,19 @@ import { disposeDecoder } from "../../../merge-core/nn/load.ts";
 import { modelFromTensors } from "../../../merge-core/nn/model.ts";
 import { requireBackend } from "../../../merge-core/nn/storage.ts";
 import { mergeTensors } from "../../../merge-core/run/merge-tensors.ts";
-import { asTensors, type Bench, meanOf, recipeText, ZOO } from "./bench.ts";
+import { asTensors, type Bench, meanOf, QUICK, recipeText, ZOO } from "./bench.ts";
 
 /** Steps and rates for models this small; the papers' are for larger ones. */
-export const LEARNING = { steps: 24, lr: 0.03, batchSize: 8, maskSteps: 24, maskLr: 0.1, innerLr: 0.1, init: 0.3, routerLr: 5e-3 } as const;
+export const LEARNING = {
+  steps: QUICK ? 2 : 24,
+  lr: 0.03,
+  batchSize: 8,
+  maskSteps: QUICK ? 2 : 24,
+  maskLr: 0.1,
+  innerLr: 0.1,
+  init: 0.3,
+  routerLr: 5e-3,
+} as const;
 
 export interface Learned {
   readonly name: string;
@@ -49,7 +58,8 @@ export const LEARNED: readonly Learned[] = [
   { name: "Concrete task arithmetic", needs: UNLABELLED, run: (bench, seed) => masked(bench, seed, concreteTaskArithmetic) },
   { name: "Concrete AdaMerging, per tensor", needs: UNLABELLED, run: (bench, seed) => masked(bench, seed, concreteAdaMerging) },
   { name: "DaWin, one merge per data set", needs: "unlabelled data, task known", run: dawin },
-  { name: "WEMoE", needs: `${UNLABELLED}, larger model`, run: wemoe },
+  { name: "WEMoE", needs: `${UNLABELLED}, larger model`, run: (bench, seed) => wemoe(bench, seed, {}) },
+  { name: "E-WEMoE", needs: `${UNLABELLED}, larger model`, run: (bench, seed) => wemoe(bench, seed, { sharedRouter: true, prune: 0.9 }) },
   { name: "1-bit, routed", needs: "labelled tasks, all task vectors in one bit", run: routed },
   { name: "ensemble of scores", needs: "all models", fixed: true, run: ensemble },
 ];
@@ -77,8 +87,8 @@ async function dawin(bench: Bench, seed: number): Promise<Scores> {
   return scores;
 }
 
-async function wemoe(bench: Bench, seed: number): Promise<Scores> {
-  const model = buildWeMoe(bench.vectors, { init: LEARNING.init, seed });
+async function wemoe(bench: Bench, seed: number, kind: { readonly sharedRouter?: boolean; readonly prune?: number }): Promise<Scores> {
+  const model = buildWeMoe(bench.vectors, { init: LEARNING.init, seed, ...kind });
   await trainRouters(model.decoder, bench.prompts(seed), { ...LEARNING, lr: LEARNING.routerLr, seed });
   const scores = await measure(bench, wholeScores(model.decoder));
   disposeDecoder(model.decoder);

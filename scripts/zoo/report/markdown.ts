@@ -3,8 +3,9 @@ import { VERSION } from "../../../merge-core/version.ts";
 import { meanOf, meanScore, SEEDS, TEST_QUESTIONS } from "./bench.ts";
 import { LEARNING } from "./learned.ts";
 import type { Ordering } from "./orderings.ts";
+import { type PairRow, pairsOf } from "./pairs.ts";
 import type { Row } from "./rows.ts";
-import { BUDGET, FRONT_TRAINING, type MeasuredFront, type Unlearned } from "./searches.ts";
+import { BUDGET, FRONT_TRAINING, type MapFront, type MeasuredFront, type Unlearned } from "./searches.ts";
 
 export interface Report {
   readonly tasks: readonly string[];
@@ -13,6 +14,8 @@ export interface Report {
   readonly rows: readonly Row[];
   readonly orderings: readonly Ordering[];
   readonly curve: readonly { readonly weight: number; readonly score: number }[];
+  readonly pairs: readonly PairRow[];
+  readonly maps: readonly MapFront[];
   readonly fronts: readonly MeasuredFront[];
   readonly unlearned: readonly Unlearned[];
   /** Methods of the registry that the table leaves out. */
@@ -40,7 +43,7 @@ function resultRow(row: Row, { tasks, experts }: Report): string[] {
 }
 
 export function reportMarkdown(report: Report): string {
-  const { tasks, base, experts, rows, orderings, curve, fronts, unlearned, left } = report;
+  const { tasks, base, experts, rows, pairs, maps, orderings, curve, fronts, unlearned, left } = report;
   const sorted = [...rows].sort((a, b) => meanOf(b.perSeed.map(meanScore)) - meanOf(a.perSeed.map(meanScore)));
   const header = ["method", "needs", ...tasks, "mean", "of experts", "chosen on validation data"];
   const fails = orderings.filter(({ holds }) => !holds);
@@ -54,7 +57,8 @@ Seeds ${SEEDS.join(", ")}: each chooses settings by the loss on its own fifth of
 seeds. “Of experts” is the mean over tasks of the score divided by that of the task's expert. Learned methods take ${LEARNING.steps} steps on batches of
 ${LEARNING.batchSize} prompts per task at a rate of ${LEARNING.lr}, from coefficients of ${LEARNING.init}; masks take ${LEARNING.maskSteps} steps at ${LEARNING.maskLr}, routers learn at ${LEARNING.routerLr}: settings
 for models of this size. Steps times rate, how far a number can move, is about that of the papers' code (0.5 for coefficients, 2 for masks,
-0.1 for routers), in a twentieth of their steps or less. MAP measures ${BUDGET.samples} samples and ${BUDGET.front} points of its front, CMA-ES ${BUDGET.trials} trials, both over one coefficient
+0.1 for routers), in a twentieth of their steps or less. The papers' own
+steps and rates are the defaults of \`weightsmith adapt\`. MAP measures ${BUDGET.samples} samples and ${BUDGET.front} points of its front, CMA-ES ${BUDGET.trials} trials, both over one coefficient
 per expert from 0 to ${BUDGET.most}. Learned methods see the validation prompts, no answers and no test data.
 
 ${table(
@@ -65,6 +69,26 @@ ${table(
 ## Task arithmetic over its coefficient
 
 ${table(["coefficient", ...curve.map(({ weight }) => `${weight}`)], [["mean", ...curve.map(({ score }) => percent(score))]])}
+
+## Two models
+
+Exact match in percent over both tasks, for each pair of experts and on average; settings are chosen by the losses of both tasks on the first seed's fifth of
+the validation questions. With slerp, nearswap and arcee_fusion the first of a pair is the base.
+
+${table(
+  ["method", ...pairsOf(tasks).map(([a, b]) => `${a}, ${b}`), "mean"],
+  pairs.map(({ name, scores }) => [name, ...scores.map(percent), percent(meanOf(scores))]),
+)}
+
+## Fronts of all tasks
+
+Searches for fronts over one coefficient for each expert, by the losses of all tasks on the seed's fold, mean over seeds: share of a box that the measured
+points dominate (the box ends at the worst loss that any search of the seed measured), and how far the surrogates were off at the points that they proposed.
+
+${table(
+  ["search", "trials", "hypervolume", "error of surrogates"],
+  maps.map(({ name, trials, hypervolume, surrogateError }) => [name, `${trials}`, hypervolume.toFixed(3), surrogateError?.toFixed(3) ?? ""]),
+)}
 
 ## Fronts of two tasks
 
@@ -93,13 +117,14 @@ ${table(
 
 ## Expected orderings
 
-${fails.length} of ${orderings.length} do not hold here: ${fails.map(({ claim }) => claim).join("; ") || "none"}.
+What papers and experience lead one to expect, in ${new Set(orderings.map(({ group }) => group)).size} groups. ${fails.length} of ${orderings.length} do not hold here: ${fails.map(({ claim }) => claim).join("; ") || "none"}.
 
 ${table(
-  ["expected", "holds", "figures"],
-  orderings.map(({ claim, holds, figures }) => [claim, holds ? "yes" : "**no**", figures]),
+  ["group", "expected", "holds", "figures"],
+  orderings.map(({ group, claim, holds, figures }) => [`${group}`, claim, holds ? "yes" : "**no**", figures]),
 )}
 
-Methods that this table leaves out, because they take two models, need other files or do something else: ${left.map((id) => `\`${id}\``).join(", ")}.
+The first model of \`rws\` is ${tasks[0]} and the others stand for models trained on corrupted data, which they are not. Methods left out, because they need
+several checkpoints of one run or do not merge: ${left.map((id) => `\`${id}\``).join(", ")}.
 `;
 }

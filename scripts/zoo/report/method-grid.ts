@@ -50,6 +50,8 @@ export const GRID: readonly GridEntry[] = [
   entry("knots", grid({ weight: [1], density: [0.5] }, { alpha: [0.3, 0.6] })),
   entry("wudi", grid({}, { alpha: [0.5, 1] })),
   entry("ram", [{}]),
+  entry("ramplus_tl", [{}]),
+  entry("rws", grid({ weight: [1] }, { alpha: [0.3, 0.6] })),
   entry("one_bit", grid({ compress: [3], weight: [0.2, 0.3] })),
   entry("regmean", grid({}, { alpha: [0.5, 0.9] }), "inputs"),
 ];

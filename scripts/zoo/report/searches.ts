@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { openCheckpoint } from "../../../merge-core/checkpoints/open-checkpoint.ts";
+import type { Scores } from "../../../merge-core/evaluate/evaluators.ts";
 import { mergeByRecipe } from "../../../merge-core/evaluate/recipe-merge.ts";
 import { makeSplits, TASKS, toJsonl } from "../../../merge-core/evaluate/synthetic-tasks.ts";
 import { readTensors } from "../../../merge-core/nn/model.ts";
@@ -16,14 +17,14 @@ import { readTrainFrontConfig } from "../../../merge-core/pareto/train-front-con
 import { readUnlearnConfig } from "../../../merge-core/unlearn/config.ts";
 import { type UnlearnReport, unlearn } from "../../../merge-core/unlearn/unlearn.ts";
 import { SPLITS } from "../settings.ts";
-import { type Bench, meanOf, recipeText, SEEDS, TEST_QUESTIONS, ZOO } from "./bench.ts";
+import { type Bench, meanOf, QUICK, recipeText, TEST_QUESTIONS, ZOO } from "./bench.ts";
 import type { Ordering } from "./orderings.ts";
 import type { Row } from "./rows.ts";
 
 /** Settings that each search may measure; a coefficient for each model, from 0 to this. */
-export const BUDGET = { samples: 24, front: 8, trials: 24, most: 0.8 } as const;
+export const BUDGET = { samples: QUICK ? 16 : 24, front: QUICK ? 3 : 8, trials: QUICK ? 9 : 24, most: 0.8 } as const;
 /** Of training a front: far less than the experts had. */
-export const FRONT_TRAINING = { steps: 40, batch_size: 8, rays: 3, lr: 3e-3, rank: 4, regularizer: 1 } as const;
+export const FRONT_TRAINING = { steps: QUICK ? 2 : 40, batch_size: 8, rays: 3, lr: 3e-3, rank: 4, regularizer: 1 } as const;
 const FRONT_TASKS = TASKS.slice(0, 2);
 
 const zoo = (name: string): string => resolve(ZOO, name);
@@ -40,40 +41,113 @@ const lossesOf = (bench: Bench, seed: number) => bench.tasks.map((name) => ({ na
 const meanLoss = ({ values }: FrontPoint): number => meanOf(values.map((value) => value ?? Number.NaN));
 const least = (points: readonly FrontPoint[]): FrontPoint => points.reduce((best, point) => (meanLoss(point) < meanLoss(best) ? point : best));
 
-/** MAP and CMA-ES over one coefficient for each expert; the mean loss on the seed's fold chooses. */
-export async function searchRows(bench: Bench, threads: number): Promise<{ rows: Row[]; orderings: Ordering[] }> {
-  const mapped: { text: string; best: number; sampled: number }[] = [];
-  const evolved: { text: string }[] = [];
-  for (const seed of SEEDS) {
-    const models = bench.tasks.map(zoo);
-    const search = { search: [0, BUDGET.most] };
-    const map = { base: zoo("base"), models, range: search.search, dtype: "bfloat16", objectives: lossesOf(bench, seed), seed, baselines: false };
-    const config = await readParetoConfig(writeConfig(bench, `map${seed}`, { ...map, samples: BUDGET.samples, front: BUDGET.front }));
-    const { front } = await runPareto(config, join(bench.folder, `map${seed}`), { threads });
-    const measured = front.points.filter(({ evaluated }) => evaluated);
-    const best = least(measured);
-    const of = (kind: string) => Math.min(...measured.filter((point) => point.kind === kind).map(meanLoss));
-    mapped.push({ text: config.recipe.textAt(best.coefficients ?? []), best: of("front"), sampled: of("sample") });
-    const weighted = {
-      merge_method: "task_arithmetic",
-      base_model: zoo("base"),
-      models: models.map((model) => ({ model, parameters: { weight: search } })),
-      dtype: "bfloat16",
-    };
-    const file = writeConfig(bench, `evolve${seed}`, { recipe: weighted, objectives: lossesOf(bench, seed), trials: BUDGET.trials, seed });
-    const { evolution } = await runEvolve(await readEvolveConfig(file), join(bench.folder, `evolve${seed}`), { threads });
-    evolved.push({ text: evolution.recipe });
-  }
-  const rowOf = async (name: string, found: readonly { text: string }[]): Promise<Row> => {
-    const perSeed = [];
-    for (const [i, { text }] of found.entries()) perSeed.push(await bench.testRecipe(text, SEEDS[i] ?? 0));
-    return { name, needs: "validation data", perSeed, chosen: [] };
-  };
-  const rows = [await rowOf("MAP, least mean loss", mapped), await rowOf("CMA-ES over coefficients", evolved)];
-  const claim = "MAP's predicted front holds a point no worse than the best it sampled, on the search split";
-  const figures = `mean losses ${mapped.map(({ best, sampled }) => `${best.toFixed(3)} and ${sampled.toFixed(3)}`).join("; ")}`;
-  return { rows, orderings: [{ claim, holds: mapped.every(({ best, sampled }) => best <= sampled), figures }] };
+/** The three ways to a front of all tasks, by what the table calls them. */
+export const MAPS = { map: "MAP", bmap: "Bayesian MAP", nested_map: "Nested MAP" } as const;
+export type MapMethod = keyof typeof MAPS;
+
+/** One search for a front over one coefficient for each expert, on the seed's fold. */
+export interface MapRun {
+  readonly method: MapMethod;
+  readonly seed: number;
+  /** Settings that were measured whole, and how many there were in all. */
+  readonly points: readonly (readonly number[])[];
+  readonly trials: number;
+  /** Mean over objectives of the surrogates' error at the points they proposed. */
+  readonly surrogateError: number | null;
+  /** Least mean loss of what was sampled, and of what was proposed. */
+  readonly sampled: number;
+  readonly proposed: number;
+  /** Of the merge with the least mean loss. */
+  readonly scores: Scores;
 }
+
+const search = { search: [0, BUDGET.most] };
+
+export async function mapRun(bench: Bench, method: MapMethod, seed: number, threads: number): Promise<MapRun> {
+  const models = bench.tasks.map(zoo);
+  const settings = { base: zoo("base"), models, range: search.search, dtype: "bfloat16", objectives: lossesOf(bench, seed), seed, baselines: false };
+  const budget = method === "nested_map" ? { preference: models.map(() => 1) } : { samples: BUDGET.samples, front: BUDGET.front };
+  const config = await readParetoConfig(writeConfig(bench, `${method}${seed}`, { ...settings, method, ...budget }));
+  const { front } = await runPareto(config, join(bench.folder, `${method}${seed}`), { threads, overwrite: true });
+  const measured = front.points.filter(({ evaluated }) => evaluated);
+  const of = (kind: string) => Math.min(...measured.filter((point) => point.kind === kind).map(meanLoss));
+  const errors = front.surrogates.flatMap(({ frontError }) => frontError ?? []);
+  return {
+    method,
+    seed,
+    points: measured.map(({ values }) => values.map((value) => value ?? Number.NaN)),
+    trials: front.points.length,
+    surrogateError: errors.length === 0 ? null : meanOf(errors),
+    sampled: of("sample"),
+    proposed: of("front"),
+    scores: await bench.testRecipe(config.recipe.textAt(least(measured).coefficients ?? []), seed),
+  };
+}
+
+/** CMA-ES over the same coefficients; exact match of its best. */
+export async function evolveRun(bench: Bench, seed: number, threads: number): Promise<Scores> {
+  const weighted = {
+    merge_method: "task_arithmetic",
+    base_model: zoo("base"),
+    models: bench.tasks.map((task) => ({ model: zoo(task), parameters: { weight: search } })),
+    dtype: "bfloat16",
+  };
+  const file = writeConfig(bench, `evolve${seed}`, { recipe: weighted, objectives: lossesOf(bench, seed), trials: BUDGET.trials, seed });
+  const { evolution } = await runEvolve(await readEvolveConfig(file), join(bench.folder, `evolve${seed}`), { threads, overwrite: true });
+  return bench.testRecipe(evolution.recipe, seed);
+}
+
+export function searchRows(runs: readonly MapRun[], evolved: readonly Scores[]): Row[] {
+  const row = (name: string, perSeed: readonly Scores[]): Row => ({ name, needs: "validation data", perSeed, chosen: [] });
+  const maps = (Object.keys(MAPS) as MapMethod[]).map((method) =>
+    row(
+      `${MAPS[method]}, least mean loss`,
+      runs.filter((run) => run.method === method).map(({ scores }) => scores),
+    ),
+  );
+  return [...maps, row("CMA-ES over coefficients", evolved)];
+}
+
+export function mapOrderings(runs: readonly MapRun[]): Ordering[] {
+  return (["map", "bmap"] as const).map((method) => {
+    const own = runs.filter((run) => run.method === method);
+    return {
+      group: 6,
+      claim: `${MAPS[method]}'s predicted front holds a point no worse than the best it sampled, on the search split`,
+      holds: own.every(({ proposed, sampled }) => proposed <= sampled),
+      figures: `mean losses ${own.map(({ proposed, sampled }) => `${proposed.toFixed(3)} and ${sampled.toFixed(3)}`).join("; ")}`,
+    };
+  });
+}
+
+export interface MapFront {
+  readonly name: string;
+  readonly trials: number;
+  /** Mean over seeds of the share of a box that the measured points dominate; the box ends at the worst loss of any point of the seed. */
+  readonly hypervolume: number;
+  readonly surrogateError: number | undefined;
+}
+
+export function mapFronts(runs: readonly MapRun[]): MapFront[] {
+  const shareOf = ({ seed, points }: MapRun): number => {
+    const all = runs.filter((run) => run.seed === seed).flatMap((run) => run.points);
+    const corner = (points[0] ?? []).map((_, i) => Math.max(...all.map((values) => values[i] ?? 0)));
+    return hypervolume(points, corner) / corner.reduce((product, side) => product * side, 1);
+  };
+  return (Object.keys(MAPS) as MapMethod[]).map((method) => {
+    const own = runs.filter((run) => run.method === method);
+    const errors = own.flatMap(({ surrogateError }) => surrogateError ?? []);
+    return {
+      name: MAPS[method],
+      trials: Math.round(meanOf(own.map(({ trials }) => trials))),
+      hypervolume: meanOf(own.map(shareOf)),
+      surrogateError: errors.length === 0 ? undefined : meanOf(errors),
+    };
+  });
+}
+
+/** Ways to a front of two tasks, by what the table calls them. */
+export const TWO_TASK_FRONTS = ["interpolation of experts", "PaMaL", "PaLoRA"] as const;
 
 export interface MeasuredFront {
   readonly name: string;
@@ -83,31 +157,36 @@ export interface MeasuredFront {
   readonly ends: string;
 }
 
-/** Fronts of two tasks by interpolation between their experts, PaMaL and PaLoRA, in one box. */
-export async function measureFronts(bench: Bench, threads: number): Promise<MeasuredFront[]> {
-  const tasks = FRONT_TASKS.map((name) => {
-    const train = resolve(bench.folder, `${name}.train.jsonl`);
-    writeFileSync(train, toJsonl(makeSplits(name, SPLITS).train));
-    return { name, train, validation: zoo(`data/${name}.validation.jsonl`) };
+/** Losses of the points of one front of two tasks on the validation data. */
+export async function frontRun(bench: Bench, name: (typeof TWO_TASK_FRONTS)[number], threads: number): Promise<number[][]> {
+  const tasks = FRONT_TASKS.map((task) => {
+    const train = resolve(bench.folder, `${task}.train.jsonl`);
+    writeFileSync(train, toJsonl(makeSplits(task, SPLITS).train));
+    return { name: task, train, validation: zoo(`data/${task}.validation.jsonl`) };
   });
-  const models = FRONT_TASKS.map((name) => ({ model: zoo(name), parameters: { weight: { search: [0, 1] } } }));
-  const objectives = tasks.map(({ name, validation }) => ({ name, metric: "loss", data: validation, limit: TEST_QUESTIONS }));
-  const between = { recipe: { merge_method: "linear", models }, objectives, method: "simplex", front: 11, baselines: false };
-  const interpolation = await runPareto(await readParetoConfig(writeConfig(bench, "interpolation", between)), join(bench.folder, "interpolation"), { threads });
-  const fronts = [{ name: "interpolation of experts", trained: "the experts' own training", front: interpolation.front }];
-  for (const method of ["pamal", "palora"]) {
-    const config = { model: zoo("base"), method, tasks, ...FRONT_TRAINING, limit: TEST_QUESTIONS, front: 11 };
-    const { front } = await trainFront(await readTrainFrontConfig(writeConfig(bench, method, config)), resolve(bench.folder, method), { threads });
-    fronts.push({ name: method === "pamal" ? "PaMaL" : "PaLoRA", trained: `${FRONT_TRAINING.steps} steps`, front });
+  const losses = ({ points }: FrontFile) => points.filter(({ evaluated }) => evaluated).map(({ values }) => values.map((value) => value ?? Number.NaN));
+  if (name === "interpolation of experts") {
+    const models = FRONT_TASKS.map((task) => ({ model: zoo(task), parameters: { weight: { search: [0, 1] } } }));
+    const objectives = tasks.map((task) => ({ name: task.name, metric: "loss", data: task.validation, limit: TEST_QUESTIONS }));
+    const between = { recipe: { merge_method: "linear", models }, objectives, method: "simplex", front: 11, baselines: false };
+    const config = await readParetoConfig(writeConfig(bench, "interpolation", between));
+    return losses((await runPareto(config, join(bench.folder, "interpolation"), { threads, overwrite: true })).front);
   }
-  const points = ({ points: all }: FrontFile) => all.filter(({ evaluated }) => evaluated).map(({ values }) => values.map((value) => value ?? Number.NaN));
-  const corner = FRONT_TASKS.map((_, i) => Math.max(...fronts.flatMap(({ front }) => points(front).map((values) => values[i] ?? 0))));
+  const method = name.toLowerCase();
+  const config = { model: zoo("base"), method, tasks, ...FRONT_TRAINING, limit: TEST_QUESTIONS, front: 11 };
+  const parsed = await readTrainFrontConfig(writeConfig(bench, method, config));
+  return losses((await trainFront(parsed, resolve(bench.folder, method), { threads, overwrite: true })).front);
+}
+
+/** Fronts of two tasks in one box, which ends at the worst loss on any of them. */
+export function measuredFronts(found: readonly (readonly (readonly number[])[])[]): MeasuredFront[] {
+  const corner = FRONT_TASKS.map((_, i) => Math.max(...found.flat().map((values) => values[i] ?? 0)));
   const box = corner.reduce((product, side) => product * side, 1);
-  return fronts.map(({ name, trained, front }) => ({
-    name,
-    trained,
-    hypervolume: hypervolume(points(front), corner) / box,
-    ends: FRONT_TASKS.map((_, i) => Math.min(...points(front).map((values) => values[i] ?? Number.NaN)).toFixed(3)).join(", "),
+  return found.map((points, k) => ({
+    name: TWO_TASK_FRONTS[k] ?? "",
+    trained: k === 0 ? "the experts' own training" : `${FRONT_TRAINING.steps} steps`,
+    hypervolume: hypervolume(points, corner) / box,
+    ends: FRONT_TASKS.map((_, i) => Math.min(...points.map((values) => values[i] ?? Number.NaN)).toFixed(3)).join(", "),
   }));
 }
 
@@ -144,11 +223,13 @@ export async function measureUnlearning(bench: Bench, threads: number): Promise<
   const control = ({ before, after }: Unlearned) => `${percent(before.control)} to ${percent(after.control)}`;
   const orderings = [
     {
+      group: 9,
       claim: `negating a task vector lowers its task and the control by at most ${100 * margin} points`,
       holds: negated.after.forget < negated.before.forget && negated.before.control - negated.after.control <= margin,
       figures: `${percent(negated.before.forget)} to ${percent(negated.after.forget)}, control ${control(negated)}`,
     },
     {
+      group: 9,
       claim: "SSD lowers the task too, and changes fewer parameters",
       holds: dampened.after.forget < dampened.before.forget && dampened.changed < negated.changed,
       figures: `${percent(dampened.before.forget)} to ${percent(dampened.after.forget)}, control ${control(dampened)}; changed ${percent(dampened.changed)} % and ${percent(negated.changed)} %`,
