@@ -2,7 +2,7 @@
 // queries a key-value head and all its query heads are one unit.
 import { TensorReader } from "../checkpoints/tensor-reader.ts";
 import { throwIfCancelled } from "../diagnostics.ts";
-import { type Attention, type AttentionLayer, PROJECTIONS, type Projection } from "./attention.ts";
+import { type Attention, type AttentionLayer, type HeadTensor, PROJECTIONS, type Projection } from "./attention.ts";
 
 /** Which projections are compared. */
 export const MATCHES: Readonly<Record<string, readonly Projection[]>> = {
@@ -33,10 +33,15 @@ export interface HeadSimilarity {
   readonly layers: readonly (readonly number[])[];
 }
 
-/** Where in a projection the weights of a unit lie: [first, count] of its rows, or for the output of its columns. */
-export function stretch({ heads, kvHeads, headDim }: Attention, projection: Projection, unit: number): readonly [number, number] {
-  const size = projection === "k" || projection === "v" ? headDim : (heads / kvHeads) * headDim;
-  return [unit * size, size];
+/** First and count of rows or columns. */
+export type Stretch = readonly [first: number, count: number];
+
+/** Where in a tensor the weights of a unit lie: a stretch for each projection that it holds. */
+export function stretches({ heads, kvHeads, headDim }: Attention, { parts }: Pick<HeadTensor, "parts">, unit: number): Stretch[] {
+  return parts.map(({ projection, first }) => {
+    const size = projection === "k" || projection === "v" ? headDim : (heads / kvHeads) * headDim;
+    return [first + unit * size, size];
+  });
 }
 
 /**
@@ -64,10 +69,10 @@ export async function chooseShared(
   const matches: (readonly SharedUnit[])[][] = [];
   const reader = new TensorReader();
   try {
-    for (const [layer, { weights }] of layers.entries()) {
+    for (const [layer, { tensors }] of layers.entries()) {
       throwIfCancelled(signal);
       onLayer?.(layer, layers.length);
-      units.push(await unitVectors(attention, weights, match, reader));
+      units.push(await unitVectors(attention, tensors, match, reader));
       matches.push(Array.from({ length: kvHeads }, (_, unit) => matchesByLayer(units, layer, unit)));
     }
   } finally {
@@ -92,15 +97,17 @@ const strongest = (found: readonly SharedUnit[]): SharedUnit | undefined =>
 /** What each unit holds of the projections that are compared, scaled to norm 1. */
 async function unitVectors(
   attention: Attention,
-  weights: AttentionLayer["weights"],
+  tensors: AttentionLayer["tensors"],
   match: readonly Projection[],
   reader: TensorReader,
 ): Promise<Float32Array[]> {
   const parts: Float32Array[][] = Array.from({ length: attention.kvHeads }, () => []);
-  for (const projection of match) {
-    const values = await reader.read(weights[projection]);
-    const columns = weights[projection].shape[1] ?? 0;
-    for (const [unit, own] of parts.entries()) own.push(takeStretch(values, columns, projection === "o", stretch(attention, projection, unit)));
+  for (const tensor of tensors) {
+    const compared = tensor.bias ? [] : tensor.parts.filter(({ projection }) => match.includes(projection));
+    if (compared.length === 0) continue;
+    const values = await reader.read(tensor.entry);
+    for (const [unit, own] of parts.entries())
+      for (const at of stretches(attention, { parts: compared }, unit)) own.push(takeStretch(values, tensor.columns, tensor.alongColumns, at));
   }
   return parts.map((own) => {
     const vector = new Float32Array(own.reduce((sum, { length }) => sum + length, 0));
@@ -116,7 +123,7 @@ async function unitVectors(
 }
 
 /** Rows, or columns, of a matrix as one list. */
-export function takeStretch(values: ArrayLike<number>, columns: number, alongColumns: boolean, [first, count]: readonly [number, number]): Float32Array {
+export function takeStretch(values: ArrayLike<number>, columns: number, alongColumns: boolean, [first, count]: Stretch): Float32Array {
   const rows = values.length / columns;
   const taken = new Float32Array(alongColumns ? rows * count : count * columns);
   if (!alongColumns) for (let i = 0; i < taken.length; i++) taken[i] = values[first * columns + i] as number;

@@ -13,8 +13,8 @@ import type { TensorSpec } from "../formats/safetensors-write.ts";
 import { extractAdapter } from "../run/extract-adapter.ts";
 import { scratchTensors, writeScratch } from "../run/scratch-tensors.ts";
 import { writeModel } from "../run/write-model.ts";
-import { type AttentionLayer, findAttention, PROJECTIONS, type Projection } from "./attention.ts";
-import { chooseShared, MATCHES, type SharedUnit, stretch, takeStretch } from "./directshare.ts";
+import { findAttention, type HeadTensor, type Projection, unsupported } from "./attention.ts";
+import { chooseShared, MATCHES, type SharedUnit, type Stretch, stretches, takeStretch } from "./directshare.ts";
 import { type Atoms, findAtoms, mixRows, reconstruction, Stack } from "./masa.ts";
 import { type Start, tieLayers } from "./recursive.ts";
 
@@ -129,67 +129,58 @@ async function directshare({ model, settings, signal, onProgress }: ShareRequest
   const replaced = (layer: number, unit: number): SharedUnit | undefined => shared.find((pair) => pair.layer === layer && pair.unit === unit);
   const needed = (layer: number, unit: number) => replaced(layer, unit) === undefined || shared.some(({ from }) => from.layer === layer && from.unit === unit);
   const stored = layers.map((_, layer) => Array.from({ length: kvHeads }, (_, unit) => unit).filter((unit) => needed(layer, unit)));
-  // Weights, and biases of queries, keys and values; the bias of the output belongs to no head.
-  const places = new Map(
-    layers.flatMap(({ weights, biases }, layer) =>
-      PROJECTIONS.flatMap((projection) =>
-        [weights[projection], projection === "o" ? undefined : biases[projection]].flatMap((entry, i) =>
-          entry === undefined ? [] : [[entry.name, { layer, projection, entry, bias: i === 1 }] as const],
-        ),
-      ),
-    ),
-  );
-  const entryOf = ({ weights, biases }: AttentionLayer, projection: Projection, bias: boolean) =>
-    (bias ? biases[projection] : weights[projection]) as TensorEntry;
-  const sizes = (entry: TensorEntry, projection: Projection, layer: number): number[] => {
-    const size = (stored[layer]?.length ?? 0) * stretch(attention, projection, 0)[1];
-    return projection === "o" ? [entry.shape[0] ?? 0, size] : [size, ...entry.shape.slice(1)];
+  const places = new Map(layers.flatMap(({ tensors }, layer) => tensors.map((tensor) => [tensor.entry.name, { layer, tensor }] as const)));
+  const stretchesOf = (tensor: HeadTensor, units: readonly number[]): Stretch[] => {
+    const byUnit = units.map((unit) => stretches(attention, tensor, unit));
+    return tensor.parts.flatMap((_, part) => byUnit.map((own) => own[part] as Stretch));
   };
-  const compact = [...places.values()].map(({ entry, projection, layer }) => ({
-    name: entry.name,
-    dtype: entry.dtype,
-    shape: sizes(entry, projection, layer),
-  }));
+  const compact = [...places.values()].map(({ layer, tensor: { entry, alongColumns }, tensor }) => {
+    const size = stretchesOf(tensor, stored[layer] ?? []).reduce((sum, [, length]) => sum + length, 0);
+    return { name: entry.name, dtype: entry.dtype, shape: alongColumns ? [entry.shape[0] ?? 0, size] : [size, ...entry.shape.slice(1)] };
+  });
   return {
     async make({ name }) {
       const place = places.get(name);
       if (place === undefined || !shared.some(({ layer }) => layer === place.layer)) return undefined;
-      const { layer, projection, entry, bias } = place;
-      const values = Float32Array.from(await reader.read(entry));
-      for (const pair of shared.filter((one) => one.layer === layer)) {
-        const source = await reader.read(entryOf(layers[pair.from.layer] as AttentionLayer, projection, bias));
-        const [columns, along] = [bias ? 1 : (entry.shape[1] ?? 1), projection === "o"];
-        const taken = takeStretch(source, columns, along, stretch(attention, projection, pair.from.unit));
-        putStretch(values, columns, along, stretch(attention, projection, pair.unit), taken);
+      const { layer, tensor } = place;
+      const values = Float32Array.from(await reader.read(tensor.entry));
+      for (const { unit, from } of shared.filter((one) => one.layer === layer)) {
+        const other = layers[from.layer]?.tensors.find((one) => one.name === tensor.name);
+        if (other === undefined) throw unsupported(model, name);
+        const source = await reader.read(other.entry);
+        const targets = stretches(attention, tensor, unit);
+        for (const [part, at] of stretches(attention, other, from.unit).entries())
+          putStretch(values, tensor, targets[part] as Stretch, takeStretch(source, tensor.columns, tensor.alongColumns, at));
       }
       return values;
     },
     compact,
     async *parts() {
-      for (const { entry, projection, layer, bias } of places.values()) {
-        const values = await reader.read(entry);
-        const pieces = (stored[layer] ?? []).map((unit) => stretch(attention, projection, unit));
-        yield narrowFromFloat32(entry.dtype as FloatDType, sideBySide(values, bias ? 1 : (entry.shape[1] ?? 1), projection === "o", pieces));
+      for (const { layer, tensor } of places.values()) {
+        const values = await reader.read(tensor.entry);
+        yield narrowFromFloat32(tensor.entry.dtype as FloatDType, sideBySide(values, tensor, stretchesOf(tensor, stored[layer] ?? [])));
       }
     },
     compactParameters: count(compact),
-    madeParameters: count([...places.values()].map(({ entry }) => entry)),
+    madeParameters: count([...places.values()].map(({ tensor }) => tensor.entry)),
     shared: { layers: layers.map(({ prefix }, layer) => ({ prefix, stored: stored[layer] })), units: kvHeads, pairs: shared, similarity },
   };
 }
 
-function putStretch(values: Float32Array, columns: number, alongColumns: boolean, [first, size]: readonly [number, number], taken: Float32Array): void {
+type Matrix = Pick<HeadTensor, "columns" | "alongColumns">;
+
+function putStretch(values: Float32Array, { columns, alongColumns }: Matrix, [first, size]: Stretch, taken: Float32Array): void {
   if (!alongColumns) values.set(taken, first * columns);
   else for (let i = 0; i * size < taken.length; i++) values.set(taken.subarray(i * size, (i + 1) * size), i * columns + first);
 }
 
 /** Several stretches side by side. */
-function sideBySide(values: ArrayLike<number>, columns: number, alongColumns: boolean, pieces: readonly (readonly [number, number])[]): Float32Array {
+function sideBySide(values: ArrayLike<number>, { columns, alongColumns }: Matrix, pieces: readonly Stretch[]): Float32Array {
   const width = pieces.reduce((sum, [, size]) => sum + size, 0);
   const joined = new Float32Array(alongColumns ? (values.length / columns) * width : width * columns);
   let first = 0;
   for (const piece of pieces) {
-    putStretch(joined, alongColumns ? width : columns, alongColumns, [first, piece[1]], takeStretch(values, columns, alongColumns, piece));
+    putStretch(joined, { columns: alongColumns ? width : columns, alongColumns }, [first, piece[1]], takeStretch(values, columns, alongColumns, piece));
     first += piece[1];
   }
   return joined;
@@ -202,7 +193,11 @@ async function masa({ model, settings, signal, onProgress }: ShareRequest): Prom
   const found: ({ projection: Projection; entries: readonly TensorEntry[] } & Atoms)[] = [];
   for (const [done, projection] of settings.projections.entries()) {
     onProgress?.("find atoms", done, settings.projections.length, "items", `${projection}_proj`);
-    const entries = layers.map(({ weights }) => weights[projection]);
+    const entries = layers.map(({ prefix, tensors }) => {
+      const own = tensors.find(({ parts, bias }) => !bias && parts.length === 1 && parts[0]?.projection === projection);
+      if (own === undefined) throw unsupported(model, `${prefix}: queries, keys and values in one tensor`);
+      return own.entry;
+    });
     found.push({ projection, entries, ...(await findAtoms(entries, atoms, signal)) });
   }
   const specs = found.map(

@@ -12,7 +12,8 @@ import { readTensors } from "../../merge-core/nn/model.ts";
 import { ADAPTER_FOLDER, COMPACT_FILE, type ShareReport, type ShareSettings, share } from "../../merge-core/share/share.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
-import { writeTinyModel } from "../helpers/tiny-decoder.ts";
+import { floatTensor, writeModel } from "../helpers/models.ts";
+import { TINY_GPT2, writeTinyModel } from "../helpers/tiny-decoder.ts";
 
 const ZOO = "media/zoo/base";
 type Values = Map<string, Float32Array>;
@@ -99,20 +100,72 @@ describe("share by directshare", () => {
   it("changes nothing at rate 0, and refuses what has no heads", async () => {
     const { before, after } = await run(tiny(2), { method: "directshare", rate: 0, match: "qk", chase: false });
     assert.deepEqual(after, before);
-    const gpt2 = writeTinyModel(temporaryFolder(), {
-      architectures: ["GPT2LMHeadModel"],
-      model_type: "gpt2",
-      n_embd: 8,
-      n_head: 2,
-      n_layer: 2,
-      n_positions: 16,
-    });
-    const model = await openCheckpoint(gpt2);
+    const model = await openCheckpoint(writeModel([floatTensor("fc1.weight", [2, 2], [1, 2, 3, 4])], { config: { num_attention_heads: 2 } }));
     await rejectsWith("share-unsupported", () =>
       share({ model, out: join(temporaryFolder(), "out"), settings: { method: "directshare", rate: 0.3, match: "qk", chase: false } }),
     );
   });
+
+  it("takes fused projections, stored with a row per input or per output, for what they would be apart", async () => {
+    const gpt2 = await valuesOf(writeTinyModel(temporaryFolder(), { ...TINY_GPT2, n_layer: 3 }, 6));
+    const settings: ShareSettings = { method: "directshare", rate: 0.5, match: "total", chase: true };
+    const apart = await run(writeApart(gpt2, "apart"), settings);
+    for (const layout of ["conv1d", "qkv_proj"] as const) {
+      const fused = await run(layout === "conv1d" ? writeGpt2(gpt2) : writeApart(gpt2, "qkv_proj"), settings);
+      // Sums in another order.
+      const pairs = ({ shared }: ShareReport) => (shared.pairs as { cosine: number }[]).map((pair) => ({ ...pair, cosine: Math.fround(pair.cosine) }));
+      assert.deepEqual([pairs(fused.report), fused.report.parameters], [pairs(apart.report), apart.report.parameters]);
+      assert.equal(pairs(fused.report).length, 3);
+      const expected = layout === "conv1d" ? await valuesOf(writeApart(fused.after, "apart")) : undefined;
+      const again = layout === "conv1d" ? expected : splitRows(fused.after);
+      for (const [key, values] of apart.after) assert.deepEqual(again?.get(key), values, `${layout} ${key}`);
+      const stored = layout === "conv1d" ? await valuesOf(writeApart(fused.compact, "apart")) : splitRows(fused.compact);
+      for (const [key, values] of apart.compact) assert.deepEqual(stored.get(key) ?? new Float32Array(), values, `${layout} ${key}`);
+    }
+    await rejectsWith("share-unsupported", () => run(writeGpt2(gpt2), { method: "masa", atoms: 1, projections: ["q"] }));
+  });
 });
+
+const WIDTH = 8;
+const ATTENTION = /^transformer\.h\.(\d+)\.attn\.(c_attn|c_proj)\.(weight|bias)$/;
+
+/** The attention of a GPT-2 with a row per output, the projections apart or queries, keys and values in one tensor. */
+function writeApart(gpt2: Values, layout: "apart" | "qkv_proj"): string {
+  const tensors = [...gpt2].flatMap(([key, values]) => {
+    const [, layer, module, kind] = ATTENTION.exec(key) ?? [];
+    if (layer === undefined || values.length === 0) return [];
+    const inputs = module === "c_attn" ? WIDTH : values.length / WIDTH;
+    const outputs = kind === "bias" ? values.length : values.length / inputs;
+    const rows = kind === "bias" ? [...values] : Array.from({ length: values.length }, (_, i) => values[(i % inputs) * outputs + Math.floor(i / inputs)] ?? 0);
+    const shape = (count: number) => (kind === "bias" ? [count] : [count, inputs]);
+    const name = (projection: string) => `model.layers.${layer}.self_attn.${projection}.${kind}`;
+    if (module === "c_proj") return [floatTensor(name("o_proj"), shape(outputs), rows)];
+    if (layout === "qkv_proj") return [floatTensor(name("qkv_proj"), shape(outputs), rows)];
+    const third = rows.length / 3;
+    return ["q", "k", "v"].map((letter, i) => floatTensor(name(`${letter}_proj`), shape(outputs / 3), rows.slice(i * third, (i + 1) * third)));
+  });
+  return writeModel(tensors, { config: { num_attention_heads: 2 } });
+}
+
+function writeGpt2(values: Values): string {
+  const tensors = [...values].filter(([key]) => ATTENTION.test(key)).map(([key, numbers]) => floatTensor(key, shapeOf(key), numbers));
+  return writeModel(tensors, { config: { model_type: "gpt2", n_head: 2 } });
+}
+
+const shapeOf = (key: string): number[] => {
+  const outputs = key.includes("c_attn") ? 3 * WIDTH : WIDTH;
+  return key.endsWith("bias") ? [outputs] : [WIDTH, outputs];
+};
+
+/** Queries, keys and values that lie below each other, apart. */
+const splitRows = (values: Values): Values =>
+  new Map(
+    [...values].flatMap(([key, numbers]): [string, Float32Array][] => {
+      if (!key.includes("qkv_proj")) return [[key, numbers]];
+      const third = numbers.length / 3;
+      return ["q", "k", "v"].map((letter, i) => [key.replace("qkv_proj", `${letter}_proj`), numbers.slice(i * third, (i + 1) * third)]);
+    }),
+  );
 
 describe("share by masa", () => {
   const projection = (letter: string, layers: number) => Array.from({ length: layers }, (_, l) => `model.layers.${l}.self_attn.${letter}_proj.weight`);
