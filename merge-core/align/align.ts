@@ -11,6 +11,7 @@ import { type Diagnostic, inputError } from "../diagnostics.ts";
 import { DTYPE_BYTES, isFloat } from "../formats/dtypes.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "../run/memory.ts";
 import { writeModel } from "../run/write-model.ts";
+import { matchExperts } from "./experts.ts";
 import { type Matched, matchWeights } from "./match.ts";
 import { axisOrder, type Orders, permuteBytes } from "./permute.ts";
 import { type SingularReport, singularAlignment } from "./singular.ts";
@@ -25,6 +26,8 @@ export interface AlignRequest {
   readonly out: string;
   /** The residual stream is permuted too. */
   readonly residual?: boolean;
+  /** Experts of mixtures are permuted too, with the rows of their routers. */
+  readonly experts?: boolean;
   /** Also measure how singular vectors line up, with these shares of the largest singular value as thresholds. */
   readonly gammas?: readonly number[] | undefined;
   readonly seed?: number;
@@ -48,10 +51,11 @@ export interface Alignment {
 
 /** @throws WeightsmithError `align-*`, `non-finite`, `output-*`, `cancelled` */
 export async function align(request: AlignRequest): Promise<Alignment & { readonly orders: Orders; readonly symmetries: Symmetries }> {
-  const { a, b, out, residual = false, seed = 0, signal, onProgress } = request;
-  checkAlike(a, b);
-  const symmetries = findSymmetries(b, { residual });
-  const { matched, singular } = await compute(request, symmetries);
+  const { a, out, residual = false, experts = false, seed = 0, signal, onProgress } = request;
+  checkAlike(a, request.b);
+  if (experts && residual)
+    throw inputError("usage", "experts are matched by what they read and write, which --residual permutes", { remedy: "use one of the two" });
+  const { b, symmetries, matched, singular } = await compute(request, findSymmetries(request.b, { residual }));
   const distance = { before: 0, after: 0 };
   const reader = new TensorReader();
   const make = async (entry: TensorEntry): Promise<Uint8Array> => {
@@ -61,7 +65,7 @@ export async function align(request: AlignRequest): Promise<Alignment & { readon
     await addDistance(distance, entry, a, reader, axes?.map((axis) => axisOrder(axis, matched.orders)) ?? []);
     return permuted;
   };
-  const settings = { align: b.path, to: a.path, residual, seed };
+  const settings = { align: b.path, to: a.path, residual, ...(experts && { experts }), seed };
   const report = () => ({ groups: matched.groups, sweeps: matched.sweeps, distance, ...(singular === undefined ? {} : { singular }) });
   const orders = () => Object.fromEntries([...matched.orders].map(([space, order]) => [space, [...order]]));
   try {
@@ -90,24 +94,40 @@ export async function align(request: AlignRequest): Promise<Alignment & { readon
   }
 }
 
-async function compute(request: AlignRequest, symmetries: Symmetries): Promise<{ matched: Matched; singular?: SingularReport }> {
-  const { a, b, seed = 0, signal, onProgress, gammas } = request;
+interface Computed {
+  /** B, its experts in their new places. */
+  readonly b: Checkpoint;
+  readonly symmetries: Symmetries;
+  readonly matched: Matched;
+  readonly singular?: SingularReport;
+}
+
+async function compute(request: AlignRequest, found: Symmetries): Promise<Computed> {
+  const { a, seed = 0, signal, onProgress, gammas } = request;
   const pool = createPool({
     ...(request.threads === undefined ? {} : { threads: request.threads }),
     maxMemoryBytes: (request.memoryBytes ?? defaultMemoryBytes()) + ARENA_SLACK_BYTES,
   });
   const space = poolSpace(pool);
+  const reader = new TensorReader();
   try {
+    const onLayer = (done: number, total: number, layer: string) => onProgress?.("match experts", done, total, "items", layer);
+    const { b, symmetries, orders } =
+      request.experts === true
+        ? await matchExperts(a, request.b, found, { space, signal, reader, onLayer })
+        : { b: request.b, symmetries: found, orders: new Map() };
     const matched = await matchWeights(a, b, symmetries, {
       space,
       seed,
+      settled: orders,
       signal,
       onProgress: (done, total, group) => onProgress?.("match", done, total, "items", group),
     });
-    if (gammas === undefined) return { matched };
+    if (gammas === undefined) return { b, symmetries, matched };
     const report = { space, signal, onTensor: (done: number, total: number, name: string) => onProgress?.("singular vectors", done, total, "items", name) };
-    return { matched, singular: await singularAlignment(a, b, symmetries.axes, matched.orders, gammas, report) };
+    return { b, symmetries, matched, singular: await singularAlignment(a, b, symmetries.axes, matched.orders, gammas, report) };
   } finally {
+    await reader.close();
     space.close();
     await pool.close();
   }

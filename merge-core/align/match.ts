@@ -12,6 +12,8 @@ import type { Group, Symmetries } from "./symmetries.ts";
 
 export interface MatchOptions extends ProductOptions {
   readonly seed?: number;
+  /** Orders that are settled already, of spaces without a group. */
+  readonly settled?: Orders;
   readonly onProgress?: ((done: number, total: number, group: string) => void) | undefined;
 }
 
@@ -28,7 +30,7 @@ const LEAST_GAIN = 1e-6;
 
 /** @throws WeightsmithError `non-finite`, `align-tensor-unsupported`, `cancelled` */
 export async function matchWeights(a: Checkpoint, b: Checkpoint, { axes, groups }: Symmetries, options: MatchOptions): Promise<Matched> {
-  const orders = new Map<string, Int32Array>();
+  const orders = new Map<string, Int32Array>(options.settled ?? []);
   for (const group of groups) for (const [space, size] of spacesOf(group)) orders.set(space, identity(size));
   const gains = new Map<string, { before: number; after: number }>();
   const reader = new TensorReader();

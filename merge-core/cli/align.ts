@@ -31,6 +31,7 @@ singular vectors of both line up (arXiv 2402.04051).
   options: [
     { name: "output", short: "o", type: "string", value: "OUT", doc: "the folder to make" },
     { name: "residual", type: "flag", doc: "permute the residual stream too: embeddings, norms, and the other side of every layer" },
+    { name: "experts", type: "flag", doc: "permute the experts of mixtures too, with their routers; compares every expert with every other" },
     { name: "barrier", type: "flag", doc: "measure the loss on the line between the models; needs --data" },
     { name: "data", type: "list", value: "FILE", doc: "JSONL file for --barrier; may be given several times" },
     { name: "points", type: "integer", value: "N", doc: `points on the line (default: ${DEFAULT_POINTS})` },
@@ -57,7 +58,17 @@ singular vectors of both line up (arXiv 2402.04051).
       symmetries: __,
       ...alignment
     } = await run({
-      ...{ a, b, out, signal, residual: flag(args, "residual"), seed: number(args, "seed") ?? 0, overwrite: flag(args, "overwrite"), threads: threads(args) },
+      ...{
+        a,
+        b,
+        out,
+        signal,
+        residual: flag(args, "residual"),
+        experts: flag(args, "experts"),
+        seed: number(args, "seed") ?? 0,
+        overwrite: flag(args, "overwrite"),
+        threads: threads(args),
+      },
       ...(memory === undefined ? {} : { memoryBytes: memory }),
       shardBytes: number(args, "shard-size"),
       gammas: flag(args, "singular") ? GAMMAS : undefined,

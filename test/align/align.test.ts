@@ -84,6 +84,29 @@ async function comesBack(folder: string, residual = false): Promise<void> {
 describe("align", () => {
   const tiny = (changes: Readonly<Record<string, unknown>>) => writeTinyModel(temporaryFolder(), { hidden_size: 16, intermediate_size: 24, ...changes }, 4);
 
+  it("brings experts that have changed places back exactly, with their router", async () => {
+    const a = await openCheckpoint("test/fixtures/oracles/merged/mixtral-a");
+    const shuffled = await openCheckpoint(await shuffledCopy(a));
+    // Expert (e + 1) mod 3 of the copy is the model's expert e, whose units are shuffled already; the router's rows go along.
+    const tensors = [...(await readTensors(shuffled))].map(([name, { dtype, shape, data }]) => {
+      const rowBytes = data.byteLength / (shape[0] ?? 1);
+      const turned = Buffer.concat([data.subarray(2 * rowBytes), data.subarray(0, 2 * rowBytes)]);
+      const moved = name.replace(/experts\.(\d)/, (_, e) => `experts.${(Number(e) + 1) % 3}`);
+      return { name: moved, dtype, shape, data: name.endsWith("gate.weight") ? turned : data };
+    });
+    const b = await openCheckpoint(writeModel(tensors, { ...(a.config && { config: a.config }) }));
+    const [inside, out] = [join(temporaryFolder(), "out"), join(temporaryFolder(), "out")];
+    assert.ok((await align({ a, b, out: inside, threads: 1 })).distance.after > 1);
+    const { distance, orders } = await align({ a, b, out, experts: true, threads: 1 });
+    assert.equal(distance.after, 0);
+    assert.deepEqual([...(orders.get("model.layers.0.block_sparse_moe.experts") ?? [])], [1, 2, 0]);
+    const found = await readTensors(await openCheckpoint(out));
+    for (const [name, { data }] of await readTensors(a)) assert.ok(Buffer.compare(data, found.get(name)?.data ?? new Uint8Array()) === 0, name);
+    await rejectsWith("usage", () => align({ a, b, out: join(temporaryFolder(), "out"), experts: true, residual: true }));
+    const plain = await openCheckpoint(ZOO);
+    await rejectsWith("align-experts", () => align({ a: plain, b: plain, out: join(temporaryFolder(), "out"), experts: true, threads: 1 }));
+  });
+
   it("brings a permuted copy of a zoo model back exactly", async () => {
     await comesBack(ZOO);
   });
