@@ -33,7 +33,7 @@ export interface ProbeBench {
 }
 
 const CURVE = Array.from({ length: 10 }, (_, i) => (i + 1) / 10);
-const NEGATED = [0.2, 0.4, 0.6, 0.8, 1];
+const NEGATED = [0.05, 0.1, 0.2, 0.4, 0.8];
 /** Share of the control tasks that must be left. */
 const CONTROL_FLOOR = 0.95;
 
