@@ -110,6 +110,7 @@ if (process.argv.includes("--tests")) {
     ...entries("test", ".e2e.ts"),
     ...present({
       "gpu-cases": "test/compute/gpu/run-cases.ts",
+      "webgpu-steps": "test/nn/device/webgpu-steps.ts",
       bench: "test/bench/main.ts",
       zoo: "scripts/zoo/main.ts",
       "zoo-report": "scripts/zoo/report/main.ts",

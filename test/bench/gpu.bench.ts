@@ -1,6 +1,6 @@
-// The kernels on this machine's GPU, and the matrix work of Iso-C and TSV-M against torch on the same GPU, where WEIGHTSMITH_PEER_PYTHON
-// names a Python that has it. Prints date and device, as docs/gpu.md wants them.
-import { execFileSync } from "node:child_process";
+// The kernels on this machine's GPU, the matrix work of Iso-C and TSV-M and LoRA training against torch on the same GPU, where a Python
+// has it: python3, or the one that WEIGHTSMITH_PEER_PYTHON names. Prints date and device, as docs/gpu.md wants them.
+import { execFileSync, spawnSync } from "node:child_process";
 import { add, input, linear, sub } from "../../merge-core/compute/expr.ts";
 import { type GpuEngine, openGpuEngine } from "../../merge-core/compute/gpu/engine.ts";
 import { polarFactor } from "../../merge-core/compute/linalg/polar.ts";
@@ -9,10 +9,14 @@ import { svd } from "../../merge-core/compute/linalg/svd.ts";
 import { createPool } from "../../merge-core/compute/pool.ts";
 import { compileProgram } from "../../merge-core/compute/program.ts";
 import { randomKey, uniforms } from "../../merge-core/compute/rng.ts";
+import { benchLora } from "./lora-on-device.ts";
 
 const sizes = (process.env.BENCH_SIDES ?? "4096,8192").split(",").map(Number);
 const repeats = Number(process.env.BENCH_REPEATS ?? 2);
-const python = process.env.WEIGHTSMITH_PEER_PYTHON;
+/** The Python named, or the usual one if it has torch. */
+const python = [process.env.WEIGHTSMITH_PEER_PYTHON, "python3", "python"].find(
+  (name) => name !== undefined && spawnSync(name, ["-c", "import torch; assert torch.cuda.is_available()"]).status === 0,
+);
 
 /** Iso-C: U V^T times the mean singular value. TSV-M's part of one task: the leading eighth of the triplets. */
 const TORCH = `
@@ -108,3 +112,5 @@ else {
   }
   await gpu.close();
 }
+if (process.env.BENCH_LORA !== "no") await benchLora(python);
+process.exit(0);

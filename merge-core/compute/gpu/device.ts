@@ -36,8 +36,8 @@ export const USAGE = { mapRead: 1, mapWrite: 2, copyFrom: 4, copyTo: 8, storage:
 export const MAP = { read: 1, write: 2 } as const;
 /** The most workgroups along one dimension of a dispatch that every device takes. */
 const MAX_GROUPS = 65535;
-/** For products of float16 factors, where there are any. */
-const WANTED: readonly GPUFeatureName[] = ["shader-f16"];
+/** For products of float16 factors and for those in which neighbours share what they read, where there are any. */
+const WANTED: readonly GPUFeatureName[] = ["shader-f16", "subgroups"];
 
 /**
  * Objects that `create()` made. If one is collected as garbage while a device of it lives, the process crashes at some later time, so

@@ -50,12 +50,18 @@ const DECIDE: readonly Quintic[] = [
 const UNDECIDED = 1e-5;
 const MAX_DECISIONS = 12;
 
+/** Side of the product by which codes are compared, and how often each is timed. */
+const TRIAL = 256;
+const TRIALS = 3;
+
 export class DeviceMatrices {
   readonly #gpu: Gpu;
   #pipeline: Promise<GPUComputePipeline> | undefined;
 
-  constructor(gpu: Gpu) {
+  /** @param code of products; by default the fastest that is right on this device */
+  constructor(gpu: Gpu, code?: GemmCode) {
     this.#gpu = gpu;
+    this.#pipeline = code && this.#compile(code);
   }
 
   /** C (+)= op(A) op(B). @throws GpuFailure, with C as it was */
@@ -121,9 +127,51 @@ export class DeviceMatrices {
     return buffer;
   }
 
-  async #multiply(a: Factor, b: Factor, into: DeviceMatrix, { alpha = 1, beta = 0, d, gamma = 0 }: Sum = {}): Promise<void> {
-    this.#pipeline ??= scoped(this.#gpu, () => gemmPipeline(this.#gpu.device, { factors: "f32" }));
-    const pipeline = await this.#pipeline;
+  async #multiply(a: Factor, b: Factor, into: DeviceMatrix, sum: Sum = {}): Promise<void> {
+    this.#pipeline ??= this.#choose();
+    await this.#multiplyBy(await this.#pipeline, a, b, into, sum);
+  }
+
+  /** The fastest code whose product is right: how subgroups lie in a workgroup is the driver's choice. */
+  async #choose(): Promise<GPUComputePipeline> {
+    const plain = await this.#compile({ factors: "f32" });
+    if (!this.#gpu.device.features.has("subgroups")) return plain;
+    try {
+      const quads = await this.#compile({ factors: "f32", quads: true });
+      const [before, now] = [await this.#try(plain), await this.#try(quads)];
+      return now.seconds < before.seconds && now.values.every((value, i) => value === before.values[i]) ? quads : plain;
+    } catch {
+      // A device that has no room for a trial, or is gone, is told by the product that was asked for.
+      return plain;
+    }
+  }
+
+  #compile(code: GemmCode): Promise<GPUComputePipeline> {
+    return scoped(this.#gpu, () => gemmPipeline(this.#gpu.device, code));
+  }
+
+  /** A product of numbers whose sums are exact in any order. */
+  async #try(pipeline: GPUComputePipeline): Promise<{ values: Float32Array; seconds: number }> {
+    const values = new Float32Array(TRIAL * TRIAL);
+    let seconds = Number.POSITIVE_INFINITY;
+    await this.#with(async (use) => {
+      const matrix = await use(
+        TRIAL,
+        TRIAL,
+        values.map((_, i) => (i * 7919) % 17),
+      );
+      const result = await use(TRIAL, TRIAL);
+      for (let run = 0; run < TRIALS; run++) {
+        const start = performance.now();
+        await this.#multiplyBy(pipeline, { matrix }, { matrix, transposed: true }, result);
+        await this.#read(result, values);
+        seconds = Math.min(seconds, (performance.now() - start) / 1000);
+      }
+    });
+    return { values, seconds };
+  }
+
+  async #multiplyBy(pipeline: GPUComputePipeline, a: Factor, b: Factor, into: DeviceMatrix, { alpha = 1, beta = 0, d, gamma = 0 }: Sum = {}): Promise<void> {
     const { device } = this.#gpu;
     const depth = a.transposed === true ? a.matrix.rows : a.matrix.columns;
     await scoped(this.#gpu, () => {

@@ -3,6 +3,8 @@
 export interface GemmCode {
   /** Type of the factors: f16 needs the feature `shader-f16` and halves what is read; sums are float32 all the same. */
   readonly factors: "f32" | "f16";
+  /** Four neighbours read one number each and hand it round, with the feature `subgroups`: a fourth of the reads of A, the same sums. */
+  readonly quads?: boolean;
 }
 
 export const TILE = 64;
@@ -15,8 +17,11 @@ const SIDE = TILE / SUMS;
 export const GEMM_PARAMS = 10;
 
 /** C = alpha op(A) op(B) + beta D + gamma I. D may be any buffer as large as C where beta is 0. */
-export function gemmWgsl({ factors }: GemmCode): string {
-  return `${factors === "f16" ? "enable f16;\n" : ""}
+export function gemmWgsl({ factors, quads = false }: GemmCode): string {
+  const row = (j: string) => (quads ? `quadBroadcast(own, ${j})` : `tileA[at + id.y * ${SUMS}u + ${j}]`);
+  const own = quads ? `let own = tileA[at + id.y * ${SUMS}u + id.x % ${SUMS}u];` : "";
+  const add = Array.from({ length: SUMS }, (_, j) => `sums[${j}] += ${row(`${j}u`)} * x;`).join(" ");
+  return `${factors === "f16" ? "enable f16;\n" : ""}${quads ? "enable subgroups;\n" : ""}
 @group(0) @binding(0) var<storage, read> p: array<u32, ${GEMM_PARAMS}>;
 @group(0) @binding(1) var<storage, read> a: array<${factors}>;
 @group(0) @binding(2) var<storage, read> b: array<${factors}>;
@@ -47,7 +52,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) id:
     for (var k = 0u; k < ${DEPTH}u; k++) {
       let at = k * ${TILE}u;
       let x = vec4<f32>(tileB[at + id.x * 4u], tileB[at + id.x * 4u + 1u], tileB[at + id.x * 4u + 2u], tileB[at + id.x * 4u + 3u]);
-      for (var j = 0u; j < ${SUMS}u; j++) { sums[j] += tileA[at + id.y * ${SUMS}u + j] * x; }
+      ${own}
+      ${add}
     }
     workgroupBarrier();
   }

@@ -204,8 +204,13 @@ function near(found: ArrayLike<number>, expected: ArrayLike<number>, tolerance: 
     assert.ok(Math.abs((found[i] as number) - (expected[i] as number)) <= tolerance, `${what} ${i}: ${found[i]} is not ${expected[i]}`);
 }
 
+/** By the code that is chosen, and by each that the device can run. */
 async function products(gpu: Gpu): Promise<void> {
-  const matrices = new DeviceMatrices(gpu);
+  const quads = gpu.device.features.has("subgroups") ? [new DeviceMatrices(gpu, { factors: "f32", quads: true })] : [];
+  for (const matrices of [new DeviceMatrices(gpu), new DeviceMatrices(gpu, { factors: "f32" }), ...quads]) await productsBy(matrices);
+}
+
+async function productsBy(matrices: DeviceMatrices): Promise<void> {
   const plain = plainSpace();
   for (const [rows, columns, depth] of [
     [70, 65, 33],

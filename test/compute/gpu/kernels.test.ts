@@ -46,6 +46,8 @@ describe("shaders on the null backend", () => {
     await scoped(gpu, () => gemmPipeline(gpu.device, { factors: "f32" }));
     assert.ok(gpu.device.features.has("shader-f16"));
     await scoped(gpu, () => gemmPipeline(gpu.device, { factors: "f16" }));
+    assert.ok(gpu.device.features.has("subgroups"));
+    for (const factors of ["f32", "f16"] as const) await scoped(gpu, () => gemmPipeline(gpu.device, { factors, quads: true }));
   });
 
   it("tell a shader that is wrong", async () => {

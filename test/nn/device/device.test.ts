@@ -1,8 +1,12 @@
 // The device's packages are stand-ins made of tfjs's own cpu backend; with tfjs-backend-webgpu and a software driver, it is run as well.
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import * as tf from "@tensorflow/tfjs-core";
+import { findPackage } from "../../../merge-core/compute/providers/find-package.ts";
 import { restoreNodeUtil, setNavigator } from "../../../merge-core/compute/providers/load-tfjs.ts";
 import { evaluateCheckpoint } from "../../../merge-core/evaluate/evaluate.ts";
 import { initBackend } from "../../../merge-core/nn/backend.ts";
@@ -17,6 +21,7 @@ import { rejectsWith } from "../../helpers/diagnostics.ts";
 import { temporaryFolder } from "../../helpers/folders.ts";
 import { floatTensor, writeModel } from "../../helpers/models.ts";
 import { planByHand } from "../../helpers/plans.ts";
+import { softwareGpu } from "../../helpers/software-gpu.ts";
 import { endDevice, packageFolder, STAND_IN, withPackages } from "../../helpers/tfjs-packages.ts";
 import { writeTinyModel } from "../../helpers/tiny-decoder.ts";
 
@@ -202,6 +207,24 @@ describe("a device that cannot be had", () => {
     assert.throws(() => tf.exp(x).dataSync(), /device-failed.*isNullOrUndefined.*--device cpu/s);
     x.dispose();
     await endDevice("tfjs-node-gpu");
+  });
+});
+
+describe("tfjs-backend-webgpu on a software GPU", () => {
+  it("trains and computes logits as our engine does, within 1e-5", async function () {
+    this.timeout(300_000);
+    const env = softwareGpu();
+    if (env === undefined || findPackage("@tensorflow/tfjs-backend-webgpu") === undefined) return this.skip();
+    const file = fileURLToPath(new URL("./webgpu-steps.js", import.meta.url));
+    const { stdout } = await promisify(execFile)(process.execPath, [file], { env });
+    const found = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { losses: number[]; logits: number[] });
+    const [here, there] = found.map(({ losses, logits }) => [...losses, ...logits]);
+    assert.ok(here !== undefined && here.length > 100);
+    assert.equal(there?.length, here.length);
+    for (const [i, x] of here.entries()) assert.ok(Math.abs(x - (there[i] as number)) < 1e-5, `number ${i}: ${there[i]}, ours ${x}`);
   });
 });
 

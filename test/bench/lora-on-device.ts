@@ -1,0 +1,66 @@
+// Seconds of a LoRA step of a Llama with 110M parameters on each device that is here, and by torch with PEFT on the same GPU.
+import { spawnSync } from "node:child_process";
+import * as tf from "@tensorflow/tfjs-core";
+import { TFJS_DEVICES, type TfjsDevice } from "../../merge-core/compute/providers/load-tfjs.ts";
+import { parseDecoderConfig } from "../../merge-core/nn/config.ts";
+import type { TokenRow } from "../../merge-core/nn/data.ts";
+import { initDevice } from "../../merge-core/nn/device/backend.ts";
+import { PROJECTIONS } from "../../merge-core/nn/llama.ts";
+import { createDecoder } from "../../merge-core/nn/load.ts";
+import { ropeTable } from "../../merge-core/nn/rope.ts";
+import { adapterTrainable } from "../../merge-core/train/adapter-trainable.ts";
+import { TRAIN_DEFAULTS } from "../../merge-core/train/config.ts";
+import { stepGradients } from "../../merge-core/train/gradients.ts";
+import { makeOptimizer } from "../../merge-core/train/make-optimizer.ts";
+import { defaultSettings } from "../../merge-core/train/make-trainable.ts";
+import { globalNorm } from "../../merge-core/train/optimizer.ts";
+import { testRandom, tinyConfigJson, tinyTensors } from "../helpers/tiny-decoder.ts";
+
+/** `BENCH_LAYERS` makes a smaller model of it, for machines that only imitate a GPU. */
+const LAYERS = Number(process.env.BENCH_LAYERS ?? 12);
+const WIDTHS = { hidden_size: 768, intermediate_size: 2048, num_attention_heads: 12, num_key_value_heads: 12, head_dim: 64 };
+const CONFIG = tinyConfigJson({ ...WIDTHS, num_hidden_layers: LAYERS, vocab_size: 32000, max_position_embeddings: 512, tie_word_embeddings: true });
+const [BATCH, SEQ, RANK, STEPS] = [Number(process.env.BENCH_BATCH ?? 8), 256, 8, 5];
+
+async function ours(device: TfjsDevice): Promise<{ name: string; seconds: number }> {
+  const { name } = await initDevice(device);
+  const config = parseDecoderConfig(CONFIG);
+  const model = createDecoder(config, tinyTensors(config), "bench");
+  const random = testRandom(5);
+  const row = (): TokenRow => ({ tokens: Array.from({ length: SEQ + 1 }, () => Math.floor(((random() + 1) / 2) * config.vocabSize)), lossFrom: 1 });
+  const rows = Array.from({ length: BATCH }, row);
+  const method = { family: "LORA", targetModules: PROJECTIONS, dropout: 0, settings: { ...defaultSettings("LORA"), r: RANK, lora_alpha: 2 * RANK } };
+  const trainable = await adapterTrainable(model, method, { ...TRAIN_DEFAULTS, model: "", data: { train: [""], validation: [] } });
+  const optimizer = makeOptimizer(trainable.parameters, TRAIN_DEFAULTS.optimizer, 0);
+  const table = ropeTable(config, SEQ);
+  let seconds = Number.POSITIVE_INFINITY;
+  for (let step = 1; step <= STEPS; step++) {
+    const start = performance.now();
+    const { gradients } = stepGradients(trainable.parameters, [rows], () => trainable.pass(rows, { name: String(step), progress: 0 }), table);
+    optimizer.step(gradients, { lr: 1e-3, step, gradientScale: Math.min(1, 1 / globalNorm(gradients)), rateOf: () => 1 });
+    tf.dispose([...gradients.values()]);
+    if (step > 1) seconds = Math.min(seconds, (performance.now() - start) / 1000);
+  }
+  optimizer.dispose();
+  trainable.dispose();
+  return { name, seconds };
+}
+
+function torchSeconds(python: string | undefined): number | undefined {
+  if (python === undefined) return undefined;
+  const settings = { threads: 8, batch: BATCH, seq: SEQ, steps: STEPS, r: RANK, targets: PROJECTIONS, device: "cuda" };
+  const { stdout, status } = spawnSync(python, ["test/bench/peers/lora_step.py", JSON.stringify(CONFIG), JSON.stringify(settings)], { encoding: "utf8" });
+  return status === 0 ? (JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as { seconds: number }).seconds : undefined;
+}
+
+/** Prints a table. @param python one that has torch, transformers and peft */
+export async function benchLora(python: string | undefined): Promise<void> {
+  const torch = torchSeconds(python);
+  console.log(`\nLoRA of rank ${RANK} on all projections, ${LAYERS} layers of 768, ${BATCH} x ${SEQ} tokens`);
+  console.log("| device | seconds per step | device over torch + PEFT |\n|---|---|---|");
+  for (const device of TFJS_DEVICES) {
+    const found = await ours(device).catch((error: Error) => error);
+    if (found instanceof Error) console.log(`| ${device} | skipped: ${found.message} | |`);
+    else console.log(`| ${found.name} | ${found.seconds.toFixed(3)} | ${torch === undefined ? "not measured" : (torch / found.seconds).toFixed(2)} |`);
+  }
+}
