@@ -3,6 +3,7 @@
 // stays a call of the kernels. Constants and thresholds are read from memory, so that one function serves every tensor that
 // is merged by the same formula.
 import { MAX_PAGES } from "./instance.ts";
+import { extremeOf, writeExtreme } from "./lane-extremes.ts";
 import {
   advance,
   advancePositions,
@@ -48,7 +49,7 @@ export function generate(program: Program): Uint8Array<ArrayBuffer> {
 export function codeKey({ instructions, constants, registers }: Program): string {
   const words = ({ code, words = [] }: Instruction) =>
     code === CODES.load || code === CODES.store || code === CODES.keep ? words.join() : code === CODES.trim && words[0] === NAN_KEY ? "NaN" : "";
-  const parts = instructions.map((own) => `${own.code} ${own.to} ${own.operands.join()} ${words(own)}`);
+  const parts = instructions.map((own) => `${own.code} ${own.to} ${own.operands.join()} ${words(own)}${extremeOf(own, constants) ?? ""}`);
   return [constants.length, registers, ...parts].join(";");
 }
 
@@ -409,6 +410,7 @@ class Generator {
     const f = this.#f;
     const { code, operands } = place.instruction;
     const operand = (i: number): void => this.#operand(operands[i] as Operand, values, vector);
+    const extreme = extremeOf(place.instruction, this.#program.constants);
     if (place.pointer !== undefined) loadLanes(f, rawOf(place), vector);
     else if (place.limit !== undefined) {
       const locals = { threshold: place.threshold, limit: place.limit, positions: this.#positions[vector] as number };
@@ -422,7 +424,8 @@ class Generator {
       operand(2);
       this.#condition(operands[0] as Operand, values, vector);
       f.simd("bitselect");
-    } else {
+    } else if (extreme !== undefined) writeExtreme(f, place.instruction, extreme, operand);
+    else {
       operands.forEach((_, i) => {
         operand(i);
       });

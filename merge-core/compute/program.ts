@@ -172,6 +172,9 @@ class Builder {
     const args = op === "add" || op === "mul" ? given.toSorted((a, b) => a - b) : given;
     const constants = args.flatMap((arg) => this.#constantOf(arg) ?? []);
     const folded = constants.length === args.length ? applyScalar(op, constants) : undefined;
+    // A magnitude is never below zero.
+    const size = op === "max" && (constants[0] ?? 1) <= 0 ? args.find((arg) => this.#codeOf(arg) === "abs") : undefined;
+    if (size !== undefined) return size;
     return folded === undefined ? this.#add({ code: op, args }) : this.#constant(folded);
   }
 
@@ -188,6 +191,11 @@ class Builder {
       } else sum = this.#add({ code: "mulAdd", args: [sum, this.#constant(weight), x] });
     }
     return sum ?? this.#constant(0);
+  }
+
+  #codeOf(number: number): Code | undefined {
+    const node = this.nodes[number];
+    return node !== undefined && "code" in node ? node.code : undefined;
   }
 
   #constantOf(number: number): number | undefined {

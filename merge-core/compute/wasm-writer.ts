@@ -39,6 +39,7 @@ const SIMD = {
   ...{ and: 0x4e, bitselect: 0x52, i32x4Shl: 0xab, i32x4Add: 0xae, i32x4MinS: 0xb6, i32x4MaxS: 0xb8, i32x4ShrU: 0xad, i16x8NarrowU: 0x86, anyTrue: 0x53 },
   ...{ i32x4Eq: 0x37, i32x4Sub: 0xb1, f64x2PromoteLow: 0x5f, f64x2Abs: 0xec, f64x2Add: 0xf0, f64x2Mul: 0xf2, f64x2Max: 0xf5 },
   ...{ f32x4Abs: 0xe0, f32x4Neg: 0xe1, f32x4Sqrt: 0xe3, f32x4Add: 0xe4, f32x4Sub: 0xe5, f32x4Mul: 0xe6, f32x4Div: 0xe7, f32x4Min: 0xe8, f32x4Max: 0xe9 },
+  ...{ f32x4Pmin: 0xea, f32x4Pmax: 0xeb },
 };
 
 export type SimdOp = Exclude<keyof typeof SIMD, "load" | "load32Splat" | "store">;

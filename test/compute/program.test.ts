@@ -81,6 +81,13 @@ describe("compiled formulas", () => {
     "folded constants": e.add(x, e.div(e.constant(1), e.constant(3))),
     "empty sum": e.linear([]),
   };
+  for (const bound of [0, -0, 0.01, -0.01, Number.POSITIVE_INFINITY, Number.NaN])
+    for (const op of ["min", "max"] as const) {
+      const c = e.constant(bound);
+      const name = `${op} with ${Object.is(bound, -0) ? "-0" : bound}`;
+      formulas[`${name}, of magnitudes too`] = e.add({ op, a: x, b: c }, e.mul({ op, a: e.abs(y), b: c }, { op, a: c, b: z }));
+      formulas[`${name}, to the sign of zero`] = { op, a: c, b: x };
+    }
   for (const [name, expr] of Object.entries(formulas)) it(`${name} has the oracle's bits`, () => run(expr, hardInputs(1100)));
 
   const types = ["BF16", "F16", "F32", "F64", "F8_E4M3", "F8_E5M2"] as const;
