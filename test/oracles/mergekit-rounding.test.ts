@@ -36,6 +36,7 @@ const ROUNDINGS: Readonly<Record<string, Rounding>> = {
   "ramplus-tl": TORCH,
   "linear-dtype-bf16-from-f32": IN_BF16,
   "task-arithmetic-bf16": IN_BF16,
+  "ties-bf16": IN_BF16,
 };
 
 /** Coefficients that come from sums over a tensor; mergekit's result in float64 is stored beside that in float32. */

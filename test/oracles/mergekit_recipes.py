@@ -111,6 +111,8 @@ add("task-arithmetic-negative", method("task_arithmetic", weighted(1, -0.7), bas
 add("task-arithmetic-lambda-gradient", method("task_arithmetic", weighted(0.6, 0.4), base="base", parameters={"lambda": [{"filter": "mlp", "value": [0, 2]}, {"value": 1}]}))
 add("task-arithmetic-bf16", method("task_arithmetic", weighted(0.6, 0.4, suffix="-bf16"), base="base-bf16"))
 add("task-arithmetic-f32-out-bf16", method("task_arithmetic", weighted(0.6, 0.4, suffix="-bf16"), base="base-bf16", dtype="float32", out_dtype="bfloat16"))
+add("ties-bf16", method("ties", weighted(0.6, 0.4, 0.5, suffix="-bf16"), base="base-bf16"))
+add("ties-all-f32-out-bf16", method("ties", weighted(0.6, 0.4, 0.5, suffix="-bf16"), base="base-bf16", dtype="float32", out_dtype="bfloat16"))
 add("ties-density-1", method("ties", weighted(1, 1), base="base"))
 add("ties", method("ties", weighted(0.6, 0.4), base="base", parameters={"density": 0.5}))
 add(

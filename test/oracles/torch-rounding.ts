@@ -71,6 +71,19 @@ const taskArithmetic: Element = (values, job, { dtype }) => {
   return round(base + round(normalized * f(job.parameters.lambda ?? 1)));
 };
 
+/** At density 1: per element what agrees in sign with the sum. */
+const ties: Element = (values, job, { dtype }) => {
+  const round = (x: number) => roundTo(dtype, f(x));
+  const base = values[job.inputs.findIndex(({ isBase }) => isBase)] ?? 0;
+  const weights = weightsOf(job).map(round);
+  const weighted = values.filter((_, i) => job.inputs[i]?.isBase === false).map((x, i) => round(round(x - base) * (weights[i] ?? 0)));
+  const sign = round(floatSum(weighted)) >= 0 ? 1 : -1;
+  const agrees = weighted.map((x) => Math.sign(x) === sign);
+  const mixed = round(floatSum(weighted.map((x, i) => (agrees[i] ? x : 0))));
+  const divisor = round(floatSum(weights.map((w, i) => (agrees[i] ? w : 0))));
+  return round(base + round(mixed / (divisor === 0 ? 1 : divisor)));
+};
+
 const nearswap: Element = ([a = 0, b = 0], { inputs, parameters }, { reciprocal }) => {
   const [base, other] = inputs[0]?.isBase === true ? [a, b] : [b, a];
   const distance = Math.max(Math.abs(f(base - other)), f(1e-6));
@@ -102,7 +115,7 @@ function enlargements(operands: readonly Float32Array[], { inputs, parameters }:
   });
 }
 
-const METHODS: Readonly<Record<string, Element>> = { linear, task_arithmetic: taskArithmetic, nearswap, ram, ramplus_tl: ram };
+const METHODS: Readonly<Record<string, Element>> = { linear, task_arithmetic: taskArithmetic, ties, nearswap, ram, ramplus_tl: ram };
 
 /** The tensor of a job by one way of rounding; `dtype` is what it is saved in. */
 export function emulate(job: MergeJob, operands: readonly Float32Array[], rounding: Rounding, dtype: string): Float32Array {
