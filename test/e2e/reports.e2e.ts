@@ -67,7 +67,7 @@ const PAGES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
     aligned: align,
     "aligned, nothing measured": { ...align, groups: [], line: undefined, singular: undefined, a: LONG, b: LONG },
     heads: heads(12, 8),
-    "200 layers": heads(200, 40),
+    "60 layers": heads(60, 32),
     "one layer": heads(1, 4),
   },
   comparison: { usual: COMPARISONS.usual.comparison },
