@@ -9,6 +9,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import { findPackage } from "../../../merge-core/compute/providers/find-package.ts";
 import { restoreNodeUtil, setNavigator } from "../../../merge-core/compute/providers/load-tfjs.ts";
 import { evaluateCheckpoint } from "../../../merge-core/evaluate/evaluate.ts";
+import { evaluateRecipe } from "../../../merge-core/evaluate/evaluators.ts";
+import { builtinMetric } from "../../../merge-core/evaluate/metric-spec.ts";
 import { initBackend } from "../../../merge-core/nn/backend.ts";
 import { initDevice, openDevice } from "../../../merge-core/nn/device/backend.ts";
 import { openDeviceProducts } from "../../../merge-core/nn/device/products.ts";
@@ -134,6 +136,15 @@ describe("a device", () => {
     const theirs = await evaluateCheckpoint(config.model, config.data.train, { device: "tfjs-node" });
     assert.ok(Math.abs((ours.loss ?? 0) - (theirs.loss ?? 9)) < 1e-5);
     assert.deepEqual([theirs.exactMatch, theirs.tokens], [ours.exactMatch, ours.tokens]);
+  });
+
+  it("measures a recipe, merged by our threads, as our engine does", async () => {
+    const { config } = setUp({});
+    const recipe = { text: `merge_method: linear\nmodels:\n  - model: ${config.model}\n    parameters: { weight: 0.5 }\n`, file: "recipe.yml" };
+    const metrics = [builtinMetric("loss", config.data.train, { name: "loss" })];
+    const [ours, theirs] = [await evaluateRecipe(recipe, metrics, { threads: 1 }), await evaluateRecipe(recipe, metrics, { threads: 1, device: "tfjs-node" })];
+    assert.equal(tf.getBackend(), "tfjs-node");
+    assert.ok(Math.abs((ours.loss ?? 0) - (theirs.loss ?? 9)) < 1e-5, `${theirs.loss}, ours ${ours.loss}`);
   });
 
   it("does not take up a run of another engine", async () => {
