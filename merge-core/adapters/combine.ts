@@ -56,13 +56,14 @@ export function combine(terms: readonly Term[], options: CombineOptions): Reduce
   const { method, rank } = options;
   const sum = stack(terms);
   if (method === "exact" || method === "cat" || method === "svd") return rank === sum.r ? { ...sum, relativeError: 0 } : reduceRank(sum, rank, options.rows);
-  if (method === "average") return withDistance(averageFactors(terms), sum);
-  if (method === "copa" || method === "copa_released") return withDistance(copa(terms, options.density, method === "copa" ? "paper" : "released"), sum);
+  if (method === "average") return withDistance(averageFactors(terms), sum, options);
+  if (method === "copa" || method === "copa_released")
+    return withDistance(copa(terms, options.density, method === "copa" ? "paper" : "released"), sum, options);
   const result = worksOnFactors(method) ? byFactors(terms, method as Operator, options) : onProducts(terms, method.replace(/_svd$/, "") as Operator, options);
-  return withDistance(result, sum);
+  return withDistance(result, sum, options);
 }
 
-const withDistance = (result: Factors, sum: Factors): Reduced => ({ ...result, relativeError: relativeDistance(result, sum) });
+const withDistance = (result: Factors, sum: Factors, { rows }: CombineOptions): Reduced => ({ ...result, relativeError: relativeDistance(result, sum, rows) });
 
 /** The weighted means of the factors themselves: right for checkpoints of one run, whose factors share a basis. */
 function averageFactors(terms: readonly Term[]): Factors {

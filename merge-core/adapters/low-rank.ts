@@ -1,6 +1,6 @@
 // Sums of low-rank products without their dense matrices: factors are stacked, and where a lower rank is asked for the
 // best one of that rank (Eckart and Young, 1936) is found from inner products of the factors' rows.
-import { gramOf, pivotedCholesky } from "../compute/linalg/gram.ts";
+import { pivotedCholesky } from "../compute/linalg/gram.ts";
 import { type LoadRows, plainRows } from "../compute/linalg/rows.ts";
 import { symmetricEigen } from "../compute/linalg/symmetric-eigen.ts";
 import type { LayerShape, LowRank } from "./family.ts";
@@ -41,8 +41,11 @@ export function stack(terms: readonly { readonly factors: LowRank; readonly weig
 }
 
 /** Frobenius norm of B A: sqrt(tr(B^T B A A^T)). */
-export function normOf({ a, bt, r, inFeatures, outFeatures }: Factors): number {
-  const [x, y] = [gramOf(a, r, inFeatures), gramOf(bt, r, outFeatures)];
+export function normOf({ a, bt, r, inFeatures, outFeatures }: Factors, load: LoadRows = plainRows): number {
+  const [rowsA, rowsB] = [load(a, r, inFeatures), load(bt, r, outFeatures)];
+  const [x, y] = [rowsA.gram(), rowsB.gram()];
+  rowsA.free();
+  rowsB.free();
   return Math.sqrt(
     Math.max(
       0,
@@ -52,15 +55,15 @@ export function normOf({ a, bt, r, inFeatures, outFeatures }: Factors): number {
 }
 
 /** |B A - D C| / |D C|; zero where both vanish. */
-export function relativeDistance(ours: Factors, exact: Factors): number {
+export function relativeDistance(ours: Factors, exact: Factors, load?: LoadRows): number {
   const { inFeatures, outFeatures } = ours;
   const a = joined(ours.a, exact.a);
   const bt = joined(
     ours.bt,
     exact.bt.map((x) => -x),
   );
-  const distance = normOf({ inFeatures, outFeatures, r: ours.r + exact.r, a, bt });
-  const norm = normOf(exact);
+  const distance = normOf({ inFeatures, outFeatures, r: ours.r + exact.r, a, bt }, load);
+  const norm = normOf(exact, load);
   return norm === 0 ? (distance === 0 ? 0 : Number.POSITIVE_INFINITY) : distance / norm;
 }
 

@@ -6,6 +6,7 @@ import { narrowFromFloat32 } from "../formats/dtype-codecs.ts";
 import type { FloatDType } from "../formats/dtypes.ts";
 import { readTextCodec } from "../nn/tokenizer.ts";
 import { ARENA_SLACK_BYTES } from "../run/memory.ts";
+import { GramRows } from "./gram-rows.ts";
 import { nearestCombination } from "./nearest.ts";
 import { type Combination, matchingPursuit } from "./omp.ts";
 import type { Party, TokenMatrix } from "./plan-transplant.ts";
@@ -45,6 +46,9 @@ async function breathe(signal: AbortSignal | undefined): Promise<void> {
 /** What one batch may take for products and for the bases of its fits. */
 const BATCH_BYTES = 64 * 2 ** 20;
 const MAX_BATCH = 512;
+/** Targets at a time for which there must be room, and most room for Gram rows. */
+const MIN_BATCH = 4;
+const MOST_GRAM_BYTES = 1.5 * 2 ** 30;
 
 /** Found among the donor's rows of tokens that both know; the same combinations of the model's rows are the result. */
 async function* combined(matrix: TokenMatrix, { model, donor, settings, memoryBytes, threads, signal }: NewRowsContext): AsyncGenerator<Float32Array> {
@@ -53,8 +57,10 @@ async function* combined(matrix: TokenMatrix, { model, donor, settings, memoryBy
   if (shared.length === 0) throw inputError("transplant-nothing-shared", "the two vocabularies have no token in common", { file: model.checkpoint.path });
   const [width = 0, ownWidth = 0] = [donors.shape[1], own.shape[1]];
   const k = Math.min(settings.k, shared.length);
-  const batch = Math.max(1, Math.min(MAX_BATCH, missing.length, Math.floor(BATCH_BYTES / Math.max(shared.length * 4, k * width * 8))));
-  const needed = shared.length * (width + ownWidth) * 4 + 4 * BATCH_BYTES;
+  const most = Math.max(1, Math.min(MAX_BATCH, missing.length, Math.floor(BATCH_BYTES / Math.max(shared.length * 4, k * width * 8))));
+  const least = Math.min(shared.length, MIN_BATCH * k);
+  const fixed = shared.length * (width + ownWidth) * 4 + 4 * BATCH_BYTES;
+  const needed = fixed + (settings.method === "omp" ? least * shared.length * 4 : 0);
   if (needed > memoryBytes)
     throw inputError("memory-budget", `the memory budget is too small for the ${shared.length} rows that both models have`, {
       file: model.checkpoint.path,
@@ -62,21 +68,27 @@ async function* combined(matrix: TokenMatrix, { model, donor, settings, memoryBy
       expected: `at least ${needed}`,
       remedy: "raise --memory, or choose the method subword",
     });
-  const pool = createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes: needed + ARENA_SLACK_BYTES });
-  const space = poolSpace(pool);
+  const pool = createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes: memoryBytes + ARENA_SLACK_BYTES });
+  const space = poolSpace(pool, signal);
   try {
     const points = space.zeros(shared.length, width);
     const ids = (side: "own" | "donor") => shared.map((pair) => pair[side]);
     await readTokenRows(donors, ids("donor"), points.data, signal);
     const rows = new Float32Array(shared.length * ownWidth);
     await readTokenRows(own, ids("own"), rows, signal);
+    // They lie with the points in a memory of 4 GiB.
+    const room = Math.min(memoryBytes - fixed, MOST_GRAM_BYTES, 2 ** 32 - shared.length * width * 4 - 4 * BATCH_BYTES);
+    const affordable = Math.floor(room / (shared.length * 4));
+    const gram = settings.method === "omp" ? new GramRows(space, points, Math.max(least, affordable)) : undefined;
+    // Every target needs the Gram rows of what it is made of, unless all are there.
+    const batch = gram === undefined || gram.capacity === shared.length ? most : Math.min(most, Math.floor(gram.capacity / k));
     for (let first = 0; first < missing.length; first += batch) {
       const part = missing.slice(first, first + batch).map(({ id }) => id);
       const targets = space.zeros(part.length, width);
       await readTokenRows(donors, part, targets.data, signal);
       const found =
-        settings.method === "omp"
-          ? await matchingPursuit(space, targets, points, k, () => breathe(signal))
+        gram !== undefined
+          ? await matchingPursuit(space, targets, points, k, { gram, pause: () => breathe(signal) })
           : nearestCombination(space, targets, points, { ...settings, k });
       space.free(targets);
       yield combineRows(found, rows, ownWidth, k);

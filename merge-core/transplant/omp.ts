@@ -1,7 +1,12 @@
 // Orthogonal matching pursuit (Pati, Rezaiifar and Krishnaprasad 1993): a vector as a sum of few rows of a matrix, each time the row
 // that what is left has the largest product with, all weights fitted again. As mergekit's tokensurgeon does for new tokens (Goddard
-// and Fernandes Neto 2025, 2506.06607). Products are float32 on all threads, the fit is float64.
+// and Fernandes Neto 2025, 2506.06607). Products are float32 on all threads, the fit is float64. The products with what is left are not
+// worked out anew at each step but from those of the target and of the rows it is made of (Batch-OMP: Rubinstein, Zibulevsky and
+// Elad 2008), which many targets share.
+
+import { dotOf } from "../compute/linalg/cholesky.ts";
 import type { Matrix, MatrixSpace } from "../compute/linalg/matrix.ts";
+import { GramRows } from "./gram-rows.ts";
 
 /** For each target up to k rows with their weights; weights of rows not needed are 0. */
 export interface Combination {
@@ -13,98 +18,109 @@ export interface Combination {
 /** A fit this much smaller than its target is the target, and a row this much inside the span of others is of no further use. */
 const EXACT = 1e-6;
 
-/** @param targets [b, d] @param points [n, d] @param k at most n @param pause called between steps, which take seconds where matrices are large */
-export async function matchingPursuit(
-  space: MatrixSpace,
-  targets: Matrix,
-  points: Matrix,
-  k: number,
-  pause: () => Promise<void> = async () => {},
-): Promise<Combination> {
+export interface PursuitOptions {
+  /** Called between steps, which take seconds where matrices are large. */
+  readonly pause?: () => Promise<void>;
+  /** Gram rows of the points, with room for k for each target: kept from batch to batch they are found again. */
+  readonly gram?: GramRows;
+}
+
+/** @param targets [b, d] @param points [n, d] @param k at most n */
+export async function matchingPursuit(space: MatrixSpace, targets: Matrix, points: Matrix, k: number, options: PursuitOptions = {}): Promise<Combination> {
   const { rows: count, columns: width } = targets;
-  const found = { rows: new Int32Array(count * k), weights: new Float64Array(count * k) };
-  const residuals = space.zeros(count, width);
-  residuals.data.set(targets.data.subarray(0, count * width));
-  const products = space.zeros(count, points.rows);
+  const { pause, gram = new GramRows(space, points, count * k) } = options;
   const fits = Array.from({ length: count }, (_, b) => new Fit(targets.data.subarray(b * width, (b + 1) * width), k));
-  for (let step = 0; step < k && fits.some(({ done }) => !done); step++) {
-    await pause();
-    space.product(residuals, points, { transposeB: true, into: products });
-    for (const [b, fit] of fits.entries()) {
-      if (fit.done) continue;
-      const row = largest(products.data.subarray(b * points.rows, (b + 1) * points.rows), fit.chosen);
-      fit.add(row, points.data.subarray(row * width, (row + 1) * width), residuals.data.subarray(b * width, (b + 1) * width));
+  const products = space.product(targets, points, { transposeB: true });
+  const productsOf = (b: number): Float32Array => products.data.subarray(b * points.rows, (b + 1) * points.rows);
+  try {
+    for (let step = 0; step < k && fits.some(({ done }) => !done); step++) {
+      await pause?.();
+      const largest = space.largestInRows(products);
+      for (const [b, fit] of fits.entries()) {
+        const row = largest[b] as number;
+        if (!fit.done) fit.add(row, points.data.subarray(row * width, (row + 1) * width));
+      }
+      if (step + 1 === k) break;
+      const left = [...fits.entries()].filter(([, { done }]) => !done);
+      gram.prepare(left.flatMap(([, { chosen }]) => chosen));
+      space.addWeightedRows(left.map(([b, fit]) => ({ into: productsOf(b), rows: fit.chosen.map((row) => gram.row(row)), weights: fit.weightChanges() })));
+      // What is left has no product with what it is made of, but for rounding.
+      for (const [b, { chosen }] of left) for (const row of chosen) productsOf(b)[row] = 0;
     }
+  } finally {
+    if (options.gram === undefined) gram.free();
+    space.free(products);
   }
+  const found = { rows: new Int32Array(count * k), weights: new Float64Array(count * k) };
   for (const [b, fit] of fits.entries()) {
     found.rows.set(fit.chosen, b * k);
     found.weights.set(fit.weights(), b * k);
   }
-  space.free(residuals, products);
   return found;
 }
 
-function largest(values: Float32Array, except: readonly number[]): number {
-  for (const index of except) values[index] = 0;
-  let best = -1;
-  let at = 0;
-  for (let i = 0; i < values.length; i++) {
-    const size = Math.abs(values[i] as number);
-    if (size > best) {
-      best = size;
-      at = i;
-    }
-  }
-  return at;
-}
+/** A row that loses less than this of its length to a projection needs no second one (Daniel et al. 1976). */
+const KEPT = Math.SQRT1_2;
 
-/** The least-squares fit of one target, grown by Gram-Schmidt with every projection taken twice. */
+/** The least-squares fit of one target, grown by Gram-Schmidt. */
 class Fit {
   readonly chosen: number[] = [];
   done = false;
-  readonly #target: Float64Array;
+  readonly #left: Float64Array;
   readonly #norm: number;
   /** Orthonormal basis of the chosen rows. */
   readonly #basis: Float64Array[] = [];
   /** Columns of the triangle that turns the basis into the rows. */
   readonly #triangle: Float64Array[] = [];
   readonly #along: number[] = [];
-  readonly #left: Float64Array;
+  /** Weights that are told already. */
+  #told: Float64Array = new Float64Array(0);
 
   constructor(target: Float32Array, k: number) {
-    this.#target = Float64Array.from(target);
-    this.#left = Float64Array.from(target);
-    this.#norm = length(this.#target);
+    this.#left = new Float64Array(target);
+    this.#norm = length(this.#left);
     this.done = this.#norm === 0 || k === 0;
   }
 
-  /** Adds a row to the fit and writes what is then left of the target into `residual`. */
-  add(index: number, row: Float32Array, residual: Float32Array): void {
-    const rest = Float64Array.from(row);
+  /** Adds a row to the fit. */
+  add(index: number, row: Float32Array): void {
+    const rest = new Float64Array(row);
     const norm = length(rest);
     const column = new Float64Array(this.#basis.length + 1);
-    for (let pass = 0; pass < 2; pass++) {
-      for (const [i, q] of this.#basis.entries()) {
-        const along = dot(q, rest);
-        column[i]! += along;
-        for (let j = 0; j < rest.length; j++) rest[j]! -= along * (q[j] as number);
-      }
-    }
-    const height = length(rest);
+    let height = this.#project(rest, column);
+    if (height < KEPT * norm) height = this.#project(rest, column);
     if (!(height > EXACT * norm)) {
       this.done = true;
       return;
     }
     column[this.#basis.length] = height;
     for (let j = 0; j < rest.length; j++) rest[j]! /= height;
-    const along = dot(rest, this.#target);
-    for (let j = 0; j < rest.length; j++) this.#left[j]! -= along * (rest[j] as number);
+    // What is left is the target without what lies along the basis, to which the row is orthogonal.
+    const along = dotOf(rest, this.#left, rest.length);
+    subtract(this.#left, along, rest);
     this.chosen.push(index);
     this.#basis.push(rest);
     this.#triangle.push(column);
     this.#along.push(along);
-    residual.set(this.#left);
     this.done = length(this.#left) <= EXACT * this.#norm;
+  }
+
+  /** Takes out of `rest` what lies along the basis, adding it to `column`. @returns the length of what remains */
+  #project(rest: Float64Array, column: Float64Array): number {
+    for (const [i, q] of this.#basis.entries()) {
+      const along = dotOf(q, rest, rest.length);
+      column[i]! += along;
+      subtract(rest, along, q);
+    }
+    return length(rest);
+  }
+
+  /** How the weights have changed since the last call, negated: what the products with what is left change by. */
+  weightChanges(): Float64Array {
+    const weights = this.weights();
+    const changes = weights.map((weight, i) => (this.#told[i] ?? 0) - weight);
+    this.#told = weights;
+    return changes;
   }
 
   /** Of the chosen rows, by back substitution. */
@@ -119,10 +135,8 @@ class Fit {
   }
 }
 
-function dot(a: Float64Array, b: Float64Array): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
-  return sum;
+function subtract(x: Float64Array, factor: number, y: Float64Array): void {
+  for (let j = 0; j < x.length; j++) x[j]! -= factor * (y[j] as number);
 }
 
-const length = (a: Float64Array): number => Math.sqrt(dot(a, a));
+const length = (a: Float64Array): number => Math.sqrt(dotOf(a, a, a.length));

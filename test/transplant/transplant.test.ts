@@ -3,9 +3,13 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { copyOf } from "../../merge-core/compute/linalg/matrix.ts";
 import { plainSpace } from "../../merge-core/compute/linalg/plain-space.ts";
+import { poolSpace } from "../../merge-core/compute/linalg/pool-space.ts";
+import { createPool } from "../../merge-core/compute/pool.ts";
 import { modelOpener } from "../../merge-core/plan/open-model.ts";
 import type { RunOptions } from "../../merge-core/run/execute.ts";
+import { GramRows } from "../../merge-core/transplant/gram-rows.ts";
 import { makeTransplant, type TransplantRequest } from "../../merge-core/transplant/make-transplant.ts";
 import { nearestCombination } from "../../merge-core/transplant/nearest.ts";
 import { matchingPursuit } from "../../merge-core/transplant/omp.ts";
@@ -192,6 +196,62 @@ describe("Combinations of rows", () => {
         assert.ok(Math.abs(along) < 1e-5, `${along}`);
       }
       assert.equal(new Set(rows.subarray(b * 5, b * 5 + 5)).size, 5);
+    }
+  });
+
+  it("chooses what a search with all products anew chooses, however few Gram rows are kept, on any threads", async () => {
+    const [n, width, count, k] = [300, 48, 25, 6];
+    const next = random(9);
+    // Rows of very different lengths, so that some are taken by many targets.
+    const points = matrixOf(n, width, (i) => next() * (1 + 3 * Math.exp(-Math.floor(i / width) / 20)));
+    const targets = matrixOf(count, width, next);
+    const expected = await matchingPursuit(space, targets, points, k);
+    for (let b = 0; b < count; b++)
+      for (let step = 0; step < k; step++) {
+        // With the first `step` rows and their least-squares weights, what is left has its largest product with the next row.
+        const { rows, weights } = await matchingPursuit(
+          space,
+          { rows: 1, columns: width, data: targets.data.subarray(b * width, (b + 1) * width) },
+          points,
+          step + 1,
+        );
+        assert.deepEqual([...rows], [...expected.rows.subarray(b * k, b * k + step + 1)]);
+        const before = await matchingPursuit(
+          space,
+          { rows: 1, columns: width, data: targets.data.subarray(b * width, (b + 1) * width) },
+          points,
+          Math.max(1, step),
+        );
+        const left = Float64Array.from({ length: width }, (_, j) => {
+          let value = targets.data[b * width + j] as number;
+          for (let i = 0; i < step; i++) value -= (before.weights[i] as number) * (points.data[(before.rows[i] as number) * width + j] as number);
+          return value;
+        });
+        const sizes = Float64Array.from({ length: n }, (_, i) => Math.abs(left.reduce((sum, x, j) => sum + x * (points.data[i * width + j] as number), 0)));
+        assert.equal(sizes.indexOf(Math.max(...sizes)), rows[step], `target ${b}, step ${step}`);
+        assert.ok(weights.every(Number.isFinite));
+      }
+    for (const [threads, capacity, batch] of [
+      [1, n, count],
+      [3, n, 7],
+      [3, 4 * k, 4],
+    ] as const) {
+      const pool = createPool({ threads });
+      const there = poolSpace(pool);
+      const copy = copyOf(there, points);
+      const gram = new GramRows(there, copy, capacity);
+      for (let first = 0; first < count; first += batch) {
+        const part = there.zeros(Math.min(batch, count - first), width);
+        part.data.set(targets.data.subarray(first * width, (first + part.rows) * width));
+        const { rows, weights } = await matchingPursuit(there, part, copy, k, { gram });
+        assert.deepEqual([...rows], [...expected.rows.subarray(first * k, (first + part.rows) * k)]);
+        for (const [i, weight] of weights.entries()) assert.ok(Math.abs(weight - (expected.weights[first * k + i] as number)) < 1e-9);
+        there.free(part);
+      }
+      gram.free();
+      there.free(copy);
+      assert.equal(pool.arena.usedBytes, 0);
+      await pool.close();
     }
   });
 

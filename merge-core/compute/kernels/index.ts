@@ -10,6 +10,7 @@ export { gemm64, gemm64ScratchBytes } from "./gemm64";
 export { jacobiRotate } from "./jacobi";
 export { columnDots, rowDots } from "./lines";
 export { rowProducts, rowSums } from "./rows";
+export { addWeightedRows, largestInRows } from "./pursuit";
 export * from "./nn";
 export * from "./adamw";
 export * from "./tensor";

@@ -28,6 +28,13 @@ export interface Svd {
   readonly right: Matrix;
 }
 
+/** `into` and some rows of its length with their weights. */
+export interface RowSum {
+  readonly into: Float32Array;
+  readonly rows: readonly Float32Array[];
+  readonly weights: ArrayLike<number>;
+}
+
 /** Memory for matrices, and the operations that have kernels. Results do not depend on threads. */
 export interface MatrixSpace {
   /** A matrix of zeros. @throws WeightsmithError `out-of-memory` */
@@ -51,6 +58,10 @@ export interface MatrixSpace {
   lowerFactor(y: Float64Array, rows: number, columns: number): void;
   /** A B in float64, A [rows, depth] and B [depth, columns]. */
   productDoubles(a: Float64Array, rows: number, depth: number, b: Float64Array, columns: number, into: Float64Array): void;
+  /** into += sum of weight * row in float32, for each; all `into` and rows are parts of matrices of this space, and of one length. */
+  addWeightedRows(sums: readonly RowSum[]): void;
+  /** The column of the largest magnitude of each row, the first of equal ones. */
+  largestInRows(a: Matrix): Uint32Array;
   /** A B in float32 of symmetric matrices that commute, so that it is symmetric too: at half the cost of a product. @param into neither factor */
   symmetricProduct(a: Matrix, b: Matrix, into?: Matrix): Matrix;
   /**

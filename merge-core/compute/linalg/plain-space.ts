@@ -29,6 +29,16 @@ export function plainSpace(): MatrixSpace {
           for (let j = 0; j < columns; j++)
             into[i * columns + j] = (into[i * columns + j] as number) + (a[i * depth + k] as number) * (b[k * columns + j] as number);
     },
+    addWeightedRows: (sums) => {
+      for (const { into, rows, weights } of sums)
+        for (const [j, row] of rows.entries())
+          for (let k = 0; k < into.length; k++) into[k] = (into[k] as number) + (weights[j] as number) * (row[k] as number);
+    },
+    largestInRows: ({ rows, columns, data }) =>
+      Uint32Array.from({ length: rows }, (_, i) => {
+        const row = data.subarray(i * columns, (i + 1) * columns);
+        return row.reduce((best, value, k) => (Math.abs(value) > Math.abs(row[best] as number) ? k : best), 0);
+      }),
     symmetricProduct: (a, b, into = zeros(a.rows, a.rows)) => {
       mirrorLower(multiply(a, b, { into }, zeros));
       return into;

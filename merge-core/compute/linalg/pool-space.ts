@@ -9,6 +9,7 @@ import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions, type R
 import { sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
 import { solvePositive } from "./positive-solve.ts";
 import { gram64, product64 } from "./strided.ts";
+import { addWeightedRows, largestInRows } from "./weighted-rows.ts";
 
 export interface PoolSpace extends MatrixSpace {
   /** Gives all memory back; matrices and scratch are gone. */
@@ -71,6 +72,8 @@ export function poolSpace(pool: ComputePool, signal?: AbortSignal): PoolSpace {
     gramDoubles: (y, rows, columns, into) => (pool.blas === undefined ? gram64(pool, y, rows, columns, into) : pool.blas.dsyrk(rows, columns, y, into)),
     lowerFactor: (y, rows, columns) => lowerFactor(pool, y, rows, columns),
     productDoubles: (a, rows, depth, b, columns, into) => product64(pool, a, rows, depth, b, columns, into),
+    addWeightedRows: (sums) => addWeightedRows(pool, sums),
+    largestInRows: (a) => largestInRows(pool, a),
     solvePositive: async (s, size, b, columns) => {
       const steps = pool.blas?.lapack?.posv(size, columns, s, b) ?? solvePositive(pool, s, size, b, columns);
       try {
