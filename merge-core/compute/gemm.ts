@@ -32,7 +32,7 @@ const STRIPE = 64;
 /** Stripes differ in length, so that there are more of them than parts of other products. */
 const STRIPES_PER_THREAD = 4;
 
-export interface SymmetricProduct {
+interface SymmetricProduct {
   readonly rows: number;
   readonly depth: number;
   readonly a: MatrixView;

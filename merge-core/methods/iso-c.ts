@@ -1,7 +1,7 @@
 // Iso-C (Marczak et al., ICML 2025): add the differences up and give all directions of the sum the same strength, the mean of its
 // singular values. The authors decompose; the same matrix is the mean times the polar factor, which needs products only.
 // Paper and code agree. Where the sum has lower rank than its size (merged LoRA), the authors' result depends on the basis that
-// their SVD happens to give the null space; here only directions above a hundred-thousandth of the largest take part, in the mean too.
+// their SVD happens to give the null space; here only directions above a few millionths of the largest take part, in the mean too.
 import type { Matrix, MatrixSpace } from "../compute/linalg/matrix.ts";
 import { polarFactor } from "../compute/linalg/polar.ts";
 import type { MergeMethod } from "./method.ts";

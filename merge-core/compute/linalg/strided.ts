@@ -49,7 +49,7 @@ const MIN_SHARED = 2 ** 19;
 const PARTS_PER_THREAD = 4;
 const strides = (view: View): number[] => [view.address, view.rowStride, view.columnStride];
 
-export interface Product {
+interface Product {
   readonly rows: number;
   readonly columns: number;
   readonly depth: number;
