@@ -32,10 +32,12 @@ export function apolloRule(settings: ApolloSettings): Rule {
       const g = lieDown(wide, gradient);
       const small = projectRows(projection, rank, g, rows, columns);
       const direction = adamDirection(small, floats(state, "m"), floats(state, "v"), at.step, settings);
+      // As in the authors' code, the growth that is limited is that of steps before their correction for moments that began at zero.
+      const correction = Math.sqrt(1 - settings.betas[1] ** at.step) / (1 - settings.betas[0] ** at.step);
       const factors = scaleBy === "channel" ? ratios(direction, small, columns) : new Float64Array(columns).fill(length(direction) / (length(small) + 1e-8));
-      const update = g.map((x, i) => Math.sqrt(scale) * (factors[i % columns] as number) * x);
+      const update = g.map((x, i) => ((Math.sqrt(scale) * (factors[i % columns] as number)) / correction) * x);
       decay(theta, at);
-      move(theta, standUp(wide, limited(update, floats(state, "norm"))), at);
+      move(theta, standUp(wide, limited(update, floats(state, "norm"))), at, correction);
     },
   };
 }

@@ -28,7 +28,7 @@ export function transposed(x: Float32Array, rows: number, columns: number): Floa
   return out;
 }
 
-/** A matrix lying down: its shorter side as rows. */
+/** A matrix lying down: its shorter side as rows; a square one turned, as in the authors' code of GaLore and APOLLO. */
 export interface Wide {
   readonly turned: boolean;
   readonly rows: number;
@@ -37,7 +37,7 @@ export interface Wide {
 
 export function wideShape(shape: readonly number[]): Wide {
   const [rows = 0, columns = 0] = shape;
-  return rows <= columns ? { turned: false, rows, columns } : { turned: true, rows: columns, columns: rows };
+  return rows < columns ? { turned: false, rows, columns } : { turned: true, rows: columns, columns: rows };
 }
 
 export const lieDown = ({ turned, rows, columns }: Wide, x: Float32Array): Float32Array => (turned ? transposed(x, columns, rows) : x);
