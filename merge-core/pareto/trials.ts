@@ -1,11 +1,13 @@
 // The trials of a search, in a journal that only grows: what was measured once is not measured again, so a killed search that is started again
 // takes the same way and comes to the same end. Node only.
-import { appendFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { errorCode, openError } from "../bytes/file-source.ts";
 import { inputError } from "../diagnostics.ts";
 
 export const TRIALS_FILE = "trials.jsonl";
+/** The journal while it is begun or cleaned. */
+const FRESH_FILE = `${TRIALS_FILE}.new`;
 
 /** What became of a trial: numbers by objective, or why there are none. */
 export type TrialOutcome = { readonly values: Readonly<Record<string, number>> } | { readonly error: string };
@@ -33,7 +35,7 @@ export async function openTrials(out: string, identity: string, overwrite: boole
   const file = join(out, TRIALS_FILE);
   const lines = overwrite ? [] : await readLines(file);
   const [head, ...rest] = lines;
-  if (head === undefined && !overwrite && (await readdir(out)).some((name) => name !== TRIALS_FILE))
+  if (head === undefined && !overwrite && (await readdir(out)).some((name) => name !== TRIALS_FILE && name !== FRESH_FILE))
     throw inputError("output-exists", "the output exists and holds no trials of a search", { file: out, remedy: "choose another output folder" });
   if (head !== undefined && head !== identity) {
     const remedy = "choose another output, or start anew with --overwrite";
@@ -41,8 +43,9 @@ export async function openTrials(out: string, identity: string, overwrite: boole
   }
   const known = new Map<string, TrialOutcome>();
   for (const line of rest) remember(known, line);
-  // Also drops a line that a kill cut short.
-  await writeFile(file, [identity, ...rest].map((line) => `${line}\n`).join(""));
+  // Also drops a line that a kill cut short. Under another name first: a kill in the middle of this must lose nothing.
+  await writeFile(join(out, FRESH_FILE), [identity, ...rest].map((line) => `${line}\n`).join(""));
+  await rename(join(out, FRESH_FILE), file);
   return {
     resumed: known.size,
     get: (key) => known.get(key),

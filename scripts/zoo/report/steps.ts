@@ -1,6 +1,6 @@
 // The report in steps, each done once: what a step found is kept on disk, so that a report that was killed goes on where it was. What the steps depend on
 // (the program, the sample models) is the journal's identity: another one starts anew.
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 
 export interface Step {
@@ -51,7 +51,8 @@ function readJournal(file: string, identity: string): Map<string, unknown> {
       return [];
     }
   });
-  // What follows must not be joined to a line that was cut short.
-  writeFileSync(file, [head, ...whole.map(([name, result]) => JSON.stringify({ name, result })), ""].join("\n"));
+  // What follows must not be joined to a line that was cut short; under another name first, so that a kill loses nothing.
+  writeFileSync(`${file}.new`, [head, ...whole.map(([name, result]) => JSON.stringify({ name, result })), ""].join("\n"));
+  renameSync(`${file}.new`, file);
   return new Map(whole);
 }
