@@ -2,11 +2,11 @@
 import type * as tf from "@tensorflow/tfjs-core";
 import { allLiveValues, liveValues } from "../nn/storage.ts";
 import { factorPairs } from "./factor-pairs.ts";
-import type { Optimizer, OptimizerStep } from "./make-optimizer.ts";
 import { move } from "./optimisers/adam-direction.ts";
 import { type FullMoments, loraProAdamW } from "./optimisers/lora-pro-adamw.ts";
 import { decay, type StateArray } from "./optimisers/rule.ts";
 import type { OptimizerSettings } from "./optimizer-config.ts";
+import type { Optimizer, OptimizerStep } from "./run-optimizer.ts";
 
 type Tensors = ReadonlyMap<string, tf.Tensor>;
 

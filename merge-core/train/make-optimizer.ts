@@ -7,29 +7,15 @@ import { apolloRule } from "./optimisers/apollo.ts";
 import { frugalRule } from "./optimisers/frugal.ts";
 import { galoreRule } from "./optimisers/galore.ts";
 import { lionRule } from "./optimisers/lion.ts";
-import type { Parameter, Rule, State, StateArray } from "./optimisers/rule.ts";
+import type { Parameter, Rule, State } from "./optimisers/rule.ts";
 import { sgdRule } from "./optimisers/sgd.ts";
 import { adamW, createAdamState, disposeAdamState } from "./optimizer.ts";
 import type { OptimizerSettings } from "./optimizer-config.ts";
+import type { Optimizer } from "./run-optimizer.ts";
 
 type Tensors = ReadonlyMap<string, tf.Tensor>;
 
-export interface OptimizerStep {
-  readonly lr: number;
-  /** From 1. */
-  readonly step: number;
-  /** Gradients are multiplied by this first. */
-  readonly gradientScale: number;
-  /** A parameter's learning rate as a multiple of `lr`. */
-  readonly rateOf: (name: string) => number;
-}
-
-export interface Optimizer {
-  /** Everything that it keeps between steps, by names of its own; the arrays are the live ones. */
-  readonly state: ReadonlyMap<string, StateArray>;
-  step(gradients: Tensors, at: OptimizerStep): void;
-  dispose(): void;
-}
+export type { Optimizer, OptimizerStep } from "./run-optimizer.ts";
 
 /**
  * @param seed of what rules draw

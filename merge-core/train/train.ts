@@ -81,6 +81,7 @@ interface Run {
  */
 export async function train(config: TrainConfig, out: string, options: TrainOptions = {}): Promise<TrainResult> {
   const started = performance.now();
+  if (config.slices !== undefined) throw new TypeError("slices are trained part by part: call runTraining");
   if (existsSync(out) && !options.overwrite)
     throw inputError("output-exists", "the output exists already", { file: out, remedy: "choose another, or pass --overwrite" });
   const { threads, device, blas } = options;

@@ -6,6 +6,8 @@ import { moduleSettings } from "../adapters/read-adapter.ts";
 import { inputError } from "../diagnostics.ts";
 import { attachAdapter } from "../evaluate/attach-adapter.ts";
 import { generate } from "../nn/generate.ts";
+import { GPT2_PROJECTIONS } from "../nn/gpt2.ts";
+import { PROJECTIONS } from "../nn/llama.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel, type Model } from "../nn/model.ts";
 import { type AdapterSettings, TRAIN_DEFAULTS, type TrainConfig } from "../train/config.ts";
@@ -133,7 +135,24 @@ export async function distil(run: TransferRun): Promise<string> {
   return trained(run, "distil", { model: request.to, data, method: loraOf(run), length: { epochs: request.settings.epochs } });
 }
 
-const sourceTargets = ({ adapter }: TransferRun): string[] => [...new Set([...adapter.modules.keys()].map((path) => path.split(".").at(-1) ?? path))];
+/** Of all architectures that are trained. */
+const LAYERS: readonly string[] = [...PROJECTIONS, ...GPT2_PROJECTIONS];
+
+/** Kinds of linear layers that the adapter changes; embeddings and heads are left to the bases. */
+const sourceTargets = ({ adapter }: Pick<TransferRun, "adapter">): string[] =>
+  [...new Set([...adapter.modules.keys()].map((path) => path.split(".").at(-1) ?? path))].filter((kind) => LAYERS.includes(kind));
+
+/** @throws WeightsmithError `adapter-target-missing` */
+export function checkTargets({ adapter, request }: Pick<TransferRun, "adapter" | "request">): void {
+  const [source, asked = []] = [sourceTargets({ adapter }), request.settings.targets];
+  const unknown = asked.filter((kind) => !LAYERS.includes(kind));
+  if (source.length > 0 && unknown.length === 0) return;
+  throw inputError("adapter-target-missing", "there are no layers to train", {
+    file: adapter.file,
+    found: unknown.join(", ") || [...adapter.modules.keys(), ...adapter.replacements.keys()].slice(0, 3).join(", "),
+    expected: LAYERS.join(", "),
+  });
+}
 
 /** A LoRA of the source's rank and scale on its kinds of layers. */
 function loraOf(run: TransferRun, targets: readonly string[] = run.request.settings.targets ?? sourceTargets(run)): TrainConfig["method"] {

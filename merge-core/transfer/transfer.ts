@@ -12,7 +12,7 @@ import { readJsonLines } from "../nn/data.ts";
 import { writeJson } from "../nn/save.ts";
 import { checkOutput, JOURNAL_FILE, MANIFEST_FILE, openWorkFolder } from "../run/work-folder.ts";
 import { VERSION } from "../version.ts";
-import { acceptPrompts, answerPrompts, clearPhases, distil, lossesOf, trainDiscriminator, trainGenerator } from "./phases.ts";
+import { acceptPrompts, answerPrompts, checkTargets, clearPhases, distil, lossesOf, trainDiscriminator, trainGenerator } from "./phases.ts";
 import type { Seed, TransferRequest, TransferResult, TransferRun } from "./request.ts";
 
 const FORMAT = "weightsmith-transfer";
@@ -25,6 +25,7 @@ const FORMAT = "weightsmith-transfer";
 export async function transferAdapter(request: TransferRequest): Promise<TransferResult> {
   const { out, overwrite = false, signal } = request;
   const adapter = await readAdapter(request.adapter, signal === undefined ? {} : { signal });
+  checkTargets({ adapter, request });
   const seeds = await readSeeds(request.seeds);
   const output = { out, overwrite, inputs: [request.adapter, request.from, request.to, request.seeds] };
   await checkOutput(output);

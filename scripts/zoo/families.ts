@@ -103,7 +103,9 @@ export async function measureFamilies(names: readonly string[], threads: number,
   const rows: Row[] = [];
   for (const entry of chosen) {
     const row = await measureFamily(entry, work, threads);
-    log(`${row.name.padEnd(18)} ${String(row.parameters).padStart(7)} parameters, loss ${row.loss.toFixed(3)}, exact match ${row.exactMatch.toFixed(3)}`);
+    log(
+      `${row.name.padEnd(18)} ${String(row.parameters).padStart(7)} parameters, ${row.bytes} bytes, loss ${row.loss.toFixed(3)}, exact match ${row.exactMatch.toFixed(3)}`,
+    );
     rows.push(row);
   }
   const base = await exactMatchOf(undefined, work);

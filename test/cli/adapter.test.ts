@@ -1,11 +1,12 @@
 // The adapter commands of the built program.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { families } from "../../merge-core/adapters/registry.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
+import { writeTinyModel } from "../helpers/tiny-decoder.ts";
 import { readTensors, valuesOf } from "../oracles/read-tensors.ts";
 
 const PROGRAM = fileURLToPath(new URL("./weightsmith.js", import.meta.url));
@@ -126,5 +127,33 @@ describe("weightsmith adapter", () => {
     }
     assert.match(average("--losses", "1,0").err, /must be above 0/);
     assert.match(average("--losses", "1,2", "--weights", "1,1").err, /one source/);
+  });
+
+  it("trains in slices, and takes one out again", () => {
+    const folder = temporaryFolder();
+    writeTinyModel(join(folder, "model"));
+    for (const name of ["march", "april"]) writeFileSync(join(folder, `${name}.jsonl`), `{"prompt": "${name[0]}a", "completion": "b"}`);
+    const config = ["model: model", "data: { train: [march.jsonl, april.jsonl] }", "method: lora", "lora: { r: 1, target_modules: [q_proj] }"];
+    writeFileSync(join(folder, "train.yml"), [...config, "slices: { layers: 1, orders: 2 }", "steps: 2"].join("\n"));
+    const out = join(folder, "sliced");
+    const trained = spawnSync(process.execPath, [PROGRAM, "train", join(folder, "train.yml"), out, "--progress-json"], { encoding: "utf8" });
+    assert.equal(trained.status, 0, trained.stderr);
+    assert.match(trained.stderr, /\{"progress":\{"stage":"train","done":8,"total":8/);
+    const without = join(folder, "without");
+    const { status, err, out: text } = adapter("remove-slice", out, "march.jsonl", "-o", without);
+    assert.equal(status, 0, err);
+    assert.match(text, /trained on slices 2 \(april\.jsonl\).*removed: 1 \(march\.jsonl\); 3 parts had seen it/s);
+    assert.equal(JSON.parse(adapter("inspect", without, "--json").out).modules.length, 1);
+    assert.match(adapter("remove-slice", without, "marc.jsonl", "-o", out).err, /slice-unknown.*did you mean march\.jsonl/s);
+    assert.match(adapter("remove-slice", out).err, /SLICE is missing/);
+  });
+
+  it("asks for what a transfer needs", () => {
+    const path = `${ORACLES}/peft/lora`;
+    assert.match(adapter("transfer", path, "--from", "a", "--to", "b", "-o", "c").err, /--seeds is missing/);
+    const rest = ["--from", "a", "--to", "b", "--seeds", "no.jsonl", "-o", "c"];
+    assert.match(adapter("transfer", path, ...rest, "--lr", "x").err, /--lr is not usable/);
+    assert.match(adapter("transfer", path, ...rest, "--epochs", "0").err, /--epochs is not usable/);
+    assert.match(adapter("transfer", path, ...rest).err, /file-missing.*no\.jsonl/s);
   });
 });

@@ -108,8 +108,8 @@ describe("Transfer of an adapter to another base", () => {
       const one = join(folder, "one.jsonl");
       writeFileSync(one, '{"prompt": "a"}');
       await rejectsWith("data-too-few", () => transferAdapter({ ...request, seeds: one, out: join(folder, "no") }));
-      const settings = { ...request.settings, targets: ["c_attn"] };
-      await rejectsWith("adapter-target-missing", () => transferAdapter({ ...request, settings, out: join(folder, "no") }));
+      for (const targets of [["c_attn"], ["embed_tokens"]])
+        await rejectsWith("adapter-target-missing", () => transferAdapter({ ...request, settings: { ...request.settings, targets }, out: join(folder, "no") }));
     });
 
     it("judges by the probability of yes among yes and no", async () => {
