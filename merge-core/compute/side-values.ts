@@ -1,23 +1,10 @@
 // Values that belong to rows or columns rather than to single elements. They are worked out here, a range of elements at a
 // time, and handed to the kernels as one more input; no kernel has to know where a row ends.
 import type { Expr } from "./expr.ts";
-import { findParts, replaceParts } from "./formula-parts.ts";
 import { cut, withParts } from "./gemm.ts";
 import type { ComputePool } from "./pool.ts";
-import type { Sink } from "./program.ts";
 import { BLOCK } from "./reference.ts";
-
-export type SideExpr = Extract<Expr, { readonly op: "perRow" | "perColumn" | "rowRank" | "given" | "turns" }>;
-
-/** The side values that the sinks' formulas use, not those inside the formulas that ranks are taken of. */
-export const sidesOf = (sinks: readonly Sink[]): SideExpr[] => findParts(sinks, isSide);
-
-const SIDES: readonly Expr["op"][] = ["perRow", "perColumn", "rowRank", "given", "turns"];
-const isSide = (x: Expr): x is SideExpr => SIDES.includes(x.op);
-
-/** The same sinks with `replace` in the place of each side value. */
-export const replaceSides = (sinks: readonly Sink[], replace: (side: SideExpr) => Expr): Sink[] =>
-  replaceParts(sinks, (x) => (isSide(x) ? replace(x) : undefined));
+import type { SideExpr } from "./side-exprs.ts";
 
 /** What working out side values needs. */
 export interface SideContext {

@@ -6,9 +6,9 @@ import { type Expr, input as inputValue, type MagnitudeSelection, type Reduction
 import { findParts, replaceParts } from "./formula-parts.ts";
 import { joinPasses } from "./join-passes.ts";
 import type { MatrixSpace } from "./linalg/matrix.ts";
+import { poolSpace } from "./linalg/pool-space.ts";
 import { divergencesOfRows, type LineContext, productsOfLines } from "./line-passes.ts";
 import type { Axis } from "./lines.ts";
-import { poolSpace } from "./linalg/pool-space.ts";
 import { type Pass, type PassInput, type PassResult, paddedBytes, runPass } from "./passes.ts";
 import type { ComputePool } from "./pool.ts";
 import type { Sink } from "./program.ts";
@@ -16,7 +16,8 @@ import { BLOCK, joinBlocks } from "./reference.ts";
 import { type RandomKey, randomKey } from "./rng.ts";
 import type { PlainStore, RowPicks } from "./row-gather.ts";
 import { BIN_KEYS, NO_KEY, selectByHistogram } from "./selection.ts";
-import { fillSides, keptMaskBytes, keptValueBytes, replaceSides, sideRange, sidesOf } from "./side-values.ts";
+import { replaceSides, sidesOf } from "./side-exprs.ts";
+import { fillSides, keptMaskBytes, keptValueBytes, sideRange } from "./side-values.ts";
 import { type KeptMask, type MaskPlan, planMasks } from "./tile-masks.ts";
 import type { TileStore } from "./tiles.ts";
 

@@ -8,7 +8,7 @@ import type { ComputeContext, GeneratedCode } from "./instance.ts";
 import type { Sink } from "./program.ts";
 import { BLOCK } from "./reference.ts";
 import { type RandomKey, streamWord } from "./rng.ts";
-import { sidesOf } from "./side-values.ts";
+import { sidesOf } from "./side-exprs.ts";
 
 type Draw = Extract<Expr, { readonly op: "bernoulli" }>;
 type Turns = Extract<Expr, { readonly op: "turns" }>;

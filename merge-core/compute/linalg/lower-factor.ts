@@ -1,23 +1,13 @@
 // Y = L Q with orthonormal rows in Q, of which only L is wanted: Householder reflections in float64, in blocks by their compact form
 // (Schreiber and Van Loan, 1989), so that nearly all of the work is products. Accurate for any condition, dependent rows included.
 import type { ComputePool } from "../pool.ts";
-import { dotOf } from "./cholesky.ts";
+import { reflect, reflector } from "./householder.ts";
 import { DOUBLE, multiply, part, rowMajor, SET, SUBTRACT, transposed } from "./strided.ts";
 
 /** Rows that are reflected together. */
 const BLOCK = 32;
 
-/** L in the lower triangle of Y [rows, columns], rows <= columns; what lies beyond means nothing. */
-export function plainLowerFactor(y: Float64Array, rows: number, columns: number): void {
-  for (let i = 0; i < rows; i++) {
-    const v = y.slice(i * columns + i, (i + 1) * columns);
-    const { left, factor } = reflector(v);
-    for (let k = i + 1; k < rows; k++) reflect(y.subarray(k * columns + i, (k + 1) * columns), v, factor);
-    y[i * columns + i] = left;
-  }
-}
-
-/** The same on the threads of a pool, for Y in its memory; the result does not depend on their number. */
+/** L in the lower triangle of Y [rows, columns], rows <= columns, in the pool's memory; what lies beyond means nothing. The threads' number changes nothing. */
 export function lowerFactor(pool: ComputePool, y: Float64Array, rows: number, columns: number): void {
   const room = pool.arena.alloc((BLOCK * columns + BLOCK * BLOCK + 2 * rows * BLOCK) * 8);
   try {
@@ -81,20 +71,4 @@ function compactForm(t: Float64Array, factors: readonly number[]): void {
     }
     t[i * n + i] = factor;
   }
-}
-
-/** Makes v of x, in its place: I - factor v v^T leaves of x nothing but its first element, as `left`. */
-function reflector(x: Float64Array): { left: number; factor: number } {
-  const length = Math.sqrt(dotOf(x, x, x.length));
-  if (!(length > 0)) return { left: 0, factor: 0 };
-  const first = x[0] as number;
-  const left = first > 0 ? -length : length;
-  x[0] = first - left;
-  return { left, factor: 1 / (length * (length + Math.abs(first))) };
-}
-
-/** y <- y (I - factor v v^T). */
-function reflect(y: Float64Array, v: Float64Array, factor: number): void {
-  const share = factor * dotOf(y, v, y.length);
-  for (let i = 0; i < y.length; i++) y[i] = (y[i] as number) - share * (v[i] as number);
 }

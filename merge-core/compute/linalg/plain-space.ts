@@ -1,7 +1,7 @@
 // MatrixSpace in plain TypeScript, sums in float64: the specification, and the way to compute without a pool.
 import { cholesky, solveRow } from "./cholesky.ts";
 import { gramOf } from "./gram.ts";
-import { plainLowerFactor } from "./lower-factor.ts";
+import { plainLowerFactor } from "./householder.ts";
 import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions } from "./matrix.ts";
 import { orthogonalizePair, sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
 

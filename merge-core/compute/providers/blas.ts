@@ -1,7 +1,7 @@
 // The machine's own linear algebra (OpenBLAS, MKL, Accelerate) through koffi, where both are there. Operands stay where they are, in
 // the shared WASM memory too. Results differ from the built-in engine's in the last digits, and between machines: never used unasked.
 import { availableParallelism } from "node:os";
-import { bindLapack, type Lapack } from "./lapack.ts";
+import { bindLapack, type Lapack, type Native } from "./lapack.ts";
 
 /** Matrices are stored row by row. */
 export interface Blas {
@@ -54,9 +54,8 @@ const SPELLINGS = [
   { before: "scipy_", after: "", integer: "int" },
   { before: "scipy_", after: "64_", integer: "int64" },
 ] as const;
-export type Spelling = (typeof SPELLINGS)[number];
+type Spelling = (typeof SPELLINGS)[number];
 
-export type Native = (...args: readonly unknown[]) => unknown;
 /** What is used of koffi. */
 interface Library {
   func(definition: string): Native;

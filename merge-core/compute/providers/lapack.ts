@@ -1,6 +1,10 @@
 // Systems and decompositions by the machine's LAPACK, where its BLAS has one. LAPACK counts by columns: it sees the transposes of our matrices.
 import type { Reals } from "../linalg/matrix.ts";
-import type { Native, Spelling } from "./blas.ts";
+
+/** A function of the library, called as it is declared. */
+export type Native = (...args: readonly unknown[]) => unknown;
+/** What the library counts with. */
+export type IntegerType = "int" | "int64";
 
 export interface Lapack {
   /**
@@ -13,7 +17,7 @@ export interface Lapack {
 }
 
 export interface Bindings {
-  readonly integer: Spelling["integer"];
+  readonly integer: IntegerType;
   /** A function of the C interface, or of Fortran's. */
   readonly cblas: (name: string, args: string) => Native;
   readonly fortran: (name: string, args: string) => Native;
@@ -31,7 +35,7 @@ const BLOCK = 1024;
 const SLICE_WORK = 2 ** 33;
 
 const integersOf =
-  (integer: Spelling["integer"]) =>
+  (integer: IntegerType) =>
   (...values: number[]): Int32Array | BigInt64Array =>
     integer === "int" ? Int32Array.from(values) : BigInt64Array.from(values, BigInt);
 
