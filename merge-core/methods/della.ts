@@ -40,7 +40,7 @@ const shared = {
   },
   base: "required",
   models: { min: 1, max: Number.POSITIVE_INFINITY },
-  passes: 3,
+  passes: 2,
   sides: (others: number) => others,
   check({ others }) {
     const wrong = others.find((model) => {

@@ -15,8 +15,8 @@ export const USUAL_DISK = 1e9;
 
 /** Reading, widening and combining one element of one input. */
 const PASS_SECONDS = 1.5e-9;
-/** Ranking an element within its row, or another value that is worked out beside the formula. */
-const SIDE_SECONDS = 60e-9;
+/** A random draw by rank, or another value that is worked out beside the formula. */
+const SIDE_SECONDS = 5e-9;
 /** Multiply-adds of a singular value decomposition, for each element of the matrix and each of its smaller side (Golub and Van Loan, 8.6). */
 const SVD_WORK = 20;
 const WORK_PER_SECOND = 10e9;
