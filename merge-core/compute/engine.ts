@@ -1,7 +1,7 @@
 // What a merge method may ask of the machine while it merges one tensor.
 import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
-import type { Axis } from "./lines.ts";
 import type { MatrixSpace } from "./linalg/matrix.ts";
+import type { Axis } from "./lines.ts";
 
 /** A formula, and how many of its elements to keep. */
 export interface Keep {
