@@ -2,6 +2,7 @@
 // own kernels do the work from there on, with the same result within the last digits.
 import { Worker } from "node:worker_threads";
 import type { Program } from "../program.ts";
+import { waitWhile } from "../wait-while.ts";
 import { GpuFailure } from "./device.ts";
 import type { GpuProduct } from "./matrices.ts";
 import { BOARD_BYTES, FAILED, type GpuAnswer, type GpuRequest, type GpuWorkerStart, WAITING } from "./messages.ts";
@@ -126,7 +127,7 @@ export class WebgpuEngine implements GpuEngine {
     if (this.#failure !== undefined) return false;
     Atomics.store(this.#state, 0, WAITING);
     this.#post(request);
-    const late = Atomics.wait(this.#state, 0, WAITING, TIME_LIMIT_MS) === "timed-out";
+    const late = !waitWhile(this.#state, WAITING, TIME_LIMIT_MS);
     if (!late && Atomics.load(this.#state, 0) !== FAILED) return true;
     const text = new TextDecoder().decode(new Uint8Array(this.#board, 4).slice()).replace(/\0+$/, "");
     this.#failure = late ? `no answer within ${TIME_LIMIT_MS / 1000} s` : text;

@@ -3,6 +3,7 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads";
 import * as tf from "@tensorflow/tfjs-core";
 import type { TfjsDevice } from "../../compute/providers/load-tfjs.ts";
+import { waitWhile } from "../../compute/wait-while.ts";
 import { WeightsmithError } from "../../diagnostics.ts";
 import {
   type DeviceAnswer,
@@ -203,7 +204,7 @@ export class DeviceBackend extends tf.KernelBackend {
   #ask(request: DeviceRequest): DeviceAnswer {
     Atomics.store(this.#state, 0, WAITING);
     this.#post(request);
-    if (Atomics.wait(this.#state, 0, WAITING, TIME_LIMIT_MS) === "timed-out") throw this.#failed(`no answer within ${TIME_LIMIT_MS / 1000} s`);
+    if (!waitWhile(this.#state, WAITING, TIME_LIMIT_MS)) throw this.#failed(`no answer within ${TIME_LIMIT_MS / 1000} s`);
     const answer = receiveMessageOnPort(this.#port)?.message as DeviceAnswer | undefined;
     if (answer === undefined || answer.failure !== undefined) throw this.#failed(answer?.failure ?? "no answer");
     return answer;
