@@ -176,12 +176,14 @@ describe("pages in the editor", function () {
 
   it("filters by a brush, saves what is left, and comes back so after a reload of the window", async () => {
     const frame = await webview(page, '[data-testid="pareto"] .scatter');
-    await frame.locator(".scatter").scrollIntoViewIfNeeded();
-    const box = await frame.locator(".scatter").boundingBox();
-    assert.ok(box);
-    await page.mouse.move(box.x + 0.3 * box.width, box.y + 0.2 * box.height);
+    const scatter = frame.locator(".scatter");
+    const { width, height } = (await scatter.boundingBox()) ?? { width: 0, height: 0 };
+    // Over the chart itself, wherever the page has scrolled to by then.
+    const moveTo = (x: number, y: number) => scatter.hover({ position: { x: x * width, y: y * height }, force: true });
+    await moveTo(0.3, 0.2);
     await page.mouse.down();
-    await page.mouse.move(box.x + 0.8 * box.width, box.y + 0.7 * box.height, { steps: 5 });
+    await moveTo(0.55, 0.5);
+    await moveTo(0.8, 0.7);
     await page.mouse.up();
     const left = await frame.getByText(/^\d+ of 45 points\.$/).innerText();
     await exportAll(page, async () => frame.locator("figure").first(), server.workspace, "trade-offs");
