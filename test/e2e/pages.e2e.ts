@@ -117,10 +117,11 @@ describe("pages", function () {
         .textContent()) ?? "",
       new RegExp(`^${name}`),
     );
+    // Two points of this fixture lie on each other, so that the event goes to the point itself.
     await group(/Map of the models/)
       .locator(".point.expert")
       .first()
-      .click();
+      .dispatchEvent("click");
     assert.equal(await subject(), "model-0");
     await group(/^Cosine of the changes/)
       .locator('.cell[data-row="0"][data-column="1"]')
