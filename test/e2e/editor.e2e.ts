@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { MANY_TENSORS, RECIPE, writeLargeModel, writeWorkspace } from "./fixtures.ts";
 import { type Server, startServer } from "./server.ts";
-import { answer, command, launchBrowser, openFile, openWorkbench, quickInput, saved, webview } from "./workbench.ts";
+import { answer, command, commandForOutput, launchBrowser, openFile, openWorkbench, quickInput, saved, webview } from "./workbench.ts";
 
 const VSIX = process.env.VSIX ?? "weightsmith.vsix";
 const SHOTS = join(import.meta.dirname, "screenshots");
@@ -113,7 +113,7 @@ describe("the packaged extension", function () {
     const { between, work } = await frame.evaluate(scrollThrough);
     console.log(`      frames every ${median(between).toFixed(1)} ms while scrolling, ${median(work).toFixed(1)} ms of them ours (medians)`);
     // 60 frames a second leave 16.7 ms for each. What a busy machine adds between them is not ours to bound.
-    assert.ok(median(work) < 8, `${median(work).toFixed(1)} ms to draw a frame`);
+    assert.ok(median(work) < 16, `${median(work).toFixed(1)} ms to draw a frame`);
     await frame.locator('[role="grid"]').focus();
     await page.keyboard.press("End");
     await frame.locator(".list-row", { hasText: "model.layers.999.mlp.experts.99.weight" }).waitFor();
@@ -198,9 +198,7 @@ describe("the packaged extension", function () {
   });
 
   it("runs a recipe, shows it among the runs, and opens its output", async () => {
-    await openFile(page, "good.merge.yml");
-    await command(page, "Weightsmith: Run Merge");
-    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await commandForOutput(page, "good.merge.yml", "Weightsmith: Run Merge");
     assert.equal(await quickInput(page).inputValue(), "good-merged");
     await page.keyboard.press("Enter");
     await row(/merge good\s*done/).waitFor({ timeout: 60_000 });
@@ -213,9 +211,7 @@ describe("the packaged extension", function () {
   });
 
   it("asks before it replaces an output", async () => {
-    await openFile(page, "good.merge.yml");
-    await command(page, "Weightsmith: Run Merge");
-    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await commandForOutput(page, "good.merge.yml", "Weightsmith: Run Merge");
     await page.keyboard.press("Enter");
     await page.locator(".monaco-dialog-box", { hasText: "good-merged is there already" }).waitFor();
     await shot("replace");

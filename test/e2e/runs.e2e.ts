@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { writeSlowMerge } from "./fixtures.ts";
 import { type Server, startServer } from "./server.ts";
-import { answer, command, launchBrowser, openFile, openWorkbench, quickInput } from "./workbench.ts";
+import { answer, command, commandForOutput, launchBrowser, openFile, openWorkbench, quickInput } from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
 
@@ -55,9 +55,7 @@ describe("a long run", function () {
   let process1 = 0;
 
   it("is found again after a reload of the window", async () => {
-    await openFile(page, "slow.merge.yml");
-    await command(page, "Weightsmith: Run Merge");
-    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await commandForOutput(page, "slow.merge.yml", "Weightsmith: Run Merge");
     await page.keyboard.press("Enter");
     process1 = await freeze();
     await page.locator(".statusbar-item", { hasText: "merge slow" }).waitFor();
@@ -105,9 +103,7 @@ describe("a long run", function () {
 
   it("lets the next one wait, starts it by itself, and shows its errors as problems of its recipe", async () => {
     const start = async (recipe: string, out: string) => {
-      await openFile(page, recipe);
-      await command(page, "Weightsmith: Run Merge");
-      await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+      await commandForOutput(page, recipe, "Weightsmith: Run Merge");
       await quickInput(page).fill(out);
       await page.keyboard.press("Enter");
     };

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { type Server, startServer } from "./server.ts";
-import { answer, command, launchBrowser, openFile, openWorkbench, quickInput, webview } from "./workbench.ts";
+import { answer, command, commandForOutput, launchBrowser, openWorkbench, quickInput, webview } from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
 
@@ -94,9 +94,7 @@ describe("the first hour", function () {
   it("plans and runs it, and opens what it made", async () => {
     await command(page, "Weightsmith: Plan Merge");
     await page.locator(".tab", { hasText: "mine.plan.txt" }).waitFor();
-    await openFile(page, "mine.merge.yml");
-    await command(page, "Weightsmith: Run Merge");
-    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await commandForOutput(page, "mine.merge.yml", "Weightsmith: Run Merge");
     await page.keyboard.press("Enter");
     await row(/merge mine\s*done/).waitFor({ timeout: 60_000 });
     await command(page, "Weightsmith: Open Output of Run");
@@ -139,9 +137,7 @@ describe("the first hour", function () {
     const data = "{ train: zoo/data/sort.validation.jsonl, validation: zoo/data/sort.validation.jsonl }";
     const config = `model: zoo/base\ndata: ${data}\nmethod: lora\nlora: { r: 4, alpha: 8, target_modules: [q_proj] }\noptimizer: { lr: 1e-3 }\nsteps: 2\nbatch_size: 4\n`;
     writeFileSync(join(server.workspace, "tiny.yml"), config);
-    await openFile(page, "tiny.yml");
-    await command(page, "Weightsmith: Train Adapter");
-    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await commandForOutput(page, "tiny.yml", "Weightsmith: Train Adapter");
     assert.equal(await quickInput(page).inputValue(), "tiny-trained");
     await page.keyboard.press("Enter");
     await row(/train tiny\s*done/).waitFor({ timeout: 90_000 });

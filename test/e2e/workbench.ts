@@ -61,12 +61,37 @@ export async function openFile(page: Page, name: string): Promise<void> {
     try {
       await quickInput(page).fill(name, { timeout: 1500 });
       await row.click({ timeout: 3000 });
+      // A command that follows is about the file in the editor, which may take a while to show it.
+      await page.locator(".editor-group-container.active .tab.active", { hasText: basename(name) }).waitFor({ timeout: 10_000 });
       return;
     } catch {
       await page.keyboard.press("Escape");
     }
   }
-  throw new Error(`no such file: ${name}`);
+  throw new Error(`no such file: ${name}; ${await shownWords(page)}`);
+}
+
+/** What the workbench asks and says at the moment, for the message of a test that waited in vain. */
+async function shownWords(page: Page): Promise<string> {
+  const words = await page.locator(".quick-input-widget, .notification-toast, .monaco-dialog-box, .tab.active").allInnerTexts();
+  return `the workbench shows ${JSON.stringify(words)}`;
+}
+
+/** Runs a command on a file and waits until it asks for the output folder. Asks again where the extension did not know yet which file is open. */
+export async function commandForOutput(page: Page, file: string, title: string): Promise<void> {
+  const question = page.locator(".quick-input-title", { hasText: "Output folder" });
+  for (const end = Date.now() + 2 * WAIT_MS; Date.now() < end; ) {
+    await openFile(page, file);
+    await command(page, title);
+    try {
+      await question.waitFor({ timeout: WAIT_MS / 2 });
+      return;
+    } catch {
+      console.log(`      ${title} did not ask for its output: ${await shownWords(page)}`);
+      await page.keyboard.press("Escape");
+    }
+  }
+  throw new Error(`${title} does not ask for its output`);
 }
 
 /** Answers the quick pick or input box that is open: types, then takes the first row or confirms. */
