@@ -1,4 +1,5 @@
 // weightsmith eval MODEL --data F.jsonl...
+import type { Diagnostic } from "../diagnostics.ts";
 import type { EvaluateProgress, Evaluation } from "../evaluate/evaluate.ts";
 import type { MetricSpec, Scores } from "../evaluate/evaluators.ts";
 import type { Command, CommandContext } from "./command.ts";
@@ -80,6 +81,7 @@ async function measureModel(path: string, args: Arguments, context: CommandConte
       threads: threads(args),
       ...engine,
       signal,
+      onWarning: (warning: Diagnostic) => output.diagnostics([warning]),
       onProgress: (p: EvaluateProgress) =>
         output.progress({ stage: `eval ${p.metric}`, done: p.done, total: p.total, unit: "examples", ...(file === undefined ? {} : { detail: file }) }),
     };
@@ -113,6 +115,7 @@ async function measureNamed(path: string, args: Arguments, context: CommandConte
     threads: threads(args),
     ...engine,
     signal,
+    onWarning: (warning) => output.diagnostics([warning]),
     onMetric: (detail) => output.progress({ stage: "eval", done: done++, total: metrics.length, unit: "items", detail }),
   });
   const scores: Scores = isRecipe(path) ? await evaluator.recipe({ text: await readRecipe(path), file: path }) : await evaluator.model(path);

@@ -17,6 +17,7 @@ The loss of every step goes to OUT's loss log. With save_every a killed run is t
 command, and ends with the same weights as one that was not interrupted. --device blas lets this machine's own OpenBLAS,
 MKL or Accelerate multiply matrices, some two times faster; last digits then depend on it, and OUT's training.json names it.
 --device webgpu trains on a GPU, tfjs-node-gpu and tfjs-node with TensorFlow's libraries: weightsmith doctor says what is here.
+Where one fails, this processor goes on after the last step that it did.
 
   model: ./base
   data: { train: train.jsonl, validation: validation.jsonl }   # lines {"prompt": ..., "completion": ...} or {"text": ...}
@@ -56,6 +57,7 @@ MKL or Accelerate multiply matrices, some two times faster; last digits then dep
       ...engine,
       overwrite: flag(args, "overwrite"),
       signal,
+      onWarning: (warning) => output.diagnostics([warning]),
       onProgress: (p) => output.progress({ stage: "train", done: p.step, total: p.totalSteps, unit: "steps", detail: `loss ${p.loss.toFixed(4)}` }),
     });
     output.result(result, report(result));

@@ -1,9 +1,7 @@
 // Measuring a model on examples: loss, perplexity, and whether greedy generation gives the expected answer. Node only.
-import type { Blas } from "../compute/providers/blas.ts";
-import type { TfjsDevice } from "../compute/providers/load-tfjs.ts";
 import { inputError } from "../diagnostics.ts";
 import { DEFAULT_MAX_LENGTH, type Example, lossTokens, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
-import { initEngine } from "../nn/engine.ts";
+import { type FallbackOptions, onEngine } from "../nn/engine.ts";
 import { generate } from "../nn/generate.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel, type Model } from "../nn/model.ts";
@@ -62,20 +60,18 @@ export async function evaluate(model: Model, examples: readonly Example[], optio
 export async function evaluateCheckpoint(
   path: string,
   dataFiles: readonly string[],
-  options: EvaluateOptions & {
-    readonly threads?: number;
-    /** Where the model is computed in place of this processor. */
-    readonly device?: TfjsDevice | undefined;
-    /** Multiplies matrices where our kernels compute the rest; loaded for one thread. */
-    readonly blas?: Blas | undefined;
-    /** Folder of an adapter that runs beside the weights; of one for several tasks, the first task's. */
-    readonly adapter?: string;
-  } = {},
+  options: EvaluateOptions &
+    FallbackOptions & {
+      /** Folder of an adapter that runs beside the weights; of one for several tasks, the first task's. */
+      readonly adapter?: string;
+    } = {},
 ): Promise<Evaluation> {
   if (dataFiles.length === 0) throw inputError("data-missing", "no data to evaluate on", { expected: "one JSONL file or more" });
   const examples = (await Promise.all(dataFiles.map((file) => readExamples(file)))).flat();
-  const { threads, device, blas } = options;
-  await initEngine({ ...(threads === undefined ? {} : { threads }), device, blas });
+  return onEngine(options, () => evaluateOn(path, examples, options));
+}
+
+async function evaluateOn(path: string, examples: readonly Example[], options: EvaluateOptions & { readonly adapter?: string }): Promise<Evaluation> {
   const model = await loadModel(path, options);
   let attached: AttachedAdapter | undefined;
   try {

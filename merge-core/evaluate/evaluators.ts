@@ -15,7 +15,7 @@ import { type ComputePool, createPool } from "../compute/pool.ts";
 import { throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
 import { encodeSafetensors } from "../formats/safetensors-write.ts";
 import { type Example, readExamples } from "../nn/data.ts";
-import { type EngineOptions, initEngine } from "../nn/engine.ts";
+import { type FallbackOptions, initEngine, onEngine } from "../nn/engine.ts";
 import { disposeDecoder, type TensorData } from "../nn/load.ts";
 import { type Model, modelFromTensors, readTensors } from "../nn/model.ts";
 import { copyTextFiles } from "../nn/save.ts";
@@ -25,6 +25,7 @@ import type { MergePlan } from "../plan/plan.ts";
 import { sha256 } from "../plan/plan-hash.ts";
 import { planMerge } from "../plan/plan-merge.ts";
 import { parseRecipe } from "../recipe/parse-recipe.ts";
+import { KnownNumbers } from "../run/known-numbers.ts";
 import { mergeTensors } from "../run/merge-tensors.ts";
 import { writeSideFiles } from "../run/side-files.ts";
 import { evaluate } from "./evaluate.ts";
@@ -40,12 +41,7 @@ export { type BuiltinMetric, builtinMetric, type Direction, type MetricSpec, rea
 /** By metric name. */
 export type Scores = Record<string, number>;
 
-export interface EvaluatorOptions {
-  readonly threads?: number;
-  /** Where models are computed in place of this processor. */
-  readonly device?: EngineOptions["device"];
-  /** Multiplies matrices where our kernels compute the rest; loaded for one thread. */
-  readonly blas?: EngineOptions["blas"];
+export interface EvaluatorOptions extends FallbackOptions {
   /** Of random methods in recipes. Default 0. */
   readonly seed?: number;
   readonly signal?: AbortSignal;
@@ -83,14 +79,15 @@ interface Subject {
 
 /** Reads the metrics' data once. @throws WeightsmithError `file-missing`, `data-*` */
 export async function openEvaluator(metrics: readonly MetricSpec[], options: EvaluatorOptions = {}): Promise<Evaluator> {
-  const { threads, device, blas } = options;
-  await initEngine({ ...(threads === undefined ? {} : { threads }), device, blas });
+  const { threads } = options;
+  await initEngine(options);
   const cache = await openScoreCache(options.cacheFile);
   // Another device rounds otherwise.
-  const keyOf = async (spec: MetricSpec) => (device === undefined ? "" : `${device} `) + (await hashMetric(spec));
-  const prepared = await Promise.all(metrics.map(async (spec) => ({ spec, key: await keyOf(spec), measure: await prepare(spec, options) })));
+  const keyOn = (device: string | undefined, key: string): string => (device === undefined ? key : `${device} ${key}`);
+  const prepared = await Promise.all(metrics.map(async (spec) => ({ spec, metric: await hashMetric(spec), measure: await prepare(spec, options) })));
   const signalled = options.signal === undefined ? {} : { signal: options.signal };
   const openerOf = rememberedOpeners(options.signal);
+  const known = new KnownNumbers();
   const timed: Timed = async (stage, work) => {
     const started = performance.now();
     const result = await work();
@@ -98,13 +95,16 @@ export async function openEvaluator(metrics: readonly MetricSpec[], options: Eva
     return result;
   };
 
-  async function measureSubject(subject: Subject): Promise<Scores> {
+  const measureSubject = (subject: Subject): Promise<Scores> => onEngine(options, ({ device }) => measureOn(device, subject));
+
+  async function measureOn(device: string | undefined, subject: Subject): Promise<Scores> {
     const weights = await timed("load", async () => sha256([await subject.hash(), ...(await decisiveTexts(subject.folder))].join("\0")));
     const open = openSubject(subject, timed);
     const scores: Scores = {};
     try {
-      for (const { spec, key, measure } of prepared) {
+      for (const { spec, metric, measure } of prepared) {
         throwIfCancelled(options.signal);
+        const key = keyOn(device, metric);
         options.onMetric?.(spec.name);
         const known = cache.get(weights, key);
         const value = known ?? checkNumber(spec, await measure(open));
@@ -118,7 +118,7 @@ export async function openEvaluator(metrics: readonly MetricSpec[], options: Eva
   }
 
   const measurePlan = async (plan: MergePlan): Promise<Scores> => {
-    const tensors = await timed("merge", () => withPool(threads, (pool) => mergeTensors(plan, { pool, ...signalled })));
+    const tensors = await timed("merge", () => withPool(threads, (pool) => mergeTensors(plan, { pool, known, ...signalled })));
     return withFolder(async (folder) => {
       await writeSideFiles(plan, folder, "merge");
       return measureSubject(inMemory(folder, tensors));

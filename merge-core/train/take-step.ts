@@ -31,8 +31,11 @@ export interface StepOutcome {
   readonly tokens: number;
 }
 
-/** @throws WeightsmithError `training-diverged` */
-export function takeStep(run: SteppedRun, step: number): StepOutcome {
+/**
+ * @param onChange called before the first parameter or state changes
+ * @throws WeightsmithError `training-diverged`
+ */
+export function takeStep(run: SteppedRun, step: number, onChange: () => void = () => {}): StepOutcome {
   const { config, trainable, batches } = run;
   const { totalSteps } = batches;
   const progress = (step - 1) / totalSteps;
@@ -41,7 +44,7 @@ export function takeStep(run: SteppedRun, step: number): StepOutcome {
   const lr = learningRate({ peak: config.optimizer.lr, totalSteps, ...config.schedule }, step);
   const groups = (config.optimizer.groups ?? []).map(({ match, rate }) => ({ found: new RegExp(match), rate }));
   const rateOf = (name: string) => (trainable.rateOf?.(name, progress) ?? 1) * (groups.find(({ found }) => found.test(name))?.rate ?? 1);
-  const outcome = (config.optimizer.rule?.name === "mezo" ? fromLosses : fromGradients)(run, step, { lr, rateOf, decoderOf });
+  const outcome = (config.optimizer.rule?.name === "mezo" ? fromLosses : fromGradients)(run, step, { lr, rateOf, decoderOf, onChange });
   return { ...outcome, lr };
 }
 
@@ -49,14 +52,20 @@ interface Way {
   readonly lr: number;
   readonly rateOf: (name: string) => number;
   readonly decoderOf: (pass: number, rows: readonly TokenRow[]) => TrainingPass;
+  readonly onChange: () => void;
 }
 
-function fromGradients({ config, trainable, optimizer, batches, table }: SteppedRun, step: number, { lr, rateOf, decoderOf }: Way): Omit<StepOutcome, "lr"> {
+function fromGradients(
+  { config, trainable, optimizer, batches, table }: SteppedRun,
+  step: number,
+  { lr, rateOf, decoderOf, onChange }: Way,
+): Omit<StepOutcome, "lr"> {
   const { loss, gradients, tokens } = stepGradients(trainable.parameters, batches.ofStep(step), decoderOf, table);
   if (config.optimizer.loraPro === true) changeFactorGradients(trainable, gradients);
   const gradNorm = globalNorm(gradients);
   if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) throw divergedError(step, loss, gradNorm);
   const gradientScale = config.maxGradNorm > 0 ? Math.min(1, config.maxGradNorm / gradNorm) : 1;
+  onChange();
   optimizer.step(gradients, { lr, step, gradientScale, rateOf });
   trainable.afterStep?.(step, clipped(gradients, gradientScale));
   tf.dispose([...gradients.values()]);
@@ -70,7 +79,7 @@ const clipped =
     return gradient === undefined ? undefined : liveValues(gradient).map((x) => x * scale);
   };
 
-function fromLosses({ config, trainable, batches, table }: SteppedRun, step: number, { lr, rateOf, decoderOf }: Way): Omit<StepOutcome, "lr"> {
+function fromLosses({ config, trainable, batches, table }: SteppedRun, step: number, { lr, rateOf, decoderOf, onChange }: Way): Omit<StepOutcome, "lr"> {
   const { rule, weightDecay } = config.optimizer;
   if (rule?.name !== "mezo") throw new TypeError("the optimiser takes gradients");
   const values = allLiveValues([...trainable.parameters.values()]);
@@ -82,6 +91,7 @@ function fromLosses({ config, trainable, batches, table }: SteppedRun, step: num
     allLiveValues([...trainable.parameters.values()]);
     return loss;
   };
+  onChange();
   const { loss, slope } = mezoStep(parameters, lossOf, { ...rule, seed: config.seed, step, lr, weightDecay, rateOf });
   if (!Number.isFinite(loss)) throw divergedError(step, loss, Math.abs(slope));
   trainable.afterStep?.(step);

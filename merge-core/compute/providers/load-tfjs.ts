@@ -16,6 +16,8 @@ export interface LoadedTfjs {
   readonly version: string;
   /** What computes, as drivers or packages tell it. */
   readonly device: string;
+  /** Where it is a GPU of WebGPU. */
+  readonly gpu?: GPUDevice;
 }
 
 export const TFJS_PACKAGES: Readonly<Record<TfjsDevice, string>> = {
@@ -60,7 +62,8 @@ async function loadOnWebgpu(): Promise<LoadedTfjs> {
   if (!(await tf.setBackend("webgpu"))) throw new Error("tfjs-backend-webgpu did not start");
   await tf.ready();
   const { description, device: model, vendor } = adapter.info;
-  return { tf, version: tf.version_core, device: description || model || vendor || "unknown device" };
+  const { device } = tf.backend() as unknown as { readonly device: GPUDevice };
+  return { tf, version: tf.version_core, device: description || model || vendor || "unknown device", gpu: device };
 }
 
 /** From Node 21 on `navigator` is a getter without a setter: assigning to it fails. */

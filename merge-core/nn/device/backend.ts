@@ -59,6 +59,8 @@ export class DeviceBackend extends tf.KernelBackend {
   /** Asks tfjs for tensors of other backends when they are first used here. */
   readonly #data = new tf.DataStorage<Entry>(this, tf.engine());
   #free: number[] = [];
+  /** Why it computes nothing any more. */
+  #failure: string | undefined;
   #nextId = 0;
 
   constructor(device: TfjsDevice, { name, kernels }: DeviceReady, worker: Worker, port: MessagePort, board: SharedArrayBuffer) {
@@ -69,6 +71,9 @@ export class DeviceBackend extends tf.KernelBackend {
     this.#worker = worker;
     this.#port = port;
     this.#state = new Int32Array(board);
+    worker.on("exit", () => {
+      this.#failure ??= "its thread ended";
+    });
   }
 
   /** Runs an operation on the device. @throws WeightsmithError `device-failed` */
@@ -113,7 +118,7 @@ export class DeviceBackend extends tf.KernelBackend {
 
   /**
    * The numbers of tensors, which may be changed: the next operation on a tensor sees what was written before it. Always the same arrays
-   * for the same tensors; to write again after an operation, ask again.
+   * for the same tensors; to write again after an operation, ask again. What is here already is given after the device has failed too.
    */
   live(tensors: readonly tf.TensorInfo[]): Numbers[] {
     const entries = tensors.map(({ dataId }) => this.#data.get(dataId));
@@ -157,6 +162,11 @@ export class DeviceBackend extends tf.KernelBackend {
     return false;
   }
 
+  /** Gives the device up as a driver would. */
+  lose(): void {
+    this.#post({ kind: "lose" });
+  }
+
   override dispose(): void {
     this.#port.close();
     void this.#worker.terminate();
@@ -197,6 +207,7 @@ export class DeviceBackend extends tf.KernelBackend {
   }
 
   #post(request: DeviceRequest, transfer: ArrayBuffer[] = []): void {
+    if (this.#failure !== undefined) throw this.#failed(this.#failure);
     this.#port.postMessage({ ...request, free: this.#free } satisfies DeviceMessage, transfer);
     this.#free = [];
   }
@@ -210,7 +221,9 @@ export class DeviceBackend extends tf.KernelBackend {
     return answer;
   }
 
+  /** For good: a driver that hung once would be waited for at every operation. */
   #failed(found: string): WeightsmithError {
+    this.#failure ??= found;
     const remedy = "use a smaller batch or shorter sequences if its memory is full, or --device cpu";
     return new WeightsmithError({ code: "device-failed", severity: "error", message: `${this.name} failed`, found, remedy }, { exitCode: 1 });
   }

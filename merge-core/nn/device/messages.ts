@@ -43,7 +43,9 @@ export type DeviceRequest =
       /** The shape of the one result, where the asking side knows it and does not wait. */
       readonly expected: readonly number[] | undefined;
     }
-  | { readonly kind: "read"; readonly ids: readonly number[] };
+  | { readonly kind: "read"; readonly ids: readonly number[] }
+  /** Gives the device up as a driver would, for tests. */
+  | { readonly kind: "lose" };
 
 /** Numbers of tensors that are no longer needed come with the next request. */
 export type DeviceMessage = DeviceRequest & { readonly free: readonly number[] };

@@ -2,16 +2,16 @@
 // loop, while the thread that trains waits without turning its own.
 import { parentPort, workerData } from "node:worker_threads";
 import type * as Core from "@tensorflow/tfjs-core";
-import { loadTfjs } from "../../compute/providers/load-tfjs.ts";
+import { type LoadedTfjs, loadTfjs } from "../../compute/providers/load-tfjs.ts";
 import { ANSWERED, type DeviceAnswer, type DeviceMessage, type DeviceReady, type DeviceStart, type Numbers, type TensorRef } from "./messages.ts";
 
 const { device, board, port } = workerData as DeviceStart;
 const state = new Int32Array(board);
 const tensors = new Map<number, Core.Tensor>();
-/** The first thing that went wrong with an operation that nobody waited for. */
+/** The first thing that went wrong; nothing is computed after it. */
 let failure: string | undefined;
 
-function answerer(tf: typeof Core): (message: DeviceMessage) => Promise<DeviceAnswer | undefined> {
+function answerer({ tf, gpu }: LoadedTfjs): (message: DeviceMessage) => Promise<DeviceAnswer | undefined> {
   return async (message) => {
     for (const id of message.free) {
       tensors.get(id)?.dispose();
@@ -22,7 +22,16 @@ function answerer(tf: typeof Core): (message: DeviceMessage) => Promise<DeviceAn
       tensors.set(message.id, tf.tensor(message.values, [...message.shape], message.dtype));
       return undefined;
     }
-    if (message.kind === "read") return { values: await Promise.all(message.ids.map(async (id) => copyOf(await required(id).data()))) };
+    if (message.kind === "lose") {
+      if (gpu === undefined) failure ??= "given up";
+      else gpu.destroy();
+      return undefined;
+    }
+    if (message.kind === "read") {
+      const values = await Promise.all(message.ids.map(async (id) => copyOf(await required(id).data())));
+      // What a GPU refused in between is only told here: its results are zeros.
+      return failure === undefined ? { values } : { failure };
+    }
     const results = run(tf, message);
     const list = Array.isArray(results) ? results : [results];
     for (const [i, tensor] of list.entries()) tensors.set(message.firstId + i, tensor);
@@ -70,10 +79,27 @@ function reply(answer: DeviceAnswer): void {
   Atomics.notify(state, 0);
 }
 
+/** The backend itself looks neither for what a GPU refuses, memory above all, nor for its end. */
+function watch(gpu: GPUDevice | undefined): void {
+  gpu?.addEventListener("uncapturederror", (event) => {
+    event.preventDefault();
+    failure ??= event.error.message || "out of memory";
+  });
+  void gpu?.lost.then(({ message }) => {
+    failure ??= `the device is lost: ${message}`;
+  });
+}
+
 async function start(): Promise<DeviceReady> {
   const loaded = await loadTfjs(device);
   loaded.tf.enableProdMode();
-  const answer = answerer(loaded.tf);
+  watch(loaded.gpu);
+  // Packages leave promises that nobody awaits; without an answer the asking thread would wait for one until its time limit.
+  process.on("uncaughtException", (error) => {
+    failure ??= reasonOf(error);
+    reply({ failure });
+  });
+  const answer = answerer(loaded);
   port.on("message", async (message: DeviceMessage) => {
     const awaited = message.kind === "read" || (message.kind === "run" && message.expected === undefined);
     const found = await answer(message).catch((error: unknown): DeviceAnswer => {

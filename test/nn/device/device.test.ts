@@ -1,7 +1,7 @@
 // The device's packages are stand-ins made of tfjs's own cpu backend; with tfjs-backend-webgpu and a software driver, it is run as well.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -12,7 +12,7 @@ import { evaluateCheckpoint } from "../../../merge-core/evaluate/evaluate.ts";
 import { evaluateRecipe } from "../../../merge-core/evaluate/evaluators.ts";
 import { builtinMetric } from "../../../merge-core/evaluate/metric-spec.ts";
 import { initBackend } from "../../../merge-core/nn/backend.ts";
-import { initDevice, openDevice } from "../../../merge-core/nn/device/backend.ts";
+import { type DeviceBackend, initDevice, openDevice } from "../../../merge-core/nn/device/backend.ts";
 import { openDeviceProducts } from "../../../merge-core/nn/device/products.ts";
 import { liveValues, readValues } from "../../../merge-core/nn/storage.ts";
 import { runMerge } from "../../../merge-core/run/execute.ts";
@@ -221,6 +221,122 @@ describe("a device that cannot be had", () => {
   });
 });
 
+describe("a device that fails on the way", () => {
+  beforeEach(() => withPackages(standIn(), () => initDevice("tfjs-node")));
+  afterEach(() => endDevice("tfjs-node"));
+
+  const lose = () => (tf.findBackend("tfjs-node") as DeviceBackend | null)?.lose();
+  const loseAfter = (last: number) => (p: LogRecord) => void (p.step === last && lose());
+  const writtenBy = (out: string) => JSON.parse(readFileSync(join(out, "training.json"), "utf8")) as { engine: string; engines?: unknown };
+  function assertCurve(found: string, expected: string): void {
+    const ours = lossesOf(expected);
+    assert.equal(lossesOf(found).length, ours.length);
+    for (const [i, loss] of lossesOf(found).entries()) assert.ok(Math.abs(loss - (ours[i] ?? 9)) < 2e-5, `step ${i + 1}: ${loss}, ours ${ours[i]}`);
+  }
+
+  const adamw = { ...TRAIN_DEFAULTS.optimizer, lr: 0.01 };
+  const RUNS: Record<string, { changes: Partial<TrainConfig>; from: number }> = {
+    full: { changes: {}, from: 2 },
+    lora: { changes: { method: LORA }, from: 2 },
+    galore: { changes: { optimizer: { ...adamw, rule: { name: "galore", rank: 2, updateEvery: 3, scale: 0.25 } } }, from: 2 },
+    // Its parameters are halfway along a direction then.
+    "mezo, from its last saved state": { changes: { saveEvery: 1, optimizer: { ...adamw, rule: { name: "mezo", distance: 1e-2, sparsity: 0 } } }, from: 2 },
+    "mezo, from the beginning where none was saved": { changes: { optimizer: { ...adamw, rule: { name: "mezo", distance: 1e-2, sparsity: 0 } } }, from: 0 },
+  };
+  for (const [name, { changes, from }] of Object.entries(RUNS))
+    it(`leaves training to our engine after the last step that it did: ${name}`, async () => {
+      const { folder, config } = setUp(changes);
+      const [ours, theirs] = [join(folder, "ours"), join(folder, "theirs")];
+      const here = await train(config, ours, { threads: 1 });
+      await initDevice("tfjs-node");
+      const warnings: string[] = [];
+      const onWarning = ({ code, found }: { code: string; found?: string }) => warnings.push(`${code}: ${found}`);
+      const there = await train(config, theirs, { device: "tfjs-node", threads: 1, onProgress: loseAfter(2), onWarning });
+      assert.deepEqual([there.resumedFrom, there.engine, there.steps], [from, "cpu", 4]);
+      const spans = [
+        { engine: "tfjs-node", from: 1 },
+        { engine: "cpu", from: 3 },
+      ];
+      assert.deepEqual(writtenBy(theirs).engines, from === 0 ? undefined : spans);
+      assert.deepEqual(warnings, ["device-failed: given up", ...(from === 0 ? [] : ["engine-changed: tfjs-node from step 1, cpu from step 3"])]);
+      assertCurve(theirs, ours);
+      assert.ok(Math.abs((here.validationLoss ?? 0) - (there.validationLoss ?? 9)) < 2e-5);
+      assert.deepEqual(
+        readdirSync(folder).filter((file) => file.endsWith(".partial")),
+        [],
+      );
+    });
+
+  it("loses no step where it fails in a validation", async () => {
+    const { folder, config } = setUp({ evalEvery: 2, earlyStopping: { patience: 3, minDelta: 0 } });
+    const long = join(folder, "long.jsonl");
+    writeFileSync(long, JSON.stringify({ prompt: "abcdef".repeat(4), completion: "a" }));
+    const own = { ...config, data: { ...config.data, validation: [long] } };
+    const refusing = `${STAND_IN}
+      const { kernelFunc } = tf.getKernel("GatherV2", "cpu");
+      tf.unregisterKernel("GatherV2", "cpu");
+      tf.registerKernel({ kernelName: "GatherV2", backendName: "cpu", kernelFunc: (call) => {
+        if (call.inputs.indices.shape.at(-1) > 16 && call.inputs.indices.shape.at(-1) < 32) throw new Error("out of memory");
+        return kernelFunc(call);
+      } });`;
+    await endDevice("tfjs-node");
+    await withPackages(packageFolder("@tensorflow/tfjs-node", refusing), () => initDevice("tfjs-node"));
+    const there = await train(own, join(folder, "theirs"), { device: "tfjs-node", threads: 1 });
+    const here = await train(own, join(folder, "ours"), { threads: 1 });
+    assert.deepEqual([there.resumedFrom, there.bestStep], [2, here.bestStep]);
+    assertCurve(join(folder, "theirs"), join(folder, "ours"));
+    assert.ok(Math.abs((here.validationLoss ?? 0) - (there.validationLoss ?? 9)) < 2e-5);
+  });
+
+  it("leaves a run that is stopped after its failure to the same command, with the device or without", async () => {
+    const { folder, config } = setUp({});
+    await train(config, join(folder, "ours"), { threads: 1 });
+    for (const again of [{ device: "tfjs-node" }, {}] as const) {
+      const out = join(folder, `theirs-${again.device ?? "cpu"}`);
+      const abort = new AbortController();
+      const onProgress = ({ step }: LogRecord) => {
+        if (step === 1) lose();
+        if (step === 2) abort.abort();
+      };
+      await withPackages(standIn(), () => initDevice("tfjs-node"));
+      await rejectsWith("cancelled", () => train(config, out, { device: "tfjs-node", threads: 1, onProgress, signal: abort.signal }));
+      const result = await withPackages(standIn(), () => train(config, out, { ...again, threads: 1 }));
+      assert.deepEqual([result.resumedFrom, result.engine], [1, again.device ?? "cpu"]);
+      assertCurve(out, join(folder, "ours"));
+    }
+  });
+
+  it("leaves measuring to our engine", async () => {
+    const { config } = setUp({});
+    const ours = await evaluateCheckpoint(config.model, config.data.train, { threads: 1, batchSize: 8 });
+    await initDevice("tfjs-node");
+    let lost = false;
+    const onProgress = () => {
+      if (!lost) lose();
+      lost = true;
+    };
+    const warnings: string[] = [];
+    const theirs = await evaluateCheckpoint(config.model, config.data.train, {
+      ...{ device: "tfjs-node", threads: 1, batchSize: 8, onProgress },
+      onWarning: ({ code }) => warnings.push(code),
+    } as const);
+    assert.deepEqual([warnings, theirs], [["device-failed"], ours]);
+  });
+
+  it("leaves metrics of recipes to our engine, under our engine's name in the cache", async () => {
+    const { folder, config } = setUp({});
+    const recipe = { text: `merge_method: linear\nmodels:\n  - model: ${config.model}\n    parameters: { weight: 0.5 }\n`, file: "recipe.yml" };
+    const metrics = [builtinMetric("loss", config.data.train, { name: "loss" }), builtinMetric("exact_match", config.data.train, { name: "exact" })];
+    const cacheFile = join(folder, "cache.jsonl");
+    const onMetric = (name: string) => name === "exact" && lose();
+    const theirs = await evaluateRecipe(recipe, metrics, { threads: 1, device: "tfjs-node", cacheFile, onMetric: (name) => void onMetric(name) });
+    const ours = await evaluateRecipe(recipe, metrics, { threads: 1 });
+    assert.deepEqual(theirs, ours);
+    // One of the device, two of ours.
+    assert.equal(readFileSync(cacheFile, "utf8").trim().split("\n").length, 3);
+  });
+});
+
 describe("tfjs-backend-webgpu on a software GPU", () => {
   it("trains and computes logits as our engine does, within 1e-5", async function () {
     this.timeout(300_000);
@@ -231,11 +347,17 @@ describe("tfjs-backend-webgpu on a software GPU", () => {
     const found = stdout
       .trim()
       .split("\n")
-      .map((line) => JSON.parse(line) as { losses: number[]; logits: number[] });
+      .map((line) => JSON.parse(line) as { losses: number[]; logits: number[]; warnings?: string[]; refused?: string });
     const [here, there] = found.map(({ losses, logits }) => [...losses, ...logits]);
     assert.ok(here !== undefined && here.length > 100);
     assert.equal(there?.length, here.length);
     for (const [i, x] of here.entries()) assert.ok(Math.abs(x - (there[i] as number)) < 1e-5, `number ${i}: ${there[i]}, ours ${x}`);
+    const [, , ended] = found;
+    assert.match(ended?.warnings?.join() ?? "", /device-failed.*engine-changed: webgpu from step 1, cpu from step 2/);
+    assert.equal(ended?.losses.length, 3);
+    for (const [i, x] of (found[0]?.losses ?? []).entries())
+      assert.ok(Math.abs(x - (ended?.losses[i] ?? 9)) < 1e-5, `step ${i + 1}: ${ended?.losses[i]}, ours ${x}`);
+    assert.match(found[3]?.refused ?? "", /device-failed/);
   });
 });
 

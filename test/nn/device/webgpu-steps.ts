@@ -1,7 +1,9 @@
-// A program of its own, started with a driver's variables: losses of a few LoRA steps and logits on our engine and on WebGPU, as JSON.
+// A program of its own, started with a driver's variables: losses of a few LoRA steps and logits on our engine and on WebGPU, then of a run
+// whose device is destroyed on the way, and what becomes of a tensor that no buffer can hold. One line of JSON each.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
+import type { DeviceBackend } from "../../../merge-core/nn/device/backend.ts";
 import { initEngine } from "../../../merge-core/nn/engine.ts";
 import { forwardLogits } from "../../../merge-core/nn/llama.ts";
 import { disposeDecoder } from "../../../merge-core/nn/load.ts";
@@ -29,4 +31,25 @@ for (const device of [undefined, "webgpu"] as const) {
   disposeDecoder(decoder);
   console.log(JSON.stringify({ device: device ?? "cpu", losses, logits }));
 }
+const losses: number[] = [];
+const warnings: string[] = [];
+await train(config, join(folder, "destroyed"), {
+  ...{ threads: 1, device: "webgpu" },
+  onProgress({ step, loss }) {
+    losses.push(loss);
+    if (step === 1) (tf.findBackend("webgpu") as DeviceBackend).lose();
+  },
+  onWarning: ({ code, found }) => warnings.push(`${code}: ${found}`),
+});
+console.log(JSON.stringify({ losses, logits: [], warnings }));
+
+await initEngine({ device: "webgpu" });
+let refused = "";
+try {
+  // 8 GB; only one number of it is asked for.
+  console.error(tf.slice1d(tf.fill([2 ** 31], 3), 0, 1).dataSync());
+} catch (error) {
+  refused = String(error);
+}
+console.log(JSON.stringify({ losses: [], logits: [], refused }));
 process.exit(0);
