@@ -7,10 +7,19 @@ export interface Betas {
   readonly eps: number;
 }
 
-/** Takes `g` into the running means m and v, and returns m^ / (sqrt(v^) + eps). @param step how many gradients the means have seen, this one included */
-export function adamDirection(g: Float32Array, m: Float32Array, v: Float32Array, step: number, { betas: [beta1, beta2], eps }: Betas): Float32Array {
+/**
+ * Takes `g` into the running means m and v, and returns m^ / (sqrt(v^) + eps).
+ * @param step how many gradients the means have seen, this one included @param out where the result goes; may be `g`
+ */
+export function adamDirection(
+  g: Float32Array,
+  m: Float32Array,
+  v: Float32Array,
+  step: number,
+  { betas: [beta1, beta2], eps }: Betas,
+  out: Float32Array = new Float32Array(g.length),
+): Float32Array {
   const [first, second] = [1 - beta1 ** step, 1 - beta2 ** step];
-  const out = new Float32Array(g.length);
   for (let i = 0; i < g.length; i++) {
     const x = g[i] as number;
     const mean = beta1 * (m[i] as number) + (1 - beta1) * x;
