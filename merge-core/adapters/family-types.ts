@@ -34,8 +34,8 @@ export interface ModuleTensor {
 /** scale B A, with A [r, in] and B [out, r]. */
 export interface LowRank extends LayerShape {
   readonly r: number;
-  readonly a: Float64Array;
-  readonly b: Float64Array;
+  readonly a: Float32Array | Float64Array;
+  readonly b: Float32Array | Float64Array;
   readonly scale: number;
 }
 

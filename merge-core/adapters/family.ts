@@ -14,6 +14,8 @@ export interface FamilyTensor {
   readonly trained: boolean;
   /** Whole numbers that choose elements of other tensors. */
   readonly index?: boolean;
+  /** The shared tensor whose rows these numbers are, of which each layer may have its own: pools can be put one below another. */
+  readonly rowsOf?: string;
   /** What follows the name in PEFT's files. */
   readonly suffix?: ".weight";
   /** Whether a file may lack it: only the settings tell. */
@@ -68,6 +70,7 @@ export interface AdapterFamily {
 export const trained = (...names: readonly string[]): FamilyTensor[] => names.map((name) => ({ name, trained: true }));
 export const frozen = (...names: readonly string[]): FamilyTensor[] => names.map((name) => ({ name, trained: false }));
 export const indices = (...names: readonly string[]): FamilyTensor[] => names.map((name) => ({ name, trained: false, index: true }));
+export const rowsOf = (pool: string, name: string): FamilyTensor => ({ name, trained: false, index: true, rowsOf: pool });
 export const optional = (tensors: readonly FamilyTensor[]): FamilyTensor[] => tensors.map((tensor) => ({ ...tensor, optional: true }));
 /** What families that PEFT does not have call themselves in its place for it. */
 export const nativeType = (id: string): string => `x-weightsmith-${id}`;
@@ -110,10 +113,14 @@ export function addLowRank({ r, inFeatures, a, b, scale }: LowRank): RowChange {
   };
 }
 
+/** As they are, where they are floats already: adapters are large. */
+const numbersOf = (values: ArrayLike<number>): Float32Array | Float64Array =>
+  values instanceof Float32Array || values instanceof Float64Array ? values : new Float64Array(values);
+
 /** The factors [r, in] and [out, r] under these names. */
 export function lowRankOf(module: AdapterModule, nameA: string, nameB: string, scale: number): LowRank {
   const a = tensorOf(module, nameA);
-  return { ...module.layer, r: a.shape[0] ?? 0, a: new Float64Array(a.values), b: new Float64Array(valuesOf(module, nameB)), scale };
+  return { ...module.layer, r: a.shape[0] ?? 0, a: numbersOf(a.values), b: numbersOf(valuesOf(module, nameB)), scale };
 }
 
 /** W' - W [out, in] of a module, for a whole matrix at once; W is zero where the family does not need it. */

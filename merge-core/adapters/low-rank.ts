@@ -40,6 +40,27 @@ export function stack(terms: readonly { readonly factors: LowRank; readonly weig
   return { inFeatures, outFeatures, r, a, bt };
 }
 
+/** The same, as an adapter's file holds it: A [r, in] and B [out, r], rounded once. Large merges are little else than this. */
+export function stackedFactors(terms: readonly { readonly factors: LowRank; readonly weight: number }[]): {
+  readonly a: Float32Array;
+  readonly b: Float32Array;
+} {
+  const [first] = terms;
+  if (first === undefined) throw new TypeError("nothing to stack");
+  const { inFeatures, outFeatures } = first.factors;
+  const r = terms.reduce((sum, { factors }) => sum + factors.r, 0);
+  const a = new Float32Array(r * inFeatures);
+  const b = new Float32Array(r * outFeatures);
+  let at = 0;
+  for (const { factors, weight } of terms) {
+    a.set(factors.a, at * inFeatures);
+    const factor = weight * factors.scale;
+    for (let o = 0; o < outFeatures; o++) for (let k = 0; k < factors.r; k++) b[o * r + at + k] = factor * (factors.b[o * factors.r + k] as number);
+    at += factors.r;
+  }
+  return { a, b };
+}
+
 /** Frobenius norm of B A: sqrt(tr(B^T B A A^T)). */
 export function normOf({ a, bt, r, inFeatures, outFeatures }: Factors, load: LoadRows = plainRows): number {
   const [rowsA, rowsB] = [load(a, r, inFeatures), load(bt, r, outFeatures)];

@@ -12,6 +12,8 @@ import { checkDiskSpace, checkOutput, JOURNAL_FILE, MANIFEST_FILE, type OutputRe
 export interface AdapterOutput extends OutputRequest {
   /** At most this many bytes of tensors will be written. */
   readonly maxBytes: number;
+  /** All tensors in the order in which they are written, where that is known before: then each goes straight to its place. */
+  readonly tensors?: readonly AdapterTensor[];
   readonly signal: AbortSignal | undefined;
 }
 
@@ -29,7 +31,7 @@ export interface AdapterDescription {
   readonly report: Readonly<Record<string, unknown>>;
 }
 
-/** Holds the tensors until all their names and shapes, and so the header before them, are known. */
+/** Holds the tensors where their sizes are told one by one, until all their names and shapes, and so the header before them, are known. */
 const DATA_FILE = "tensors.data";
 const COPY_BYTES = 4 * 2 ** 20;
 
@@ -39,7 +41,7 @@ const COPY_BYTES = 4 * 2 ** 20;
  */
 export async function writeAdapterFolder(output: AdapterOutput, fill: (write: WriteTensor) => Promise<AdapterDescription>): Promise<readonly Diagnostic[]> {
   await checkOutput(output);
-  await checkDiskSpace(output.out, 2 * output.maxBytes);
+  await checkDiskSpace(output.out, (output.tensors === undefined ? 2 : 1) * output.maxBytes);
   // What an interrupted run has left is of no use to this one.
   const work = await openWorkFolder(output, () => false);
   try {
@@ -55,25 +57,37 @@ export async function writeAdapterFolder(output: AdapterOutput, fill: (write: Wr
   }
 }
 
-async function writeTensors(folder: string, { signal }: AdapterOutput, fill: (write: WriteTensor) => Promise<AdapterDescription>): Promise<AdapterDescription> {
-  const tensors: AdapterTensor[] = [];
-  const data = await open(join(folder, DATA_FILE), "w+");
+async function writeTensors(folder: string, output: AdapterOutput, fill: (write: WriteTensor) => Promise<AdapterDescription>): Promise<AdapterDescription> {
+  const { tensors: known, signal } = output;
+  const written: AdapterTensor[] = [];
+  const header = known === undefined ? new Uint8Array() : layoutFile(known).header;
+  const path = join(folder, known === undefined ? DATA_FILE : TENSORS);
+  const file = await open(path, "w+");
   try {
-    let bytesWritten = 0;
+    let at = header.byteLength;
+    await file.write(header, 0, at, 0);
     const description = await fill(async (tensor, values) => {
       throwIfCancelled(signal);
       if (values.length !== elementCount(tensor.shape)) throw new RangeError(`tensor ${tensor.name} has ${values.length} values, which do not fill its shape`);
-      const bytes = tensor.dtype === "U8" ? Uint8Array.from(values) : narrowFromFloat32(tensor.dtype, new Float32Array(values));
-      await data.write(bytes, 0, bytes.byteLength, bytesWritten);
-      bytesWritten += bytes.byteLength;
-      tensors.push(tensor);
+      if (known !== undefined && known[written.length]?.name !== tensor.name) throw new RangeError(`tensor ${tensor.name} is out of its order`);
+      const bytes = bytesOf(tensor.dtype, values);
+      await file.write(bytes, 0, bytes.byteLength, at);
+      at += bytes.byteLength;
+      written.push(tensor);
     });
-    await assemble(join(folder, TENSORS), layoutFile(tensors).header, data, bytesWritten, signal);
+    if (known === undefined) await assemble(join(folder, TENSORS), layoutFile(written).header, file, at, signal);
+    else if (written.length !== known.length) throw new RangeError(`${known.length - written.length} tensors were not written`);
     return description;
   } finally {
-    await data.close();
+    await file.close();
     await rm(join(folder, DATA_FILE), { force: true });
   }
+}
+
+function bytesOf(dtype: AdapterTensor["dtype"], values: ArrayLike<number>): Uint8Array {
+  if (dtype === "U8") return Uint8Array.from(values);
+  const floats = values instanceof Float32Array ? values : new Float32Array(values);
+  return dtype === "F32" ? new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength) : narrowFromFloat32(dtype, floats);
 }
 
 /** Header and tensors as one file. */
