@@ -52,14 +52,16 @@ export function combinedRank(method: Combination, ranks: readonly number[], want
 }
 
 /** Combines the adapters of a module; `relativeError` is the distance from the exact sum. */
-export function combine(terms: readonly Term[], options: CombineOptions): Reduced {
+export async function combine(terms: readonly Term[], options: CombineOptions): Promise<Reduced> {
   const { method, rank } = options;
   const sum = stack(terms);
   if (method === "exact" || method === "cat" || method === "svd") return rank === sum.r ? { ...sum, relativeError: 0 } : reduceRank(sum, rank, options.rows);
   if (method === "average") return withDistance(averageFactors(terms), sum, options);
   if (method === "copa" || method === "copa_released")
     return withDistance(copa(terms, options.density, method === "copa" ? "paper" : "released"), sum, options);
-  const result = worksOnFactors(method) ? byFactors(terms, method as Operator, options) : onProducts(terms, method.replace(/_svd$/, "") as Operator, options);
+  const result = worksOnFactors(method)
+    ? byFactors(terms, method as Operator, options)
+    : await onProducts(terms, method.replace(/_svd$/, "") as Operator, options);
   return withDistance(result, sum, options);
 }
 
@@ -102,7 +104,7 @@ function byFactors(terms: readonly Term[], operator: Operator, options: CombineO
 }
 
 /** The products themselves, dense, and the nearest product of the rank that is wanted. */
-function onProducts(terms: readonly Term[], operator: Operator, options: CombineOptions): Factors {
+async function onProducts(terms: readonly Term[], operator: Operator, options: CombineOptions): Promise<Factors> {
   const { space, rank, module } = options;
   const made: Matrix[] = [];
   const parts = terms.map((term) => {
@@ -114,7 +116,7 @@ function onProducts(terms: readonly Term[], operator: Operator, options: Combine
   const [first] = made;
   if (first === undefined) throw new TypeError("nothing to combine");
   first.data.set(merged);
-  const { left, values, right } = svd(space, first, rank);
+  const { left, values, right } = await svd(space, first, rank);
   const { columns: inFeatures, rows: outFeatures } = first;
   const a = new Float64Array(rank * inFeatures);
   const bt = new Float64Array(rank * outFeatures);

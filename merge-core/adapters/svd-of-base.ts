@@ -1,6 +1,6 @@
 // Singular directions of base weights, the same whenever they are asked for: families that train in them store no copy.
 import { plainSpace } from "../compute/linalg/plain-space.ts";
-import { svd } from "../compute/linalg/svd.ts";
+import { svdAtOnce } from "../compute/linalg/svd.ts";
 import { inputError } from "../diagnostics.ts";
 import type { LayerShape } from "./family-types.ts";
 
@@ -18,7 +18,7 @@ export function leadingTriplets(weight: ArrayLike<number>, { inFeatures, outFeat
   const space = plainSpace();
   const matrix = space.zeros(outFeatures, inFeatures);
   matrix.data.set(Float32Array.from(weight));
-  const { left, values, right } = svd(space, matrix, count);
+  const { left, values, right } = svdAtOnce(space, matrix, count);
   if (values.length < count)
     throw inputError("adapter-rank-too-high", "a weight has fewer singular directions than the adapter's rank", {
       found: `${values.length} of [${outFeatures}, ${inFeatures}]`,

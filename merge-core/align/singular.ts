@@ -72,7 +72,7 @@ async function decompose(model: Checkpoint, name: string, space: MatrixSpace, re
   const matrix = space.zeros(rows, columns);
   matrix.data.set(await reader.read(entry));
   if (!matrix.data.every(Number.isFinite)) throw inputError("non-finite", `${name} holds NaN or infinite values`, { file: model.path });
-  const found = svd(space, matrix);
+  const found = await svd(space, matrix);
   space.free(matrix);
   return found;
 }

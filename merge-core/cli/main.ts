@@ -73,3 +73,5 @@ function report(error: unknown, output: Output, json: boolean, debug: boolean): 
 }
 
 process.exitCode = await main(process.argv.slice(2));
+// What another thread still does when work is given up would hold the process.
+if (process.exitCode === 130) process.exit();

@@ -32,7 +32,7 @@ const STRIPE = 64;
 /** Stripes differ in length, so that there are more of them than parts of other products. */
 const STRIPES_PER_THREAD = 4;
 
-interface SymmetricProduct {
+export interface SymmetricProduct {
   readonly rows: number;
   readonly depth: number;
   readonly a: MatrixView;
@@ -41,12 +41,18 @@ interface SymmetricProduct {
   readonly c: number;
 }
 
-/** The lower triangle of C = A B, which must be symmetric; parts of what lies above it are overwritten. Blocks until done. */
-export function gemmSymmetric(pool: ComputePool, { rows, depth, a, b, c }: SymmetricProduct): void {
-  if (rows === 0) return;
-  const parts = rows * rows * depth < MIN_PART_WORK ? 1 : Math.min(Math.ceil(rows / STRIPE), pool.threads * STRIPES_PER_THREAD);
+/**
+ * The lower triangle of C = A B, which must be symmetric, or what of it lies in the rows from `first` to `end`; parts of what lies above it are
+ * overwritten. Blocks until done.
+ */
+export function gemmSymmetric(pool: ComputePool, { rows, depth, a, b, c }: SymmetricProduct, first = 0, end = rows): void {
+  const count = end - first;
+  if (count === 0) return;
+  const parts = count * rows * depth < MIN_PART_WORK ? 1 : Math.min(Math.ceil(count / STRIPE), pool.threads * STRIPES_PER_THREAD);
   // The longest stripes first, so that none is left over in the end.
-  const stripes = cut(rows, parts, 4).reverse();
+  const stripes = cut(count, parts, 4)
+    .map(([from, to]) => [first + from, first + to] as const)
+    .reverse();
   withScratch(pool, stripes.length, rows, (scratch) =>
     pool.runSync(
       "gemm",

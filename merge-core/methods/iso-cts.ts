@@ -2,7 +2,7 @@
 // directions of what of its difference lies outside them; all made orthogonal and equally strong. As paper and code have it, the
 // share of each model is rounded to whole directions, only the left side is projected, model directions come before common ones, and the
 // strength is the mean of all singular values kept. Directions that do not exist (lower rank) are left out of that mean.
-import { copyOf, type Matrix, type MatrixSpace } from "../compute/linalg/matrix.ts";
+import { copyOf, type Matrix, type MatrixSpace, productInSlices, transposeOf } from "../compute/linalg/matrix.ts";
 import { type Svd, svd } from "../compute/linalg/svd.ts";
 import { ISO_PAPER, squareBytes, sumInto } from "./iso-c.ts";
 import type { MergeMethod } from "./method.ts";
@@ -35,9 +35,9 @@ export const isoCts: MergeMethod = {
   passes: 2,
   workingBytes: (shape, others) => matrixBytes(shape, 2 * others + 9) + squareBytes(shape),
   merge: (task, engine) =>
-    mergeMatrices(task, engine, (deltas, space) => {
+    mergeMatrices(task, engine, async (deltas, space) => {
       const { common, own } = shares(Math.min(...task.shape), deltas.length, numberOf(task, "common"));
-      const shared = svd(
+      const shared = await svd(
         space,
         sumInto(
           deltas.map((delta) => copyOf(space, delta)),
@@ -45,7 +45,8 @@ export const isoCts: MergeMethod = {
         ),
         common,
       );
-      const alone = own === 0 ? [] : deltas.map((delta) => svd(space, outside(space, delta, shared), own));
+      const alone: Svd[] = [];
+      if (own > 0) for (const delta of deltas) alone.push(await svd(space, await outside(space, delta, shared), own));
       warnRank(
         task,
         [shared, ...alone].reduce((sum, { values }) => sum + values.length, 0),
@@ -69,11 +70,13 @@ function roundToEven(x: number): number {
 }
 
 /** D - U U^T D, in the memory of D. */
-function outside(space: MatrixSpace, delta: Matrix, { left }: Svd): Matrix {
-  const coefficients = space.product(left, delta);
-  const inside = space.product(left, coefficients, { transposeA: true });
+async function outside(space: MatrixSpace, delta: Matrix, { left }: Svd): Promise<Matrix> {
+  const [coefficients, inside] = [space.zeros(left.rows, delta.columns), space.zeros(delta.rows, delta.columns)];
+  await productInSlices(space, left, delta, coefficients);
+  const basis = transposeOf(space, left);
+  await productInSlices(space, basis, coefficients, inside);
   for (let i = 0; i < delta.data.length; i++) delta.data[i] = (delta.data[i] as number) - (inside.data[i] as number);
-  space.free(coefficients, inside);
+  space.free(coefficients, inside, basis);
   return delta;
 }
 

@@ -2,9 +2,9 @@
 // TIES merges the models' coefficients along these instead of the weights. As in the authors' code, singular values up to 1e-5
 // are dropped and the decomposition is of the differences set along the input side. The code trims over all layers at once, this method
 // over each tensor; where a sum of signs is zero the positive one is elected, as in ties here, and not the majority of the model.
-import { type Matrix, type MatrixSpace, transposeOf } from "../compute/linalg/matrix.ts";
+import { firstRows, type Matrix, type MatrixSpace, productInSlices, transposeOf } from "../compute/linalg/matrix.ts";
 import { svd } from "../compute/linalg/svd.ts";
-import { magnitudeKeys } from "../compute/reference.ts";
+import { selectInMemory } from "../compute/select-in-memory.ts";
 import { squareBytes } from "./iso-c.ts";
 import type { MergeMethod } from "./method.ts";
 import { DENSITY, flagOf, numberOf } from "./parameters.ts";
@@ -37,18 +37,22 @@ export const knots: MergeMethod = {
   passes: 2,
   workingBytes: (shape, others) => matrixBytes(shape, 7 * others + 4) + squareBytes(shape),
   merge: (task, engine) =>
-    mergeMatrices(task, engine, (deltas, space) => {
-      const { left, values, right } = svd(space, sideBySide(space, deltas));
+    mergeMatrices(task, engine, async (deltas, space) => {
+      const { left, values, right } = await svd(space, sideBySide(space, deltas));
       const rank = values.filter((value) => value > SMALLEST_VALUE).length;
       const [rows = 0, columns = 0] = task.shape;
       warnRank(task, rank, Math.min(rows, columns * task.others.length));
-      const coefficients = task.others.map((model, i) => {
+      const coefficients: Matrix[] = [];
+      for (const [i, model] of task.others.entries()) {
         const part = coefficientsOf(space, right, values, rank, i, deltas.length);
-        return trimmed(part, Math.max(1, Math.floor(numberOf(model, "density") * part.data.length)));
-      });
-      const merged = combine(space, coefficients, flagOf(task, "elect"));
-      const basis = transposeOf(space, { ...left, rows: rank, data: left.data.subarray(0, rank * left.columns) });
-      return space.product(basis, merged);
+        coefficients.push(trimmed(part, Math.max(1, Math.floor(numberOf(model, "density") * part.data.length))));
+        await space.pause();
+      }
+      const merged = await combine(space, coefficients, flagOf(task, "elect"));
+      const basis = transposeOf(space, firstRows(left, rank));
+      const result = space.zeros(basis.rows, columns);
+      await productInSlices(space, basis, merged, result);
+      return result;
     }),
 };
 
@@ -72,21 +76,26 @@ function coefficientsOf(space: MatrixSpace, right: Matrix, values: Float64Array,
 
 /** Zeros all but the `keep` largest, in place; ties go to the lowest index. */
 function trimmed(part: Matrix, keep: number): Matrix {
-  if (keep >= part.data.length) return part;
-  const keys = magnitudeKeys(part.data);
-  const sorted = keys.toSorted();
-  const threshold = sorted[sorted.length - keep] as number;
-  let ties = keep - (sorted.length - 1 - sorted.lastIndexOf(threshold));
-  for (let i = 0; i < keys.length; i++) if ((keys[i] as number) < threshold || (keys[i] === threshold && ties-- <= 0)) part.data[i] = 0;
+  const { data } = part;
+  if (keep >= data.length) return part;
+  const { threshold, tieLimit } = selectInMemory(data, keep);
+  for (let i = 0; i < data.length; i++) {
+    const size = Math.abs(data[i] as number);
+    if (size < threshold || (size === threshold && i >= tieLimit)) data[i] = 0;
+  }
   return part;
 }
 
-function combine(space: MatrixSpace, parts: readonly Matrix[], elect: boolean): Matrix {
+async function combine(space: MatrixSpace, parts: readonly Matrix[], elect: boolean): Promise<Matrix> {
   const [{ rows, columns }] = parts as [Matrix];
   const merged = space.zeros(rows, columns);
-  for (let i = 0; i < merged.data.length; i++) {
-    const sum = parts.reduce((total, { data }) => total + (data[i] as number), 0);
-    merged.data[i] = elect ? meanOfSign(parts, i, sum >= 0) : sum;
+  for (let row = 0; row < rows; row++) {
+    for (let i = row * columns; i < (row + 1) * columns; i++) {
+      let sum = 0;
+      for (const { data } of parts) sum += data[i] as number;
+      merged.data[i] = elect ? meanOfSign(parts, i, sum >= 0) : sum;
+    }
+    await space.pause();
   }
   return merged;
 }

@@ -66,8 +66,8 @@ async function solve(task: MergeTask, engine: TensorEngine, space: MatrixSpace, 
   const gram = space.zeros(size, size);
   await sumGrams(task, gram, total, async (model) => {
     const deviation = await loadMatrix(engine, space, sub(input(model.index), mean));
-    if (side === "rows") await productInSlices(space, gram, deviation, right, true);
-    else await productInSlices(space, deviation, gram, right, true);
+    if (side === "rows") await productInSlices(space, gram, deviation, right, { accumulate: true });
+    else await productInSlices(space, deviation, gram, right, { accumulate: true });
     space.free(deviation);
   });
   const diagonal = Float64Array.from({ length: size }, (_, i) => total[i * (size + 1)] as number);

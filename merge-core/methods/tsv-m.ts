@@ -2,7 +2,7 @@
 // model, made orthogonal to those of the others. As the authors' code has it: k = floor(r / models) triplets of each; what is left
 // over of the rank stays empty; both sides are replaced by their polar factors and the singular values kept. Where models share a
 // direction the stacked vectors are dependent and the authors' SVD picks any basis; here the shared direction counts once.
-import { type Matrix, type MatrixSpace, transposeOf } from "../compute/linalg/matrix.ts";
+import { type Matrix, type MatrixSpace, productInSlices, transposeOf } from "../compute/linalg/matrix.ts";
 import { polarFactor } from "../compute/linalg/polar.ts";
 import { type Svd, svd } from "../compute/linalg/svd.ts";
 import { squareBytes } from "./iso-c.ts";
@@ -23,13 +23,13 @@ export const tsvM: MergeMethod = {
   passes: 2,
   workingBytes: (shape, others) => matrixBytes(shape, others + 8) + squareBytes(shape),
   merge: (task, engine) =>
-    mergeMatrices(task, engine, (deltas, space) => {
+    mergeMatrices(task, engine, async (deltas, space) => {
       const share = Math.max(1, Math.floor(Math.min(...task.shape) / deltas.length));
-      const triplets = deltas.map((delta) => {
-        const result = svd(space, delta, share);
+      const triplets: Svd[] = [];
+      for (const delta of deltas) {
+        triplets.push(await svd(space, delta, share));
         space.free(delta);
-        return result;
-      });
+      }
       warnRank(
         task,
         triplets.reduce((sum, { values }) => sum + values.length, 0),
@@ -57,7 +57,9 @@ export async function recombine(space: MatrixSpace, triplets: readonly Svd[], st
   for (let k = 0; k < v.rows; k++)
     for (let j = 0; j < v.columns; j++) v.data[k * v.columns + j] = (v.data[k * v.columns + j] as number) * (scales[k] as number);
   const columns = transposeOf(space, u);
-  return space.product(columns, v);
+  const merged = space.zeros(columns.rows, v.columns);
+  await productInSlices(space, columns, v, merged);
+  return merged;
 }
 
 /** Rows of all matrices, one matrix's after another's; the parts are given back. */

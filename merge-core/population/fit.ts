@@ -2,7 +2,8 @@
 import { setImmediate } from "node:timers/promises";
 import { TensorReader } from "../checkpoints/tensor-reader.ts";
 import { gramOf } from "../compute/linalg/gram.ts";
-import { type SymmetricEigen, symmetricEigen } from "../compute/linalg/symmetric-eigen.ts";
+import { inTurns, turns } from "../compute/linalg/steps.ts";
+import { type SymmetricEigen, symmetricEigenSteps } from "../compute/linalg/symmetric-eigen.ts";
 import { inputError, throwIfCancelled } from "../diagnostics.ts";
 import { checkMember, type Member, openMember, readSlot, type Slot, sizeOf, slotsOf } from "./members.ts";
 import { type SlotSpace, type SpaceFacts, writeSpace } from "./space.ts";
@@ -49,7 +50,7 @@ export async function fitPopulation(request: FitRequest): Promise<SpaceFacts & {
       const part = gramOf((await rows(slot)).rows, members.length, sizeOf(slot));
       for (let i = 0; i < gram.length; i++) gram[i] = (gram[i] as number) + (part[i] as number);
     }
-    const eigen = symmetricEigen(gram, members.length);
+    const eigen = await inTurns(symmetricEigenSteps(gram, members.length), turns(signal));
     const count = countOf(eigen, members.length, request.components);
     const singular = Array.from(eigen.values.slice(0, count), Math.sqrt);
     const total = eigen.values.reduce((sum, value) => sum + Math.max(0, value), 0);

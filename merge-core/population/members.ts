@@ -71,16 +71,16 @@ export async function readSlot(member: Member, { name }: Slot, reader: TensorRea
   return side === "A" ? canonicalFactor(values, own.shape, partner, other.shape, "A") : canonicalFactor(partner, other.shape, values, own.shape, "B");
 }
 
-function canonicalFactor(
+async function canonicalFactor(
   a: Float32Array,
   [rank = 0, inputs = 0]: readonly number[],
   b: Float32Array,
   [outputs = 0]: readonly number[],
   side: "A" | "B",
-): Float32Array {
+): Promise<Float32Array> {
   const space = plainSpace();
   const product = space.product({ rows: outputs, columns: rank, data: b }, { rows: rank, columns: inputs, data: a });
-  const { left, values, right } = svd(space, product, Math.min(rank, outputs, inputs));
+  const { left, values, right } = await svd(space, product, Math.min(rank, outputs, inputs));
   const result = new Float32Array(side === "A" ? a.length : b.length);
   for (const [k, value] of values.entries()) {
     let largest = 0;

@@ -164,7 +164,7 @@ async function combineModule(
     terms.push({ factors, weight: request.weights[index] ?? 1, index });
   }
   const { method, density = 1, majority = "total", seed = 0 } = request;
-  const combined = combine(terms, { method, rank: module.rank, density, majority, seed, module: module.path, space, rows });
+  const combined = await combine(terms, { method, rank: module.rank, density, majority, seed, module: module.path, space, rows });
   const { r, a, bt, relativeError, outFeatures } = combined;
   const [tensorA, tensorB] = factorTensors(module, request.dtype ?? "F32");
   await write(tensorA, a);

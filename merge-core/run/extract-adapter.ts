@@ -211,12 +211,12 @@ class Extraction {
     const { weight, bias, path } = module;
     await this.#progress(weight.model.byteLength + (bias?.model.byteLength ?? 0), weight.model.name);
     const biasChanged = bias !== undefined && this.#changed(bias);
-    const space = poolSpace(this.#pool);
+    const space = poolSpace(this.#pool, this.#request.signal);
     try {
       const { change, square, baseSquare } = this.#difference(weight, space);
       if (square === 0 && !biasChanged) return;
       if (!Number.isFinite(square)) throw inputError("non-finite", `${weight.model.name} holds NaN or infinite values`, { file: this.#request.model.path });
-      const found = square === 0 ? { values: new Float64Array(), kept: 0 } : { ...this.#decompose(change, square, space) };
+      const found = square === 0 ? { values: new Float64Array(), kept: 0 } : { ...(await this.#decompose(change, square, space)) };
       const kept = found.values.subarray(0, found.kept).reduce((sum, s) => sum + s * s, 0);
       const error = Math.max(0, square - kept);
       this.#squares = { change: this.#squares.change + square, error: this.#squares.error + error };
@@ -239,15 +239,15 @@ class Extraction {
   }
 
   /** Enough triplets: as many as were asked for, or looking for more until they hold the energy. */
-  #decompose(change: Matrix, square: number, space: PoolSpace): Svd & { kept: number } {
+  async #decompose(change: Matrix, square: number, space: PoolSpace): Promise<Svd & { kept: number }> {
     const { rank, energy } = this.#request;
     const most = Math.min(rank ?? Number.POSITIVE_INFINITY, change.rows, change.columns);
     if (energy === undefined) {
-      const found = svd(space, change, most);
+      const found = await svd(space, change, most);
       return { ...found, kept: found.values.length };
     }
     for (let count = Math.min(most, 32); ; count = Math.min(most, count * 4)) {
-      const found = svd(space, change, count);
+      const found = await svd(space, change, count);
       const enough = countFor(found.values, energy * square);
       if (enough !== undefined || count >= most) return { ...found, kept: enough ?? found.values.length };
       space.free(found.left, found.right);

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import type { LowRank } from "../../merge-core/adapters/family.ts";
-import { type Factors, normOf, reduceRank, relativeDistance, stack } from "../../merge-core/adapters/low-rank.ts";
+import { type Factors, normOf, reduceRank, relativeDistance, stack, stackedFactors } from "../../merge-core/adapters/low-rank.ts";
 import { gramOf } from "../../merge-core/compute/linalg/gram.ts";
 import { plainSpace } from "../../merge-core/compute/linalg/plain-space.ts";
-import { svd } from "../../merge-core/compute/linalg/svd.ts";
+import { svdAtOnce } from "../../merge-core/compute/linalg/svd.ts";
 import { testRandom } from "../helpers/tiny-decoder.ts";
 
 const [IN, OUT] = [14, 11];
@@ -44,11 +44,20 @@ describe("Sums of low-rank products", () => {
     assert.ok(Math.abs(normOf(sum) - norm(plain)) < 1e-13 * norm(plain));
   });
 
+  it("are the same as a file holds them, each number rounded once", () => {
+    const { a, b } = stackedFactors(terms);
+    assert.deepEqual(a, Float32Array.from(sum.a));
+    assert.deepEqual(
+      b,
+      Float32Array.from({ length: OUT * sum.r }, (_, at) => sum.bt[(at % sum.r) * OUT + Math.floor(at / sum.r)] ?? 0),
+    );
+  });
+
   for (const rank of [1, 3, 5]) {
     it(`are cut to rank ${rank} as well as can be, with the error told`, () => {
       const reduced = reduceRank(sum, rank);
       const matrix = { rows: OUT, columns: IN, data: Float32Array.from(dense(sum)) };
-      const { values } = svd(plainSpace(), matrix);
+      const { values } = svdAtOnce(plainSpace(), matrix);
       const best = Math.hypot(...values.slice(rank)) / Math.hypot(...values);
       const error = norm(minus(dense(reduced), dense(sum))) / norm(dense(sum));
       assert.ok(Math.abs(error - best) < 1e-6, `${error} and ${best}`);

@@ -74,8 +74,8 @@ async function ours(n: number, gpu?: GpuEngine): Promise<Figures> {
     const [a, into] = [matrixOf(space, n), space.zeros(n, n)];
     const product = await best(() => space.product(a, a, { into }));
     const iso = await best(async () => space.free((await polarFactor(space, a)).factor));
-    const tsv = await best(() => {
-      const { left, right } = svd(space, a, n / 8);
+    const tsv = await best(async () => {
+      const { left, right } = await svd(space, a, n / 8);
       space.free(left, right);
     });
     return { product, iso, tsv };

@@ -5,6 +5,7 @@ import type { CommandContext } from "../../merge-core/cli/command.ts";
 import { chooseDevice, DEVICE } from "../../merge-core/cli/device.ts";
 import { parseArguments, THREADS } from "../../merge-core/cli/options.ts";
 import { plainSpace } from "../../merge-core/compute/linalg/plain-space.ts";
+import { atOnce } from "../../merge-core/compute/linalg/steps.ts";
 import { BLAS_VARIABLE, type Blas } from "../../merge-core/compute/providers/blas.ts";
 import { runMerge } from "../../merge-core/run/execute.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
@@ -78,8 +79,8 @@ describe("a merge with another engine", () => {
       const left = transposeA ? of(a, depth, rows) : of(a, rows, depth);
       plainSpace().product(left, transposeB ? of(b, columns, depth) : of(b, depth, columns), { transposeA, transposeB, into: of(c, rows, columns) });
     },
-    ssyrk: (rows, depth, a, c) => c.set(plainSpace().gram({ rows, columns: depth, data: a }).data),
-    dsyrk: (rows, depth, a, c) => plainSpace().gramDoubles(a, rows, depth, c),
+    ssyrk: (rows, depth, a, c) => c.set(atOnce(plainSpace().gram({ rows, columns: depth, data: a })).data),
+    dsyrk: (rows, depth, a, c) => atOnce(plainSpace().gramDoubles(a, rows, depth, c)),
   };
   const engineOf = (out: string) => JSON.parse(readFileSync(join(out, "weightsmith.json"), "utf8")).engine;
 

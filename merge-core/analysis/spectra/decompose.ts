@@ -2,8 +2,9 @@
 // eigenvalues of the Gram matrix of the smaller side in float64: values down to 1e-7 of the largest, which is what float32 weights
 // can tell apart. Of larger ones the leading 256, by randomised subspace iteration (Halko, Martinsson and Tropp, 2011).
 import { dot, firstRows, type Matrix, type MatrixSpace, transposeOf } from "../../compute/linalg/matrix.ts";
+import { inTurns } from "../../compute/linalg/steps.ts";
 import { svd } from "../../compute/linalg/svd.ts";
-import { symmetricEigen } from "../../compute/linalg/symmetric-eigen.ts";
+import { symmetricEigenSteps } from "../../compute/linalg/symmetric-eigen.ts";
 
 export interface Decomposition {
   /** Falling; what is below 1e-7 of the largest is rounding and left out. */
@@ -34,24 +35,24 @@ export function decomposeBytes(shape: readonly number[], exact: boolean): number
 const PACKED_BYTES = 4 * 2 ** 20;
 
 /** @param exact decompose whole whatever the size; seconds at a side of 1024, with its third power */
-export function decompose(space: MatrixSpace, matrix: Matrix, exact: boolean): Decomposition {
+export async function decompose(space: MatrixSpace, matrix: Matrix, exact: boolean): Promise<Decomposition> {
   const energy = dot(matrix.data, matrix.data);
   if (energy === 0) return { values: new Float64Array(0), left: space.zeros(0, matrix.rows), energy, complete: true };
   const shape = [matrix.rows, matrix.columns];
-  if (isWhole(shape, exact)) return { ...byGram(space, matrix), energy, complete: true };
-  const { values, left, right } = svd(space, matrix, LEADING);
+  if (isWhole(shape, exact)) return { ...(await byGram(space, matrix)), energy, complete: true };
+  const { values, left, right } = await svd(space, matrix, LEADING);
   space.free(right);
   return { values, left, energy, complete: false };
 }
 
-function byGram(space: MatrixSpace, a: Matrix): Pick<Decomposition, "values" | "left"> {
+async function byGram(space: MatrixSpace, a: Matrix): Promise<Pick<Decomposition, "values" | "left">> {
   const isWide = a.rows <= a.columns;
   const short = isWide ? a : transposeOf(space, a);
   const { rows, columns } = short;
   const [work, gram] = [space.doubles(rows * columns), space.doubles(rows * rows)];
   work.set(short.data);
-  space.gramDoubles(work, rows, columns, gram);
-  const { values: squares, vectors } = symmetricEigen(gram.slice(), rows);
+  await inTurns(space.gramDoubles(work, rows, columns, gram), space.pause);
+  const { values: squares, vectors } = await inTurns(symmetricEigenSteps(gram.slice(), rows), space.pause);
   space.free({ data: work }, { data: gram });
   if (!isWide) space.free(short);
   const values = squares.map((square) => Math.sqrt(Math.max(0, square)));

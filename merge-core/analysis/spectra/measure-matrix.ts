@@ -48,7 +48,7 @@ interface Change {
 async function changeOf(engine: TensorEngine, space: MatrixSpace, x: Expr, { exact, signal }: SpectraOptions): Promise<Change> {
   throwIfCancelled(signal);
   const matrix = await loadMatrix(engine, space, x);
-  return { matrix, found: decompose(space, matrix, exact) };
+  return { matrix, found: await decompose(space, matrix, exact) };
 }
 
 async function spectrumOf(engine: TensorEngine, space: MatrixSpace, x: Expr, options: SpectraOptions): Promise<Spectrum> {

@@ -2,16 +2,20 @@
 // (Schreiber and Van Loan, 1989), so that nearly all of the work is products. Accurate for any condition, dependent rows included.
 import type { ComputePool } from "../pool.ts";
 import { reflect, reflector } from "./householder.ts";
+import type { Steps } from "./steps.ts";
 import { DOUBLE, multiply, part, rowMajor, SET, SUBTRACT, transposed } from "./strided.ts";
 
 /** Rows that are reflected together. */
 const BLOCK = 32;
 
 /** L in the lower triangle of Y [rows, columns], rows <= columns, in the pool's memory; what lies beyond means nothing. The threads' number changes nothing. */
-export function lowerFactor(pool: ComputePool, y: Float64Array, rows: number, columns: number): void {
+export function* lowerFactor(pool: ComputePool, y: Float64Array, rows: number, columns: number): Steps<void> {
   const room = pool.arena.alloc((BLOCK * columns + BLOCK * BLOCK + 2 * rows * BLOCK) * 8);
   try {
-    for (let at = 0; at < rows; at += BLOCK) reflectBlock(pool, y, { rows, columns, at, count: Math.min(BLOCK, rows - at), room });
+    for (let at = 0; at < rows; at += BLOCK) {
+      reflectBlock(pool, y, { rows, columns, at, count: Math.min(BLOCK, rows - at), room });
+      yield undefined;
+    }
   } finally {
     pool.arena.free(room);
   }

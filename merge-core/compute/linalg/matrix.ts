@@ -1,4 +1,5 @@
 // Matrices that are whole in memory, and the two operations that everything else is built from. A matrix is stored row by row.
+import { inTurns, type Pause, type Steps } from "./steps.ts";
 
 export interface Matrix {
   readonly rows: number;
@@ -35,7 +36,7 @@ export interface RowSum {
   readonly weights: ArrayLike<number>;
 }
 
-/** Memory for matrices, and the operations that have kernels. Results do not depend on threads. */
+/** Memory for matrices, and the operations that have kernels; long ones in steps. Results do not depend on threads. */
 export interface MatrixSpace {
   /** A matrix of zeros. @throws WeightsmithError `out-of-memory` */
   zeros(rows: number, columns: number): Matrix;
@@ -44,18 +45,18 @@ export interface MatrixSpace {
   /** op(A) op(B) in float32. */
   product(a: Matrix, b: Matrix, options?: ProductOptions): Matrix;
   /** A A^T in float32, at half the cost of a product; exactly symmetric. @param into never `a` */
-  gram(a: Matrix, into?: Matrix): Matrix;
+  gram(a: Matrix, into?: Matrix): Steps<Matrix>;
   /**
    * Rotates pairs of rows of `work` (float64, `rows` of `columns`) until all are orthogonal within rounding; the larger
    * row of a pair moves up. @returns sweeps taken
    */
-  orthogonalizeRows(work: Float64Array, rows: number, columns: number): number;
+  orthogonalizeRows(work: Float64Array, rows: number, columns: number): Steps<number>;
   /** float64 scratch for the operations on doubles; free it as `{ data }`. */
   doubles(length: number): Float64Array;
   /** The lower triangle of Y Y^T, Y [rows, columns], in float64. What lies above it means nothing. */
-  gramDoubles(y: Float64Array, rows: number, columns: number, into: Float64Array): void;
+  gramDoubles(y: Float64Array, rows: number, columns: number, into: Float64Array): Steps<void>;
   /** L of Y = L Q in float64, Y [rows, columns] with rows <= columns, in its lower triangle; what lies beyond means nothing. */
-  lowerFactor(y: Float64Array, rows: number, columns: number): void;
+  lowerFactor(y: Float64Array, rows: number, columns: number): Steps<void>;
   /** A B in float64, A [rows, depth] and B [depth, columns]. */
   productDoubles(a: Float64Array, rows: number, depth: number, b: Float64Array, columns: number, into: Float64Array): void;
   /** into += sum of weight * row in float32, for each; all `into` and rows are parts of matrices of this space, and of one length. */
@@ -63,19 +64,19 @@ export interface MatrixSpace {
   /** The column of the largest magnitude of each row, the first of equal ones. */
   largestInRows(a: Matrix): Uint32Array;
   /** A B in float32 of symmetric matrices that commute, so that it is symmetric too: at half the cost of a product. @param into neither factor */
-  symmetricProduct(a: Matrix, b: Matrix, into?: Matrix): Matrix;
+  symmetricProduct(a: Matrix, b: Matrix, into?: Matrix): Steps<Matrix>;
   /**
    * Replaces B [size, columns] by the X of S X = B for a symmetric positive definite S of which the lower triangle is given. S is overwritten.
    * Both in float64, or both in float32. @returns false, with B spoilt, if S is not positive definite
    * @throws WeightsmithError `cancelled`, soon after the signal
    */
   solvePositive(s: Reals, size: number, b: Reals, columns: number): Promise<boolean>;
-  /** Between steps of long work: lets others run now and then. @throws WeightsmithError `cancelled` */
-  pause(): Promise<void>;
+  /** Between steps of long work. @throws WeightsmithError `cancelled`, soon after the signal */
+  readonly pause: Pause;
   /** The polar factor of `a`, at most as high as wide and of this Frobenius norm, where something else than the kernels finds it. */
   readonly polar?: (a: Matrix, norm: number) => Matrix | undefined;
-  /** All triplets in float64 by the machine's own library, where there is one; undefined if it fails. */
-  readonly decompose?: (a: Matrix) => Svd | undefined;
+  /** All triplets in float64 by the machine's own library on a thread of its own, where there is one; undefined if it fails. */
+  readonly decompose?: (a: Matrix) => Promise<Svd | undefined>;
 }
 
 export function copyOf(space: MatrixSpace, { rows, columns, data }: Matrix): Matrix {
@@ -88,11 +89,17 @@ export function copyOf(space: MatrixSpace, { rows, columns, data }: Matrix): Mat
 export const firstRows = ({ columns, data }: Matrix, count: number): Matrix => ({ rows: count, columns, data: data.subarray(0, count * columns) });
 
 /** Multiplications of a slice: a second of one slow core or less. */
-const SLICE_WORK = 2 ** 33;
+export const SLICE_WORK = 2 ** 33;
 
-/** `into` (+)= A B with pauses between slices of its rows. @throws WeightsmithError `cancelled` */
-export async function productInSlices(space: MatrixSpace, a: Matrix, b: Matrix, into: Matrix, accumulate = false): Promise<void> {
-  const step = Math.max(1, Math.floor(SLICE_WORK / Math.max(1, a.columns * b.columns)));
+/** `into` (+)= A op(B) with pauses between slices of its rows. @throws WeightsmithError `cancelled` */
+export const productInSlices = (space: MatrixSpace, a: Matrix, b: Matrix, into: Matrix, options: SliceOptions = {}): Promise<void> =>
+  inTurns(productSteps(space, a, b, into, options), space.pause);
+
+type SliceOptions = Pick<ProductOptions, "transposeB" | "accumulate">;
+
+/** `into` (+)= A op(B), some of its rows at a time. */
+export function* productSteps(space: Pick<MatrixSpace, "product">, a: Matrix, b: Matrix, into: Matrix, options: SliceOptions = {}): Steps<void> {
+  const step = Math.max(1, Math.floor(SLICE_WORK / Math.max(1, b.columns * b.rows)));
   const slice = ({ columns, data }: Matrix, from: number, to: number): Matrix => ({
     rows: to - from,
     columns,
@@ -100,8 +107,8 @@ export async function productInSlices(space: MatrixSpace, a: Matrix, b: Matrix, 
   });
   for (let from = 0; from < a.rows; from += step) {
     const to = Math.min(a.rows, from + step);
-    space.product(slice(a, from, to), b, { into: slice(into, from, to), accumulate });
-    await space.pause();
+    space.product(slice(a, from, to), b, { ...options, into: slice(into, from, to) });
+    yield undefined;
   }
 }
 

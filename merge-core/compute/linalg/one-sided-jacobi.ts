@@ -1,6 +1,7 @@
 // One-sided Jacobi (Hestenes): rotating pairs of rows of W makes all rows orthogonal; their norms are then the singular
 // values. Pairs are taken in rounds in which no row occurs twice, so that a round's pairs can be rotated on several threads
 // with the same result as on one.
+import type { Steps } from "./steps.ts";
 
 /** A sweep that meets no larger cosine is the last; convergence is quadratic, so that what it leaves is rounding. */
 export const ORTHOGONAL = 1e-9;
@@ -10,37 +11,38 @@ export const ROUNDING = 1e-15;
 export const NEGLIGIBLE = 1e-14;
 const MAX_SWEEPS = 40;
 
-/** Rounds of pairs by the circle method: each pair of rows once, no row twice in a round. */
-export function tournament(rows: number): [number, number][][] {
+/** Pairs of a round. */
+export const pairsOfRound = (rows: number): number => Math.floor(rows / 2);
+
+/** Rounds of pairs by the circle method, one after the other: each pair of rows once, no row twice in a round. The two rows of a pair lie together. */
+export function tournament(rows: number): Uint32Array {
   const even = rows + (rows % 2);
   const seats = Array.from({ length: even }, (_, i) => i);
-  const rounds: [number, number][][] = [];
-  for (let round = 0; round < even - 1; round++) {
-    const pairs: [number, number][] = [];
+  const pairs = new Uint32Array(rows * Math.max(0, rows - 1));
+  for (let round = 0, at = 0; round < even - 1; round++) {
     for (let i = 0; i < even / 2; i++) {
-      const [a = 0, b = 0] = [seats[i], seats[even - 1 - i]];
-      if (a < rows && b < rows) pairs.push(a < b ? [a, b] : [b, a]);
+      const [a, b] = [seats[i] as number, seats[even - 1 - i] as number];
+      if (a >= rows || b >= rows) continue;
+      pairs[at++] = Math.min(a, b);
+      pairs[at++] = Math.max(a, b);
     }
-    rounds.push(pairs);
     seats.splice(1, 0, seats.pop() ?? 0);
   }
-  return rounds;
+  return pairs;
 }
 
 /**
- * @param calls the pairs of a sweep, in lists that are rotated one after the other
- * @param rotate rotates the pairs of a list, `first` of which stand in the lists before, and gives the largest cosine it met
+ * @param pairs how many a sweep has
+ * @param together how many of them are rotated in a step
+ * @param rotate rotates the pairs from `from` to `to`, and gives the largest cosine it met
  * @returns sweeps taken
  */
-export function sweepUntilOrthogonal(
-  calls: readonly (readonly [number, number][])[],
-  rotate: (pairs: readonly [number, number][], first: number) => number,
-): number {
+export function* sweepUntilOrthogonal(pairs: number, together: number, rotate: (from: number, to: number) => number): Steps<number> {
   for (let sweep = 1; sweep <= MAX_SWEEPS; sweep++) {
-    let [worst, first] = [0, 0];
-    for (const pairs of calls) {
-      worst = Math.max(worst, rotate(pairs, first));
-      first += pairs.length;
+    let worst = 0;
+    for (let from = 0; from < pairs; from += together) {
+      worst = Math.max(worst, rotate(from, Math.min(pairs, from + together)));
+      yield undefined;
     }
     if (!(worst > ORTHOGONAL)) return sweep;
   }

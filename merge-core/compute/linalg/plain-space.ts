@@ -4,6 +4,7 @@ import { gramOf } from "./gram.ts";
 import { plainLowerFactor } from "./householder.ts";
 import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions } from "./matrix.ts";
 import { orthogonalizePair, sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
+import { type Steps, turns } from "./steps.ts";
 
 export function plainSpace(): MatrixSpace {
   const zeros = (rows: number, columns: number): Matrix => ({ rows, columns, data: new Float32Array(rows * columns) });
@@ -11,17 +12,20 @@ export function plainSpace(): MatrixSpace {
     zeros,
     free: () => {},
     product: (a, b, options = {}) => multiply(a, b, options, zeros),
-    gram: (a, into) => multiply(a, a, { transposeB: true, ...(into === undefined ? {} : { into }) }, zeros),
-    orthogonalizeRows: (work, rows, columns) =>
-      sweepUntilOrthogonal(tournament(rows), (pairs) => {
-        let worst = 0;
-        for (const [p, q] of pairs)
-          worst = Math.max(worst, orthogonalizePair(work.subarray(p * columns, (p + 1) * columns), work.subarray(q * columns, (q + 1) * columns)));
-        return worst;
-      }),
+    *gram(a, into = zeros(a.rows, a.rows)) {
+      yield undefined;
+      return multiply(a, a, { transposeB: true, into }, zeros);
+    },
+    orthogonalizeRows: (work, rows, columns) => orthogonalize(work, rows, columns),
     doubles: (length) => new Float64Array(length),
-    gramDoubles: (y, rows, columns, into) => into.set(gramOf(y, rows, columns)),
-    lowerFactor: plainLowerFactor,
+    *gramDoubles(y, rows, columns, into) {
+      yield undefined;
+      into.set(gramOf(y, rows, columns));
+    },
+    *lowerFactor(y, rows, columns) {
+      yield undefined;
+      plainLowerFactor(y, rows, columns);
+    },
     productDoubles: (a, rows, depth, b, columns, into) => {
       into.fill(0);
       for (let i = 0; i < rows; i++)
@@ -39,7 +43,8 @@ export function plainSpace(): MatrixSpace {
         const row = data.subarray(i * columns, (i + 1) * columns);
         return row.reduce((best, value, k) => (Math.abs(value) > Math.abs(row[best] as number) ? k : best), 0);
       }),
-    symmetricProduct: (a, b, into = zeros(a.rows, a.rows)) => {
+    *symmetricProduct(a, b, into = zeros(a.rows, a.rows)) {
+      yield undefined;
       mirrorLower(multiply(a, b, { into }, zeros));
       return into;
     },
@@ -53,9 +58,22 @@ export function plainSpace(): MatrixSpace {
       }
       return true;
     },
-    pause: async () => {},
+    pause: turns(),
   };
 }
+
+function orthogonalize(work: Float64Array, rows: number, columns: number): Steps<number> {
+  const pairs = tournament(rows);
+  const row = (i: number): Float64Array => work.subarray(i * columns, (i + 1) * columns);
+  return sweepUntilOrthogonal(pairs.length / 2, Math.max(1, Math.floor(STEP_ELEMENTS / columns)), (from, to) => {
+    let worst = 0;
+    for (let at = 2 * from; at < 2 * to; at += 2) worst = Math.max(worst, orthogonalizePair(row(pairs[at] as number), row(pairs[at + 1] as number)));
+    return worst;
+  });
+}
+
+/** Elements of rows that are rotated between two pauses. */
+const STEP_ELEMENTS = 1 << 24;
 
 function multiply(a: Matrix, b: Matrix, options: ProductOptions, zeros: (rows: number, columns: number) => Matrix): Matrix {
   const { transposeA = false, transposeB = false, accumulate = false } = options;

@@ -6,6 +6,7 @@
 // taken for rounding and left out, so that the result is the partial isometry on the others.
 import { randomKey, uniforms } from "../rng.ts";
 import { copyOf, dot, frobenius, type Matrix, type MatrixSpace, productInSlices, type Reals, transposeOf } from "./matrix.ts";
+import { inTurns, type Steps } from "./steps.ts";
 
 export interface Polar {
   readonly factor: Matrix;
@@ -62,17 +63,17 @@ async function iterate(space: MatrixSpace, x: Matrix, scale: number): Promise<{ 
   return { result, rank: Math.round(dot(result.data, result.data)) };
 }
 
+const run = <T>(space: MatrixSpace, steps: Steps<T>): Promise<T> => inTurns(steps, space.pause);
+
 /** Two Halley steps, in place: singular values from `LEAST_VALUE` of the largest on come to lie in [0.76, 1]. */
 async function approach(space: MatrixSpace, x: Matrix): Promise<void> {
   const { rows, columns, data } = x;
   const [y, s] = [space.doubles(rows * columns), space.doubles(rows * rows)];
   y.set(data);
-  space.gramDoubles(y, rows, columns, s);
-  await space.pause();
+  await run(space, space.gramDoubles(y, rows, columns, s));
   const left = await halley(space, x, { y, s, bound: boundOf(s, rows), least: LEAST_VALUE });
   space.free({ data: y }, { data: s });
-  const [copy, gram] = [copyOf(space, x), space.gram(x)];
-  await space.pause();
+  const [copy, gram] = [copyOf(space, x), await run(space, space.gram(x))];
   await halley(space, x, { y: copy.data, s: gram.data, bound: 1, least: left });
   space.free(copy, gram);
 }
@@ -143,14 +144,11 @@ const norm = (vector: Float64Array): number => Math.sqrt(vector.reduce((sum, x) 
 
 /** X q(I - X X^T) of the polynomial `FINISH`, in five products (Paterson and Stockmeyer, 1973). Takes x. */
 async function finish(space: MatrixSpace, x: Matrix): Promise<Matrix> {
-  const e = space.gram(x);
+  const e = await run(space, space.gram(x));
   for (let i = 0; i < e.data.length; i++) e.data[i] = -(e.data[i] as number);
   addToDiagonal(e, 1);
-  await space.pause();
-  const square = space.gram(e);
-  await space.pause();
-  const cube = space.symmetricProduct(e, square);
-  await space.pause();
+  const square = await run(space, space.gram(e));
+  const cube = await run(space, space.symmetricProduct(e, square));
   // q = low + e^3 high, low in the place of e and high in that of its square.
   const [c0, c1, c2, c3, c4, c5, c6] = FINISH;
   for (let i = 0; i < e.data.length; i++) {
@@ -160,7 +158,7 @@ async function finish(space: MatrixSpace, x: Matrix): Promise<Matrix> {
   }
   addToDiagonal(e, c0);
   addToDiagonal(square, c3);
-  const q = space.symmetricProduct(cube, square);
+  const q = await run(space, space.symmetricProduct(cube, square));
   for (let i = 0; i < e.data.length; i++) q.data[i] = (q.data[i] as number) + (e.data[i] as number);
   space.free(e, square, cube);
   return replaced(space, q, x);
@@ -168,9 +166,8 @@ async function finish(space: MatrixSpace, x: Matrix): Promise<Matrix> {
 
 /** X <- (linear I + cubic G + fifth G^2) X, G = X X^T. Takes x. */
 async function quintic(space: MatrixSpace, x: Matrix, [linear, cubic, fifth]: Quintic): Promise<Matrix> {
-  const gram = space.gram(x);
-  await space.pause();
-  const square = space.gram(gram);
+  const gram = await run(space, space.gram(x));
+  const square = await run(space, space.gram(gram));
   for (let i = 0; i < square.data.length; i++) square.data[i] = cubic * (gram.data[i] as number) + fifth * (square.data[i] as number);
   addToDiagonal(square, linear);
   space.free(gram);

@@ -1,13 +1,13 @@
 // MatrixSpace in the pool's shared memory, on all its threads.
-import { throwIfCancelled } from "../../diagnostics.ts";
-import { cut, gemm, gemmSymmetric, matrix as gemmView } from "../gemm.ts";
+import { cut, gemm, gemmSymmetric, matrix as gemmView, type SymmetricProduct } from "../gemm.ts";
 import type { GpuEngine } from "../gpu/engine.ts";
 import type { ComputePool } from "../pool.ts";
 import type { Blas } from "../providers/blas.ts";
 import { lowerFactor } from "./lower-factor.ts";
-import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions, type Reals } from "./matrix.ts";
-import { sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
+import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions, productSteps, type Reals, SLICE_WORK } from "./matrix.ts";
+import { pairsOfRound, sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
 import { solvePositive } from "./positive-solve.ts";
+import { inTurns, type Steps, turns } from "./steps.ts";
 import { gram64, product64 } from "./strided.ts";
 import { addWeightedRows, largestInRows } from "./weighted-rows.ts";
 
@@ -33,33 +33,29 @@ export function poolSpace(pool: ComputePool, signal?: AbortSignal): PoolSpace {
     blocks.delete(data);
   };
   const pause = turns(signal);
+  const product: MatrixSpace["product"] = (a, b, options = {}) => multiply(pool, a, b, options, zeros);
   return {
     zeros,
     free: (...matrices) => {
       for (const { data } of matrices) release(data);
     },
-    product: (a, b, options = {}) => multiply(pool, a, b, options, zeros),
-    gram: (a, into = zeros(a.rows, a.rows)) => {
+    product,
+    *gram(a, into = zeros(a.rows, a.rows)) {
       const { rows, columns: depth, data } = a;
-      const product = { rows, columns: rows, depth, a: data, transposeA: false, b: data, transposeB: true, c: into.data, accumulate: false };
-      if (pool.gpu?.product(product)) return into;
+      const whole = { rows, columns: rows, depth, a: data, transposeA: false, b: data, transposeB: true, c: into.data, accumulate: false };
+      if (pool.gpu?.product(whole)) return into;
       const address = data.byteOffset;
-      if (pool.blas !== undefined) pool.blas.ssyrk(rows, depth, data, into.data);
-      else gemmSymmetric(pool, { rows, depth, a: gemmView(address, rows, depth), b: gemmView(address, rows, depth, true), c: into.data.byteOffset });
+      if (pool.blas !== undefined) yield* byDepth(rows, depth, (from, to) => pool.blas?.ssyrk(rows, depth, data, into.data, from, to));
+      else yield* lowerTriangle(pool, { rows, depth, a: gemmView(address, rows, depth), b: gemmView(address, rows, depth, true), c: into.data.byteOffset });
       mirrorLower(into);
       return into;
     },
-    symmetricProduct: (a, b, into = zeros(a.rows, a.rows)) => {
+    *symmetricProduct(a, b, into = zeros(a.rows, a.rows)) {
       const { rows } = a;
-      if (pool.gpu !== undefined || pool.blas !== undefined) multiply(pool, a, b, { into }, zeros);
-      else
-        gemmSymmetric(pool, {
-          rows,
-          depth: rows,
-          a: gemmView(a.data.byteOffset, rows, rows),
-          b: gemmView(b.data.byteOffset, rows, rows),
-          c: into.data.byteOffset,
-        });
+      const [viewA, viewB] = [gemmView(a.data.byteOffset, rows, rows), gemmView(b.data.byteOffset, rows, rows)];
+      if (pool.gpu !== undefined) product(a, b, { into });
+      else if (pool.blas !== undefined) yield* productSteps({ product }, a, b, into);
+      else yield* lowerTriangle(pool, { rows, depth: rows, a: viewA, b: viewB, c: into.data.byteOffset });
       mirrorLower(into);
       return into;
     },
@@ -69,24 +65,13 @@ export function poolSpace(pool: ComputePool, signal?: AbortSignal): PoolSpace {
       blocks.set(data, address);
       return data;
     },
-    gramDoubles: (y, rows, columns, into) => (pool.blas === undefined ? gram64(pool, y, rows, columns, into) : pool.blas.dsyrk(rows, columns, y, into)),
+    gramDoubles: (y, rows, columns, into) =>
+      pool.blas === undefined ? gram64(pool, y, rows, columns, into) : byDepth(rows, columns, (from, to) => pool.blas?.dsyrk(rows, columns, y, into, from, to)),
     lowerFactor: (y, rows, columns) => lowerFactor(pool, y, rows, columns),
     productDoubles: (a, rows, depth, b, columns, into) => product64(pool, a, rows, depth, b, columns, into),
     addWeightedRows: (sums) => addWeightedRows(pool, sums),
     largestInRows: (a) => largestInRows(pool, a),
-    solvePositive: async (s, size, b, columns) => {
-      const steps = pool.blas?.lapack?.posv(size, columns, s, b) ?? solvePositive(pool, s, size, b, columns);
-      try {
-        for (;;) {
-          const step = steps.next();
-          if (step.done) return step.value;
-          await pause();
-        }
-      } finally {
-        // Gives its scratch memory back where it was cut short.
-        steps.return(false);
-      }
-    },
+    solvePositive: (s, size, b, columns) => inTurns(pool.blas?.lapack?.posv(size, columns, s, b) ?? solvePositive(pool, s, size, b, columns), pause),
     pause,
     ...decomposeBy(pool.blas, zeros),
     ...(pool.gpu === undefined ? {} : { polar: polarBy(pool.gpu, zeros, release) }),
@@ -95,6 +80,28 @@ export function poolSpace(pool: ComputePool, signal?: AbortSignal): PoolSpace {
       for (const data of [...blocks.keys()]) release(data);
     },
   };
+}
+
+/** The lower triangle of a symmetric product, some of its rows at a time: a slice for each thread. */
+function* lowerTriangle(pool: ComputePool, product: SymmetricProduct): Steps<void> {
+  const { rows, depth } = product;
+  const step = Math.ceil((SLICE_WORK * pool.threads) / Math.max(1, rows * depth));
+  for (let from = 0; from < rows; from += step) {
+    gemmSymmetric(pool, product, from, Math.min(rows, from + step));
+    yield undefined;
+  }
+}
+
+/** Multiplications of a library's step: a second of it or less. */
+const LIBRARY_WORK = 2 ** 34;
+
+/** A Gram matrix by a library, as a sum over stretches of the rows that hang on the shape alone. */
+function* byDepth(rows: number, depth: number, add: (from: number, to: number) => void): Steps<void> {
+  const step = Math.max(1, Math.floor((2 * LIBRARY_WORK) / Math.max(1, rows * rows)));
+  for (let from = 0; from < Math.max(1, depth); from += step) {
+    add(from, Math.min(depth, from + step));
+    yield undefined;
+  }
 }
 
 function multiply(pool: ComputePool, a: Matrix, b: Matrix, options: ProductOptions, zeros: MatrixSpace["zeros"]): Matrix {
@@ -132,8 +139,8 @@ function decomposeBy(blas: Blas | undefined, zeros: MatrixSpace["zeros"]): Pick<
   const lapack = blas?.lapack;
   if (lapack === undefined) return {};
   return {
-    decompose: ({ rows, columns, data }) => {
-      const found = lapack.dgesdd(rows, columns, Float64Array.from(data));
+    decompose: async ({ rows, columns, data }) => {
+      const found = await lapack.dgesdd(rows, columns, new Float64Array(data));
       if (found === undefined) return undefined;
       const { u, values, vt } = found;
       const [left, right] = [zeros(values.length, rows), zeros(values.length, columns)];
@@ -144,33 +151,23 @@ function decomposeBy(blas: Blas | undefined, zeros: MatrixSpace["zeros"]): Pick<
   };
 }
 
-/** So often others get their turn while matrices are computed with, among them whoever cancels. */
-const TURN_MS = 100;
-
-function turns(signal: AbortSignal | undefined): MatrixSpace["pause"] {
-  let last = performance.now();
-  return async () => {
-    if (performance.now() - last < TURN_MS) return;
-    await new Promise((resume) => setImmediate(resume));
-    last = performance.now();
-    throwIfCancelled(signal);
-  };
-}
-
 /** Below this many elements a round is over before another thread would wake. */
 const MIN_SHARED = 1 << 18;
 
-function orthogonalize(pool: ComputePool, work: number, rows: number, columns: number): number {
+/** Elements of rows that one thread rotates in a step: a second of a slow core or less. */
+const STEP_ELEMENTS = 1 << 27;
+
+function* orthogonalize(pool: ComputePool, work: number, rows: number, columns: number): Steps<number> {
   const rounds = tournament(rows);
   const parts = rows * columns < MIN_SHARED ? 1 : pool.threads;
-  // On one thread a whole sweep is one call: the order of the pairs is the same.
-  const calls = parts === 1 ? [rounds.flat()] : rounds;
-  const list = pool.arena.alloc(Math.max(1, rows * rows) * 4);
+  // On one thread a step may go beyond a round: the order of the pairs is the same.
+  const together = parts === 1 ? Math.ceil(STEP_ELEMENTS / columns) : pairsOfRound(rows);
+  const list = pool.arena.alloc(Math.max(1, rounds.byteLength));
   const results = pool.arena.alloc(parts * RESULT_BYTES);
   try {
-    new Uint32Array(pool.memory.buffer, list, rows * (rows - 1)).set(rounds.flat(2));
-    return sweepUntilOrthogonal(calls, (pairs, first) => {
-      const ranges = cut(pairs.length, parts, 1);
+    new Uint32Array(pool.memory.buffer, list, rounds.length).set(rounds);
+    return yield* sweepUntilOrthogonal(rounds.length / 2, together, (first, end) => {
+      const ranges = cut(end - first, parts, 1);
       pool.runSync(
         "jacobiRotate",
         ranges.map(([from, to], i) => [work, columns, list, first + from, first + to, results + i * RESULT_BYTES]),

@@ -3,6 +3,7 @@
 // Both are generators that stop after every block, so that a caller can let others run, or give up.
 import type { ComputePool } from "../pool.ts";
 import type { Reals } from "./matrix.ts";
+import type { Steps } from "./steps.ts";
 import { DOUBLE, multiply, type Precision, part, rowMajor, SET, SINGLE, SUBTRACT, transposed, type View } from "./strided.ts";
 
 const BLOCK = 128;
@@ -11,7 +12,7 @@ const BLOCK = 128;
  * Replaces B [size, columns] by the solution; the lower triangle of S is read, S is overwritten. Both of one precision and in the pool's memory.
  * @returns false, with B spoilt, if S is not positive definite
  */
-export function* solvePositive(pool: ComputePool, s: Reals, size: number, b: Reals, columns: number): Generator<void, boolean> {
+export function* solvePositive(pool: ComputePool, s: Reals, size: number, b: Reals, columns: number): Steps<boolean> {
   const precision = s instanceof Float64Array ? DOUBLE : SINGLE;
   const blocks = Math.ceil(size / BLOCK);
   const inverses = pool.arena.alloc(blocks * BLOCK * BLOCK * precision.bytes);
@@ -40,7 +41,7 @@ interface System {
 const inverseAt = ({ inverses, precision }: System, at: number): number => inverses + at * BLOCK * precision.bytes;
 
 /** L in the lower triangle of S, the inverses of its diagonal blocks apart. */
-function* factor(system: System): Generator<void, boolean> {
+function* factor(system: System): Steps<boolean> {
   const { pool, precision, s, size, panel } = system;
   const matrix = rowMajor(precision, s.byteOffset, size);
   for (let at = 0; at < size; at += BLOCK) {
@@ -57,7 +58,7 @@ function* factor(system: System): Generator<void, boolean> {
     for (let i = 0; i < rows; i++) s.set(values.subarray(i * width, (i + 1) * width), (below + i) * size + at);
     const rest = part(matrix, below, below);
     multiply(pool, { rows, columns: rows, depth: width, a: solved, b: transposed(solved), c: rest, mode: SUBTRACT, lower: true });
-    yield;
+    yield undefined;
   }
   return true;
 }
@@ -85,7 +86,7 @@ function factorDiagonal(s: Reals, size: number, at: number, width: number, inver
 }
 
 /** B <- L^-T L^-1 B, block row by block row: what is solved is taken out of the next, which its diagonal block then solves. */
-function* substitute(system: System, b: Reals, columns: number): Generator<void, void> {
+function* substitute(system: System, b: Reals, columns: number): Steps<void> {
   const { pool, precision, s, size, panel } = system;
   const [matrix, right] = [rowMajor(precision, s.byteOffset, size), rowMajor(precision, b.byteOffset, columns)];
   const solve = (at: number, first: number, depth: number, factors: View, transpose: boolean): void => {
@@ -96,8 +97,8 @@ function* substitute(system: System, b: Reals, columns: number): Generator<void,
     multiply(pool, { rows, columns, depth: rows, a: transpose ? transposed(inverse) : inverse, b: here, c: solved, mode: SET });
     b.set(precision.view(pool, panel, rows * columns), at * columns);
   };
-  for (let at = 0; at < size; at += BLOCK, yield) solve(at, 0, at, part(matrix, at, 0), false);
-  for (let at = Math.floor((size - 1) / BLOCK) * BLOCK; at >= 0; at -= BLOCK, yield) {
+  for (let at = 0; at < size; at += BLOCK, yield undefined) solve(at, 0, at, part(matrix, at, 0), false);
+  for (let at = Math.floor((size - 1) / BLOCK) * BLOCK; at >= 0; at -= BLOCK, yield undefined) {
     const next = Math.min(size, at + BLOCK);
     solve(at, next, size - next, transposed(part(matrix, next, at)), true);
   }

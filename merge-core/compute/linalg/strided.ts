@@ -1,7 +1,8 @@
 // Products of strided parts of matrices in the pool's memory, in float64 or float32: what blocked factorisations are made of.
 import { cut, withParts } from "../gemm.ts";
 import type { ComputePool } from "../pool.ts";
-import type { Reals } from "./matrix.ts";
+import { type Reals, SLICE_WORK } from "./matrix.ts";
+import type { Steps } from "./steps.ts";
 
 /** What becomes of C, as the kernels number it. */
 export const SET = 0;
@@ -59,15 +60,17 @@ interface Product {
   readonly mode: typeof SET | typeof SUBTRACT;
   /** Only what a lower triangle needs, and a little more. */
   readonly lower?: boolean;
+  /** The first row that is wanted; rows before it stay. */
+  readonly first?: number;
 }
 
 /** C = A B or C -= A B; the result does not depend on threads. */
-export function multiply(pool: ComputePool, { rows, columns, depth, a, b, c, mode, lower = false }: Product): void {
+export function multiply(pool: ComputePool, { rows, columns, depth, a, b, c, mode, lower = false, first = 0 }: Product): void {
   if (rows === 0 || columns === 0) return;
   const { kernel, scratch: scratchBytes, together } = c.precision;
   const alongRows = lower || rows >= columns;
-  const parts = rows * columns * depth < MIN_SHARED ? 1 : pool.threads * PARTS_PER_THREAD;
-  const ranges = cut(alongRows ? rows : columns, parts, alongRows ? 4 : together);
+  const parts = (rows - first) * columns * depth < MIN_SHARED ? 1 : pool.threads * PARTS_PER_THREAD;
+  const ranges = alongRows ? cut(rows - first, parts, 4).map(([from, to]): [number, number] => [first + from, first + to]) : cut(columns, parts, together);
   // The longest stripes of a triangle first.
   if (lower) ranges.reverse();
   const widest = alongRows ? columns : Math.max(...ranges.map(([from, to]) => to - from));
@@ -82,10 +85,16 @@ export function multiply(pool: ComputePool, { rows, columns, depth, a, b, c, mod
   );
 }
 
-/** The lower triangle of Y Y^T in float64, Y [rows, columns]; parts of what lies above it are overwritten. */
-export function gram64(pool: ComputePool, y: Float64Array, rows: number, columns: number, into: Float64Array): void {
-  const a = rowMajor(DOUBLE, y.byteOffset, columns);
-  multiply(pool, { rows, columns: rows, depth: columns, a, b: transposed(a), c: rowMajor(DOUBLE, into.byteOffset, rows), mode: SET, lower: true });
+/** The lower triangle of Y Y^T in float64, Y [rows, columns], some of its rows at a time; parts of what lies above it are overwritten. */
+export function* gram64(pool: ComputePool, y: Float64Array, rows: number, columns: number, into: Float64Array): Steps<void> {
+  const [a, c] = [rowMajor(DOUBLE, y.byteOffset, columns), rowMajor(DOUBLE, into.byteOffset, rows)];
+  // Each thread has half of what it would do in float32.
+  const step = Math.ceil((SLICE_WORK * pool.threads) / 2 / Math.max(1, rows * columns));
+  for (let from = 0; from < rows; from += step) {
+    const to = Math.min(rows, from + step);
+    multiply(pool, { rows: to, columns: to, depth: columns, a, b: transposed(a), c, mode: SET, lower: true, first: from });
+    yield undefined;
+  }
 }
 
 /** A B in float64, A [rows, depth] and B [depth, columns]. */

@@ -2,8 +2,9 @@
 // converges faster than the matrix itself (Drmac and Veselic, 2008), all values to nearly full accuracy. Large sides, where only the leading triplets are wanted: randomised subspace iteration (Halko, Martinsson and Tropp, 2011) first.
 import { randomKey, uniforms } from "../rng.ts";
 import { dotOf } from "./cholesky.ts";
-import { firstRows, type Matrix, type MatrixSpace, type Svd, transposeOf } from "./matrix.ts";
+import { firstRows, type Matrix, type MatrixSpace, productSteps, type Svd, transposeOf } from "./matrix.ts";
 import { orthonormalRows } from "./orthonormal-rows.ts";
+import { atOnce, awaited, inTurns, type Steps } from "./steps.ts";
 
 export type { Svd };
 
@@ -14,23 +15,28 @@ const MAX_EXACT = 1024;
 const OVERSAMPLING = 16;
 const POWER_STEPS = 4;
 
-/** The `count` leading triplets, fewer if the rank is lower. All of them by default. */
-export function svd(space: MatrixSpace, a: Matrix, count = Math.min(a.rows, a.columns)): Svd {
+/** The `count` leading triplets, fewer if the rank is lower. All of them by default. @throws WeightsmithError `cancelled` */
+export const svd = (space: MatrixSpace, a: Matrix, count?: number): Promise<Svd> => inTurns(steps(space, a, count), space.pause);
+
+/** The same for small matrices, without a turn for others. @param space one without a library's decomposition */
+export const svdAtOnce = (space: MatrixSpace, a: Matrix, count?: number): Svd => atOnce(steps(space, a, count));
+
+function steps(space: MatrixSpace, a: Matrix, count = Math.min(a.rows, a.columns)): Steps<Svd> {
   const side = Math.min(a.rows, a.columns);
   return side <= MAX_EXACT || count + OVERSAMPLING > side / 2 ? exactSvd(space, a, count) : randomisedSvd(space, a, count);
 }
 
-function exactSvd(space: MatrixSpace, a: Matrix, count: number): Svd {
-  const whole = space.decompose?.(a);
+function* exactSvd(space: MatrixSpace, a: Matrix, count: number): Steps<Svd> {
+  const whole = space.decompose && (yield* awaited(space.decompose(a)));
   if (whole !== undefined) return leading(whole, Math.min(count, aboveNoise(whole.values)));
   if (a.rows > a.columns) {
     const transposed = transposeOf(space, a);
-    const result = swapped(exactSvd(space, transposed, count));
+    const result = swapped(yield* exactSvd(space, transposed, count));
     space.free(transposed);
     return result;
   }
-  const triangle = turnedFactor(space, a);
-  space.orthogonalizeRows(triangle, a.rows, a.rows);
+  const triangle = yield* turnedFactor(space, a);
+  yield* space.orthogonalizeRows(triangle, a.rows, a.rows);
   const order = rowsByNorm(triangle, a.rows);
   const largest = order[0]?.norm ?? 0;
   const kept = order.filter(({ norm }) => norm > NOISE * largest).slice(0, count);
@@ -38,7 +44,7 @@ function exactSvd(space: MatrixSpace, a: Matrix, count: number): Svd {
   const left = space.doubles(kept.length * a.rows);
   for (const [i, { row, norm }] of kept.entries()) for (let j = 0; j < a.rows; j++) left[i * a.rows + j] = (triangle[row * a.rows + j] as number) / norm;
   space.free({ data: triangle });
-  const right = otherSide(space, a, left, values);
+  const right = yield* otherSide(space, a, left, values);
   const single = space.zeros(kept.length, a.rows);
   single.data.set(left);
   space.free({ data: left });
@@ -46,10 +52,10 @@ function exactSvd(space: MatrixSpace, a: Matrix, count: number): Svd {
 }
 
 /** L^T of A = L Q, in float64: its rotated rows are the left vectors times their values, and there are as few columns as rows. */
-function turnedFactor(space: MatrixSpace, { rows, columns, data }: Matrix): Float64Array {
+function* turnedFactor(space: MatrixSpace, { rows, columns, data }: Matrix): Steps<Float64Array> {
   const work = space.doubles(rows * columns);
   work.set(data);
-  space.lowerFactor(work, rows, columns);
+  yield* space.lowerFactor(work, rows, columns);
   const turned = space.doubles(rows * rows).fill(0);
   for (let i = 0; i < rows; i++) for (let j = 0; j <= i; j++) turned[j * rows + i] = work[i * columns + j] as number;
   space.free({ data: work });
@@ -63,7 +69,7 @@ const aboveNoise = (values: Float64Array): number => values.filter((value) => va
 const SLICE = 64;
 
 /** v_i = u_i A / s_i, in float64: small values magnify rounding. */
-function otherSide(space: MatrixSpace, { rows, columns, data }: Matrix, left: Float64Array, values: Float64Array): Matrix {
+function* otherSide(space: MatrixSpace, { rows, columns, data }: Matrix, left: Float64Array, values: Float64Array): Steps<Matrix> {
   const right = space.zeros(values.length, columns);
   const [from, to] = [space.doubles(rows * SLICE), space.doubles(values.length * SLICE)];
   for (let first = 0; first < columns; first += SLICE) {
@@ -71,6 +77,7 @@ function otherSide(space: MatrixSpace, { rows, columns, data }: Matrix, left: Fl
     for (let i = 0; i < rows; i++) from.set(data.subarray(i * columns + first, i * columns + first + width), i * width);
     space.productDoubles(left, values.length, rows, from, width, to);
     for (const [i, value] of values.entries()) for (let j = 0; j < width; j++) right.data[i * columns + first + j] = (to[i * width + j] as number) / value;
+    yield undefined;
   }
   space.free({ data: from }, { data: to });
   return right;
@@ -87,25 +94,32 @@ function rowsByNorm(rows: Float64Array, size: number): { row: number; norm: numb
 const swapped = ({ left, values, right }: Svd): Svd => ({ left: right, values, right: left });
 
 /** Deterministic: its random numbers come from a fixed key. */
-function randomisedSvd(space: MatrixSpace, a: Matrix, count: number): Svd {
+function* randomisedSvd(space: MatrixSpace, a: Matrix, count: number): Steps<Svd> {
   const width = count + OVERSAMPLING;
   const probe = space.zeros(width, a.rows);
   const random = uniforms(randomKey(0, "singular vectors"), { model: 0, purpose: 0 }, 0, probe.data.length);
   for (let i = 0; i < random.length; i++) probe.data[i] = (random[i] as number) - 0.5;
   // Rows of `range` come to span the leading right vectors.
-  let range = orthonormalRows(space, space.product(probe, a));
+  let range = yield* orthonormalRows(space, yield* productOf(space, probe, a));
   for (let step = 0; step < POWER_STEPS; step++) {
-    const back = orthonormalRows(space, space.product(range, a, { transposeB: true }));
-    const next = orthonormalRows(space, space.product(back, a));
+    const back = yield* orthonormalRows(space, yield* productOf(space, range, a, true));
+    const next = yield* orthonormalRows(space, yield* productOf(space, back, a));
     space.free(range, back);
     range = next;
   }
-  const small = space.product(range, a, { transposeB: true });
-  const { left, values, right } = exactSvd(space, small, count);
+  const small = yield* productOf(space, range, a, true);
+  const { left, values, right } = yield* exactSvd(space, small, count);
   // small = range A^T, so its left vectors are coefficients of A's right vectors, and its right vectors A's left ones.
-  const full = space.product(left, range);
+  const full = yield* productOf(space, left, range);
   space.free(probe, small, range);
   return { left: right, values, right: full };
+}
+
+/** A B, or A B^T. */
+function* productOf(space: MatrixSpace, a: Matrix, b: Matrix, transposeB = false): Steps<Matrix> {
+  const into = space.zeros(a.rows, transposeB ? b.rows : b.columns);
+  yield* productSteps(space, a, b, into, { transposeB });
+  return into;
 }
 
 /** The first `count` triplets. */

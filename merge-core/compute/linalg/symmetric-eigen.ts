@@ -1,6 +1,8 @@
 // Eigenvalues and eigenvectors of a symmetric matrix in float64: Householder tridiagonalisation, then the implicit QL
 // iteration (Bowdler, Martin, Reinsch and Wilkinson, 1968, as in EISPACK's tred2 and tql2). O(n^3), a few milliseconds at 128.
 
+import { atOnce, type Steps } from "./steps.ts";
+
 export interface SymmetricEigen {
   /** Descending. */
   readonly values: Float64Array;
@@ -11,12 +13,15 @@ export interface SymmetricEigen {
 const MAX_ITERATIONS = 60;
 
 /** Of a symmetric matrix [n, n]; only the lower triangle is read. */
-export function symmetricEigen(matrix: Float64Array, n: number): SymmetricEigen {
+export const symmetricEigen = (matrix: Float64Array, n: number): SymmetricEigen => atOnce(symmetricEigenSteps(matrix, n));
+
+/** The same in steps: at a side of a thousand it takes seconds. */
+export function* symmetricEigenSteps(matrix: Float64Array, n: number): Steps<SymmetricEigen> {
   const v = matrix.slice();
   const d = new Float64Array(n);
   const e = new Float64Array(n);
-  tridiagonalise(v, d, e, n);
-  diagonalise(v, d, e, n);
+  yield* tridiagonalise(v, d, e, n);
+  yield* diagonalise(v, d, e, n);
   const order = Array.from(d.keys()).sort((x, y) => (d[y] as number) - (d[x] as number) || x - y);
   const vectors = new Float64Array(n * n);
   for (const [row, column] of order.entries()) for (let i = 0; i < n; i++) vectors[row * n + i] = v[i * n + column] as number;
@@ -24,7 +29,7 @@ export function symmetricEigen(matrix: Float64Array, n: number): SymmetricEigen 
 }
 
 /** Leaves the diagonal in d, what is beside it in e, and the product of the reflections in v. */
-function tridiagonalise(v: Float64Array, d: Float64Array, e: Float64Array, n: number): void {
+function* tridiagonalise(v: Float64Array, d: Float64Array, e: Float64Array, n: number): Steps<void> {
   for (let i = n - 1; i > 0; i--) {
     const row = i * n;
     let [scale, h] = [0, 0];
@@ -43,10 +48,11 @@ function tridiagonalise(v: Float64Array, d: Float64Array, e: Float64Array, n: nu
       reflect(v, e, i, n, h);
     }
     d[i] = h;
+    yield undefined;
   }
   d[0] = 0;
   e[0] = 0;
-  accumulate(v, d, n);
+  yield* accumulate(v, d, n);
 }
 
 /** Applies the reflection of row i from both sides to the leading part. */
@@ -70,7 +76,7 @@ function reflect(v: Float64Array, e: Float64Array, i: number, n: number, h: numb
   }
 }
 
-function accumulate(v: Float64Array, d: Float64Array, n: number): void {
+function* accumulate(v: Float64Array, d: Float64Array, n: number): Steps<void> {
   for (let i = 0; i < n; i++) {
     const row = i * n;
     if (d[i] !== 0) {
@@ -90,10 +96,11 @@ function accumulate(v: Float64Array, d: Float64Array, n: number): void {
       v[row + j] = 0;
       v[j * n + i] = 0;
     }
+    yield undefined;
   }
 }
 
-function diagonalise(v: Float64Array, d: Float64Array, e: Float64Array, n: number): void {
+function* diagonalise(v: Float64Array, d: Float64Array, e: Float64Array, n: number): Steps<void> {
   e.copyWithin(0, 1);
   if (n > 0) e[n - 1] = 0;
   // Columns are rotated in pairs; as rows of the transpose they lie together.
@@ -105,6 +112,7 @@ function diagonalise(v: Float64Array, d: Float64Array, e: Float64Array, n: numbe
       if (m === l) break;
       if (iteration === MAX_ITERATIONS) throw new Error("the eigenvalue iteration did not converge");
       step(columns, d, e, l, m, n);
+      yield undefined;
     }
   }
   v.set(transposed(columns, n));

@@ -13,10 +13,10 @@ export interface Blas {
   readonly threads: number;
   /** C (+)= op(A) op(B). */
   sgemm(product: BlasProduct): void;
-  /** The lower triangle of A A^T, A [rows, depth]; what lies above it stays. */
-  ssyrk(rows: number, depth: number, a: Float32Array, c: Float32Array): void;
+  /** The lower triangle of A A^T, A [rows, depth]; what lies above it stays. Of a stretch of columns that is not the first, added to it. */
+  ssyrk(rows: number, depth: number, a: Float32Array, c: Float32Array, from?: number, to?: number): void;
   /** The same in float64. */
-  dsyrk(rows: number, depth: number, a: Float64Array, c: Float64Array): void;
+  dsyrk(rows: number, depth: number, a: Float64Array, c: Float64Array, from?: number, to?: number): void;
   /** Where the library has it. */
   readonly lapack?: Lapack;
 }
@@ -81,7 +81,7 @@ export async function loadBlas(threads = availableParallelism(), file?: string):
   for (const file of files) {
     const library = attempt(() => koffi.load(file) as Library);
     const spelling = library && SPELLINGS.find((names) => attempt(() => library.func(`void ${names.before}cblas_sgemm${names.after}()`)) !== undefined);
-    if (library !== undefined && spelling !== undefined) return bind(library, spelling, file, threads);
+    if (library !== undefined && spelling !== undefined) return bind(library, spelling, file, threads, () => quitBy(koffi));
   }
   throw new Error(`absent: no BLAS library found; looked for ${files.join(", ")}`);
 }
@@ -94,7 +94,12 @@ function attempt<T>(action: () => T): T | undefined {
   }
 }
 
-function bind(library: Library, { before, after, integer: I }: Spelling, file: string, threads: number): Blas {
+/** What ends the process as it is. */
+function quitBy(koffi: { load(file: string | null): Library }): (status: number) => void {
+  return process.platform === "win32" ? koffi.load("kernel32.dll").func("void ExitProcess(uint32_t)") : koffi.load(null).func("void _exit(int)");
+}
+
+function bind(library: Library, { before, after, integer: I }: Spelling, file: string, threads: number, quit: () => (status: number) => void): Blas {
   const cblas = (name: string, args: string): Native => library.func(`void ${before}cblas_${name}${after}(${args})`);
   const setThreads = threadSetter(library, before, after);
   const share = (multiplications: number): void => void setThreads?.(multiplications < MIN_SHARED ? 1 : threads);
@@ -102,7 +107,7 @@ function bind(library: Library, { before, after, integer: I }: Spelling, file: s
   const ssyrk = cblas("ssyrk", `int, int, int, ${I}, ${I}, float, const float *, ${I}, float, float *, ${I}`);
   const dsyrk = cblas("dsyrk", `int, int, int, ${I}, ${I}, double, const double *, ${I}, double, double *, ${I}`);
   const fortran = (name: string, args: string): Native => library.func(`void ${before}${name}_${after}(${args})`);
-  const lapack = attempt(() => bindLapack({ integer: I, cblas, fortran, share }));
+  const lapack = attempt(() => bindLapack({ integer: I, cblas, fortran, share, quit: quit() }));
   return {
     name: nameOf(library, before, after, file),
     file,
@@ -113,13 +118,13 @@ function bind(library: Library, { before, after, integer: I }: Spelling, file: s
       share(rows * columns * depth);
       gemm(ROW_MAJOR, opA, opB, rows, columns, depth, 1, a, Math.max(1, stepA), b, Math.max(1, stepB), accumulate ? 1 : 0, c, steps?.c ?? columns);
     },
-    ssyrk: (rows, depth, a, c) => {
-      share((rows * rows * depth) / 2);
-      ssyrk(ROW_MAJOR, LOWER, PLAIN, rows, depth, 1, a, depth, 0, c, rows);
+    ssyrk: (rows, depth, a, c, from = 0, to = depth) => {
+      share((rows * rows * (to - from)) / 2);
+      ssyrk(ROW_MAJOR, LOWER, PLAIN, rows, to - from, 1, a.subarray(from), depth, from === 0 ? 0 : 1, c, rows);
     },
-    dsyrk: (rows, depth, a, c) => {
-      share((rows * rows * depth) / 2);
-      dsyrk(ROW_MAJOR, LOWER, PLAIN, rows, depth, 1, a, depth, 0, c, rows);
+    dsyrk: (rows, depth, a, c, from = 0, to = depth) => {
+      share((rows * rows * (to - from)) / 2);
+      dsyrk(ROW_MAJOR, LOWER, PLAIN, rows, to - from, 1, a.subarray(from), depth, from === 0 ? 0 : 1, c, rows);
     },
     ...(lapack === undefined ? {} : { lapack }),
   };

@@ -1,8 +1,13 @@
 // Systems and decompositions by the machine's LAPACK, where its BLAS has one. LAPACK counts by columns: it sees the transposes of our matrices.
 import type { Reals } from "../linalg/matrix.ts";
+import type { Steps } from "../linalg/steps.ts";
 
 /** A function of the library, called as it is declared. */
-export type Native = (...args: readonly unknown[]) => unknown;
+export interface Native {
+  (...args: readonly unknown[]): unknown;
+  /** On a thread of its own; the last argument is called back. */
+  async(...args: readonly unknown[]): unknown;
+}
 /** What the library counts with. */
 export type IntegerType = "int" | "int64";
 
@@ -11,9 +16,12 @@ export interface Lapack {
    * B [size, columns] <- S^-1 B, both of one precision; the lower triangle of S is overwritten. Stops now and then, so that a caller can
    * give up. @returns false if S is not positive definite
    */
-  posv(size: number, columns: number, s: Reals, b: Reals): Generator<void, boolean>;
-  /** A [rows, columns] = U diag(s) V^T, with U [rows, k] and V^T [k, columns]; A is overwritten. @returns undefined if it did not converge */
-  dgesdd(rows: number, columns: number, a: Float64Array): { u: Float64Array; values: Float64Array; vt: Float64Array } | undefined;
+  posv(size: number, columns: number, s: Reals, b: Reals): Steps<boolean>;
+  /**
+   * A [rows, columns] = U diag(s) V^T, with U [rows, k] and V^T [k, columns]; A, in memory that is not shared, is overwritten. On a thread of its
+   * own, which cannot be stopped. @returns undefined if it did not converge
+   */
+  dgesdd(rows: number, columns: number, a: Float64Array): Promise<{ u: Float64Array; values: Float64Array; vt: Float64Array } | undefined>;
 }
 
 export interface Bindings {
@@ -23,6 +31,8 @@ export interface Bindings {
   readonly fortran: (name: string, args: string) => Native;
   /** Says how many multiplications the next call has. */
   readonly share: (multiplications: number) => void;
+  /** Ends the process without waiting for its threads. */
+  readonly quit: (status: number) => void;
 }
 
 const ROW_MAJOR = 101;
@@ -55,7 +65,7 @@ function positiveSolver({ integer: I, cblas, fortran, share }: Bindings, letter:
   const potrf = fortran(`${letter}potrf`, `const char *, const void *, ${real} *, const void *, void *`);
   const integers = integersOf(I);
 
-  function* factor(size: number, s: Reals): Generator<void, boolean> {
+  function* factor(size: number, s: Reals): Steps<boolean> {
     for (let at = 0; at < size; at += BLOCK) {
       const width = Math.min(BLOCK, size - at);
       const below = size - at - width;
@@ -69,10 +79,10 @@ function positiveSolver({ integer: I, cblas, fortran, share }: Bindings, letter:
       const panel = s.subarray((at + width) * size + at);
       share((below * width * width) / 2);
       trsm(ROW_MAJOR, RIGHT, LOWER, TRANSPOSED, NON_UNIT, below, width, 1, diagonal, size, panel, size);
-      yield;
+      yield undefined;
       share((below * below * width) / 2);
       syrk(ROW_MAJOR, LOWER, PLAIN, below, width, -1, panel, size, 1, s.subarray((at + width) * (size + 1)), size);
-      yield;
+      yield undefined;
     }
     return true;
   }
@@ -80,7 +90,7 @@ function positiveSolver({ integer: I, cblas, fortran, share }: Bindings, letter:
   return function* posv(size, columns, s, b) {
     if (!(yield* factor(size, s))) return false;
     const width = Math.max(64, Math.floor(SLICE_WORK / size ** 2));
-    for (let from = 0; from < columns; from += width, yield)
+    for (let from = 0; from < columns; from += width, yield undefined)
       for (const side of [PLAIN, TRANSPOSED]) {
         const count = Math.min(width, columns - from);
         share((size * size * count) / 2);
@@ -90,13 +100,13 @@ function positiveSolver({ integer: I, cblas, fortran, share }: Bindings, letter:
   };
 }
 
-function decomposer({ integer, fortran, share }: Bindings): Lapack["dgesdd"] {
+function decomposer({ integer, fortran, share, quit }: Bindings): Lapack["dgesdd"] {
   const gesdd = fortran(
     "dgesdd",
     "const char *, const void *, const void *, double *, const void *, double *, double *, const void *, double *, const void *, double *, const void *, void *, void *",
   );
   const integers = integersOf(integer);
-  return (rows, columns, a) => {
+  return async (rows, columns, a) => {
     const k = Math.min(rows, columns);
     // Half of its work is in products of a vector, which gain little from threads.
     share(4 * rows * columns * k);
@@ -104,11 +114,21 @@ function decomposer({ integer, fortran, share }: Bindings): Lapack["dgesdd"] {
     const [vt, values, u] = [new Float64Array(k * columns), new Float64Array(k), new Float64Array(rows * k)];
     const [info, iwork] = [integers(0), integers(...new Array<number>(8 * k).fill(0))];
     const [m, n, least] = [integers(columns), integers(rows), integers(k)];
-    const run = (work: Float64Array, size: number) => gesdd("S", m, n, a, m, values, vt, m, u, least, work, integers(size), iwork, info);
+    const args = (work: Float64Array, size: number) => ["S", m, n, a, m, values, vt, m, u, least, work, integers(size), iwork, info];
     const query = new Float64Array(1);
-    run(query, -1);
+    gesdd(...args(query, -1));
     const size = Math.ceil(query[0] as number);
-    run(new Float64Array(size), size);
+    await onOwnThread(gesdd, args(new Float64Array(size), size), quit);
     return Number(info[0]) === 0 ? { u, values, vt } : undefined;
   };
+}
+
+/** Node waits for its threads before it ends: where a call is given up and the process ends, it is ended without. */
+async function onOwnThread(call: Native, args: readonly unknown[], quit: Bindings["quit"]): Promise<void> {
+  process.on("exit", quit);
+  try {
+    await new Promise<void>((resolve, reject) => call.async(...args, (error: unknown) => (error ? reject(error) : resolve())));
+  } finally {
+    process.off("exit", quit);
+  }
 }

@@ -1,6 +1,6 @@
 // GaLore (Zhao et al. 2024, 2403.03507): Adam on the gradient projected to its leading singular vectors, which are found anew now and then.
 import { plainSpace } from "../../compute/linalg/plain-space.ts";
-import { svd } from "../../compute/linalg/svd.ts";
+import { svdAtOnce } from "../../compute/linalg/svd.ts";
 import { adamDirection, adamRule, type Betas, move } from "./adam-direction.ts";
 import { decay, floats, type Parameter, type Rule } from "./rule.ts";
 import { lieDown, projectBack, projectRows, standUp, wideShape } from "./small-products.ts";
@@ -41,6 +41,6 @@ export function galoreRule(settings: Betas & ProjectionSettings): Rule {
 
 /** The first left singular vectors, as rows. */
 function leadingVectors(g: Float32Array, rows: number, columns: number, rank: number): Float32Array {
-  const found = svd(plainSpace(), { rows, columns, data: g }, rank);
+  const found = svdAtOnce(plainSpace(), { rows, columns, data: g }, rank);
   return found.left.data.slice(0, rank * rows);
 }

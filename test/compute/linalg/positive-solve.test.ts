@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { plainSpace } from "../../../merge-core/compute/linalg/plain-space.ts";
 import { poolSpace } from "../../../merge-core/compute/linalg/pool-space.ts";
+import { atOnce } from "../../../merge-core/compute/linalg/steps.ts";
 import { type ComputePool, createPool } from "../../../merge-core/compute/pool.ts";
 import { randomKey, uniforms } from "../../../merge-core/compute/rng.ts";
 
@@ -110,8 +111,8 @@ describe("positive definite systems in float64", () => {
     const space = poolSpace(pools[1] as ComputePool);
     const [rowsThere, found, expected] = [space.doubles(y.length), space.doubles(rows * rows), new Float64Array(rows * rows)];
     rowsThere.set(y);
-    space.gramDoubles(rowsThere, rows, columns, found);
-    plainSpace().gramDoubles(y, rows, columns, expected);
+    atOnce(space.gramDoubles(rowsThere, rows, columns, found));
+    atOnce(plainSpace().gramDoubles(y, rows, columns, expected));
     for (let i = 0; i < rows; i++)
       for (let j = 0; j <= i; j++) assert.ok(Math.abs((found[i * rows + j] as number) - (expected[i * rows + j] as number)) < 1e-12);
     space.close();
@@ -126,7 +127,7 @@ describe("Gram matrices in float32", () => {
       const space = poolSpace(pool);
       const a = space.zeros(201, 300);
       a.data.set(Float32Array.from(noise(4, a.data.length)));
-      const gram = space.gram(a);
+      const gram = atOnce(space.gram(a));
       assert.deepEqual([...gram.data], [...space.product(a, a, { transposeB: true }).data]);
       for (let i = 0; i < 201; i++) for (let j = 0; j < i; j++) assert.equal(gram.data[i * 201 + j], gram.data[j * 201 + i]);
       found.push([...gram.data]);

@@ -5,6 +5,7 @@ import type { Matrix, MatrixSpace } from "../../../merge-core/compute/linalg/mat
 import { plainSpace } from "../../../merge-core/compute/linalg/plain-space.ts";
 import { polarFactor } from "../../../merge-core/compute/linalg/polar.ts";
 import { type PoolSpace, poolSpace } from "../../../merge-core/compute/linalg/pool-space.ts";
+import { atOnce } from "../../../merge-core/compute/linalg/steps.ts";
 import { svd } from "../../../merge-core/compute/linalg/svd.ts";
 import { type ComputePool, createPool } from "../../../merge-core/compute/pool.ts";
 import { BLAS_VARIABLE, loadBlas, MIN_SHARED } from "../../../merge-core/compute/providers/blas.ts";
@@ -66,14 +67,14 @@ describe("BLAS and LAPACK", () => {
   });
 
   it("make symmetric Gram matrices", () => {
-    near(space.gram(load(space, 9, 30, 1)).data, plain.gram(load(plain, 9, 30, 1)).data, 1e-5);
+    near(atOnce(space.gram(load(space, 9, 30, 1))).data, atOnce(plain.gram(load(plain, 9, 30, 1))).data, 1e-5);
   });
 
   it("solve positive definite systems, and see others", async () => {
     const solve = async (s: MatrixSpace, sign: number) => {
       const [y, matrix, right] = [s.doubles(20 * 30), s.doubles(400), s.doubles(20 * 6)];
       y.set(noise(1, 600));
-      s.gramDoubles(y, 20, 30, matrix);
+      atOnce(s.gramDoubles(y, 20, 30, matrix));
       for (let i = 0; i < 20; i++) matrix[i * 21] = (matrix[i * 21] as number) + sign;
       right.set(noise(2, 120));
       return (await s.solvePositive(matrix, 20, right, 6)) ? right : undefined;
@@ -89,7 +90,7 @@ describe("BLAS and LAPACK", () => {
     [1, 9],
   ] as const)
     it(`decompose ${rows} x ${columns}, and find its polar factor`, async () => {
-      const [found, expected] = [svd(space, load(space, rows, columns, 4)), svd(plain, load(plain, rows, columns, 4))];
+      const [found, expected] = [await svd(space, load(space, rows, columns, 4)), await svd(plain, load(plain, rows, columns, 4))];
       near(found.values, expected.values, 1e-5);
       const rebuilt = new Float64Array(rows * columns);
       for (const [k, value] of found.values.entries())
@@ -104,9 +105,9 @@ describe("BLAS and LAPACK", () => {
 
   it("know the rank of deficient matrices, and leave zero alone", async () => {
     const deficient = space.product(load(space, 30, 4, 5), load(space, 4, 20, 6));
-    assert.equal(svd(space, deficient).values.length, 4);
+    assert.equal((await svd(space, deficient)).values.length, 4);
     assert.equal((await polarFactor(space, deficient)).rank, 4);
-    assert.equal(svd(space, space.zeros(5, 6)).values.length, 0);
+    assert.equal((await svd(space, space.zeros(5, 6))).values.length, 0);
   });
 });
 
