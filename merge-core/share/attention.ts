@@ -1,9 +1,10 @@
 // The attention projections of a model, layer by layer, and where in their tensors the heads lie: along rows, along columns where weights are
-// stored with a row per input, and in one tensor of three stretches where queries, keys and values are fused.
+// stored with a row per input. Where queries, keys and values are fused in one tensor they are three stretches of it, or take turns head by head.
 import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
 import { isConv1d } from "../checkpoints/conv1d.ts";
 import { inputError } from "../diagnostics.ts";
 import { isFloat } from "../formats/dtypes.ts";
+import { joined, type Place, type Stretch, wholeTensor } from "./places.ts";
 
 export const PROJECTIONS = ["q", "k", "v", "o"] as const;
 export type Projection = (typeof PROJECTIONS)[number];
@@ -13,8 +14,8 @@ export interface HeadTensor {
   readonly entry: TensorEntry;
   /** Name within the layer. */
   readonly name: string;
-  /** One projection, or several of which each begins at row or column `first`. */
-  readonly parts: readonly { readonly projection: Projection; readonly first: number }[];
+  /** One projection or several: at which row or column each begins, and how far it is from one of its heads to the next. With grouped queries a head is a group. */
+  readonly parts: readonly { readonly projection: Projection; readonly first: number; readonly step: number }[];
   readonly alongColumns: boolean;
   /** 1 of a bias. */
   readonly columns: number;
@@ -41,9 +42,16 @@ const HELD: ReadonlyMap<string, readonly Projection[]> = new Map([
   ...(["q", "k", "v", "o"] as const).map((letter) => [`${letter}_proj`, [letter]] as const),
   ["out_proj", ["o"]],
   ["c_proj", ["o"]],
+  ["dense", ["o"]],
   ["qkv_proj", FUSED],
   ["c_attn", FUSED],
+  ["Wqkv", FUSED],
+  ["query_key_value", FUSED],
 ]);
+/** Models whose fused tensor has the queries, the key and the value of one head, or group, after the other. */
+const BY_HEAD: readonly unknown[] = ["gpt_neox", "gpt_neox_japanese", "bloom", "falcon", "persimmon"];
+/** Those that fuse under the same name, but in stretches. */
+const BY_STRETCH: readonly unknown[] = ["chatglm"];
 
 interface Held {
   readonly entry: TensorEntry;
@@ -52,6 +60,8 @@ interface Held {
   readonly bias: boolean;
   /** Stored with a row per input. */
   readonly turned: boolean;
+  /** Fused head by head. */
+  readonly byHead: boolean;
 }
 
 /** @throws WeightsmithError `share-unsupported` unless all layers have the four projections, each in one shape throughout */
@@ -62,7 +72,8 @@ export function findAttention(model: Checkpoint): Attention {
     const projections = HELD.get(module ?? "");
     if (prefix === undefined || projections === undefined) continue;
     const layer = layers.get(prefix) ?? { index: Number(index), held: [] };
-    layer.held.push({ entry, name: `${module}.${kind}`, projections, bias: kind === "bias", turned: isConv1d(entry.name, model) });
+    const byHead = projections.length > 1 && isByHead(model, module ?? "");
+    layer.held.push({ entry, name: `${module}.${kind}`, projections, bias: kind === "bias", turned: isConv1d(entry.name, model), byHead });
     layers.set(prefix, layer);
   }
   const sorted = [...layers].sort(([, a], [, b]) => a.index - b.index);
@@ -72,6 +83,13 @@ export function findAttention(model: Checkpoint): Attention {
   for (const [prefix, { held }] of sorted) checkLayer(model, prefix, held, first[1].held);
   const sizes = headSizes(model, first[1].held, heads);
   return { ...sizes, layers: sorted.map(([prefix, { held }]) => ({ prefix, tensors: held.flatMap((one) => headTensor(one, sizes) ?? []) })) };
+}
+
+function isByHead(model: Checkpoint, module: string): boolean {
+  const type = model.config?.model_type;
+  const known = module === "query_key_value" ? [...BY_HEAD, ...BY_STRETCH].includes(type) : type !== "codegen";
+  if (!known) throw unsupported(model, `${module} of ${type ?? "an unknown model_type"}, whose order is not known`);
+  return BY_HEAD.includes(type) || (type === "gpt_bigcode" && model.config?.multi_query === false);
 }
 
 function checkLayer(model: Checkpoint, prefix: string, held: readonly Held[], first: readonly Held[]): void {
@@ -104,16 +122,37 @@ function headSizes(model: Checkpoint, held: readonly Held[], heads: number): Omi
   throw unsupported(model, `${heads} heads of ${headDim} dimensions`);
 }
 
-function headTensor({ entry, name, projections, bias, turned }: Held, { heads, kvHeads, headDim }: Omit<Attention, "layers">): HeadTensor | undefined {
+function headTensor({ entry, name, projections, bias, turned, byHead }: Held, sizes: Omit<Attention, "layers">): HeadTensor | undefined {
   const isOutput = projections.includes("o");
   if (isOutput && bias) return undefined;
+  const own = projections.map((projection) => unitSize(sizes, projection));
+  const all = own.reduce((sum, size) => sum + size, 0);
   let next = 0;
-  const parts = projections.map((projection) => {
-    const first = next;
-    next += (projection === "q" ? heads : kvHeads) * headDim;
-    return { projection, first };
+  const parts = projections.map((projection, i) => {
+    const [first, size] = [next, own[i] as number];
+    next += byHead ? size : sizes.kvHeads * size;
+    return { projection, first, step: byHead ? all : size };
   });
   return { entry, name, parts, alongColumns: !bias && turned !== isOutput, columns: bias ? 1 : (entry.shape[1] ?? 1), bias };
+}
+
+/** Rows or columns of a key-value head, or of the query heads that share one. */
+const unitSize = ({ heads, kvHeads, headDim }: Omit<Attention, "layers">, projection: Projection): number =>
+  projection === "k" || projection === "v" ? headDim : (heads / kvHeads) * headDim;
+
+/** Where in a tensor the weights of a unit lie: a stretch for each projection that it holds. */
+export const stretches = (attention: Attention, { parts }: Pick<HeadTensor, "parts">, unit: number): Stretch[] =>
+  parts.map(({ projection, first, step }) => [first + unit * step, unitSize(attention, projection)]);
+
+/** Where a projection's weights lie in each layer. */
+export function placesOf(attention: Attention, projection: Projection): Place[] {
+  return attention.layers.map(({ tensors }) => {
+    const tensor = tensors.find(({ parts, bias }) => !bias && parts.some((part) => part.projection === projection)) as HeadTensor;
+    const { entry, alongColumns, parts } = tensor;
+    if (parts.length === 1) return wholeTensor(entry);
+    const own = { parts: parts.filter((part) => part.projection === projection) };
+    return { entry, alongColumns, stretches: joined(Array.from({ length: attention.kvHeads }, (_, unit) => stretches(attention, own, unit)).flat()) };
+  });
 }
 
 export const unsupported = (model: Checkpoint, found: string) =>

@@ -2,7 +2,8 @@
 // queries a key-value head and all its query heads are one unit.
 import { TensorReader } from "../checkpoints/tensor-reader.ts";
 import { throwIfCancelled } from "../diagnostics.ts";
-import { type Attention, type AttentionLayer, type HeadTensor, PROJECTIONS, type Projection } from "./attention.ts";
+import { type Attention, type AttentionLayer, PROJECTIONS, type Projection, stretches } from "./attention.ts";
+import type { Stretch } from "./places.ts";
 
 /** Which projections are compared. */
 export const MATCHES: Readonly<Record<string, readonly Projection[]>> = {
@@ -31,17 +32,6 @@ export interface HeadSimilarity {
   readonly best: readonly (readonly SharedUnit[])[];
   /** By layer, for each earlier layer, the mean over the units of their best cosine there. */
   readonly layers: readonly (readonly number[])[];
-}
-
-/** First and count of rows or columns. */
-export type Stretch = readonly [first: number, count: number];
-
-/** Where in a tensor the weights of a unit lie: a stretch for each projection that it holds. */
-export function stretches({ heads, kvHeads, headDim }: Attention, { parts }: Pick<HeadTensor, "parts">, unit: number): Stretch[] {
-  return parts.map(({ projection, first }) => {
-    const size = projection === "k" || projection === "v" ? headDim : (heads / kvHeads) * headDim;
-    return [first + unit * size, size];
-  });
 }
 
 /**

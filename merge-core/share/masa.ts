@@ -2,12 +2,12 @@
 // matrices, in the least Frobenius error there is. Works from the Gram matrix of the layers, one stretch of elements at a time.
 import { openFile } from "../bytes/file-source.ts";
 import type { ByteSource } from "../bytes/source.ts";
-import type { TensorEntry } from "../checkpoints/checkpoint.ts";
 import { gramOf } from "../compute/linalg/gram.ts";
 import { symmetricEigen } from "../compute/linalg/symmetric-eigen.ts";
 import { inputError, throwIfCancelled } from "../diagnostics.ts";
-import { DTYPE_BYTES, elementCount } from "../formats/dtypes.ts";
+import { DTYPE_BYTES } from "../formats/dtypes.ts";
 import { readNumbers } from "../formats/read-numbers.ts";
+import { type Place, readRows, sidesOf } from "./places.ts";
 
 /** Elements of each layer that are in memory together. */
 const CHUNK_ELEMENTS = 1 << 18;
@@ -21,29 +21,35 @@ export interface Atoms {
   readonly relativeError: number;
 }
 
-/** The same elements of several tensors of one shape, as rows. */
+/** The same elements of several matrices of one shape, as rows. */
 export class Stack {
-  readonly #entries: readonly TensorEntry[];
+  readonly #places: readonly Place[];
   readonly #open = new Map<string, ByteSource>();
   readonly #signal: AbortSignal | undefined;
 
-  constructor(entries: readonly TensorEntry[], signal?: AbortSignal) {
-    this.#entries = entries;
+  constructor(places: readonly Place[], signal?: AbortSignal) {
+    this.#places = places;
     this.#signal = signal;
   }
 
+  /** Some rows of every matrix at a time, from row `first` on. */
   async *chunks(): AsyncGenerator<{ rows: Float64Array; count: number; first: number }> {
-    const size = elementCount(this.#entries[0]?.shape ?? []);
-    for (let first = 0; first < size; first += CHUNK_ELEMENTS) {
+    const [height, width] = this.#places[0] === undefined ? [0, 0] : sidesOf(this.#places[0]);
+    const step = Math.max(1, Math.floor(CHUNK_ELEMENTS / Math.max(1, width)));
+    for (let first = 0; first < height; first += step) {
       throwIfCancelled(this.#signal);
-      const count = Math.min(CHUNK_ELEMENTS, size - first);
-      const rows = new Float64Array(this.#entries.length * count);
-      for (const [l, entry] of this.#entries.entries()) {
-        const width = DTYPE_BYTES[entry.dtype];
-        rows.set(readNumbers(entry.dtype, await (await this.#source(entry.file)).read(entry.offset + first * width, count * width)), l * count);
-      }
+      const end = Math.min(height, first + step);
+      const count = (end - first) * width;
+      const rows = new Float64Array(this.#places.length * count);
+      for (const [l, place] of this.#places.entries()) rows.set(await this.#rows(place, first, end), l * count);
       yield { rows, count, first };
     }
+  }
+
+  async #rows(place: Place, from: number, to: number): Promise<Float64Array> {
+    const { dtype, file, offset } = place.entry;
+    const [source, width] = [await this.#source(file), DTYPE_BYTES[dtype]];
+    return readRows(place, from, to, async (first, count) => readNumbers(dtype, await source.read(offset + first * width, count * width)));
   }
 
   async #source(file: string): Promise<ByteSource> {
@@ -57,7 +63,7 @@ export class Stack {
   }
 }
 
-/** Weighted sums of the stack's rows, one chunk after the other: `weights[s][l]` of row l in result s. */
+/** Weighted sums of the stack's matrices, some rows from `first` on after the other: `weights[s][l]` of matrix l in result s. */
 export async function* mixRows(stack: Stack, weights: readonly (readonly number[])[]): AsyncGenerator<{ mixed: Float32Array[]; first: number }> {
   for await (const { rows, count, first } of stack.chunks()) {
     const mixed = weights.map((own) => {
@@ -71,10 +77,10 @@ export async function* mixRows(stack: Stack, weights: readonly (readonly number[
 }
 
 /** Atoms of one projection over all layers. @throws WeightsmithError `non-finite` */
-export async function findAtoms(entries: readonly TensorEntry[], count: number, signal?: AbortSignal): Promise<Atoms> {
-  const layers = entries.length;
+export async function findAtoms(places: readonly Place[], count: number, signal?: AbortSignal): Promise<Atoms> {
+  const layers = places.length;
   const gram = new Float64Array(layers * layers);
-  const stack = new Stack(entries, signal);
+  const stack = new Stack(places, signal);
   try {
     for await (const chunk of stack.chunks()) {
       const part = gramOf(chunk.rows, layers, chunk.count);
@@ -83,7 +89,7 @@ export async function findAtoms(entries: readonly TensorEntry[], count: number, 
   } finally {
     await stack.close();
   }
-  if (!gram.every(Number.isFinite)) throw inputError("non-finite", `${entries[0]?.name} or the same of another layer holds NaN or infinite values`);
+  if (!gram.every(Number.isFinite)) throw inputError("non-finite", `${places[0]?.entry.name} or the same of another layer holds NaN or infinite values`);
   return split(gram, layers, count);
 }
 

@@ -13,9 +13,10 @@ import type { TensorSpec } from "../formats/safetensors-write.ts";
 import { extractAdapter } from "../run/extract-adapter.ts";
 import { scratchTensors, writeScratch } from "../run/scratch-tensors.ts";
 import { writeModel } from "../run/write-model.ts";
-import { findAttention, type HeadTensor, type Projection, unsupported } from "./attention.ts";
-import { chooseShared, MATCHES, type SharedUnit, type Stretch, stretches, takeStretch } from "./directshare.ts";
+import { findAttention, type HeadTensor, type Projection, placesOf, stretches, unsupported } from "./attention.ts";
+import { chooseShared, MATCHES, type SharedUnit, takeStretch } from "./directshare.ts";
 import { type Atoms, findAtoms, mixRows, reconstruction, Stack } from "./masa.ts";
+import { type Place, putRows, type Stretch, sidesOf, wholeTensor } from "./places.ts";
 import { type Start, tieLayers } from "./recursive.ts";
 
 export const SHARE_METHOD = "share";
@@ -186,54 +187,64 @@ function sideBySide(values: ArrayLike<number>, { columns, alongColumns }: Matrix
   return joined;
 }
 
-async function masa({ model, settings, signal, onProgress }: ShareRequest): Promise<Sharing> {
+async function masa({ model, settings, signal, onProgress }: ShareRequest, reader: TensorReader): Promise<Sharing> {
   if (settings.method !== "masa") throw new TypeError("settings of another method");
-  const { layers } = findAttention(model);
+  const attention = findAttention(model);
+  const { layers } = attention;
   const atoms = Math.min(layers.length, settings.atoms ?? Math.max(1, Math.round(layers.length / 3)));
-  const found: ({ projection: Projection; entries: readonly TensorEntry[] } & Atoms)[] = [];
+  const found: ({ projection: Projection; places: readonly Place[] } & Atoms)[] = [];
   for (const [done, projection] of settings.projections.entries()) {
     onProgress?.("find atoms", done, settings.projections.length, "items", `${projection}_proj`);
-    const entries = layers.map(({ prefix, tensors }) => {
-      const own = tensors.find(({ parts, bias }) => !bias && parts.length === 1 && parts[0]?.projection === projection);
-      if (own === undefined) throw unsupported(model, `${prefix}: queries, keys and values in one tensor`);
-      return own.entry;
-    });
-    found.push({ projection, entries, ...(await findAtoms(entries, atoms, signal)) });
+    const places = placesOf(attention, projection);
+    found.push({ projection, places, ...(await findAtoms(places, atoms, signal)) });
   }
-  const specs = found.map(
-    ({ projection, entries: [first], mixing }) =>
-      ({ name: `${projection}_proj.atoms`, dtype: first?.dtype ?? "F32", shape: [mixing.length, ...(first?.shape ?? [])] }) as const,
-  );
+  const specs = found.map(({ projection, places, mixing }) => {
+    const [first] = places as readonly [Place];
+    return { name: `${projection}_proj.atoms`, dtype: first.entry.dtype, shape: [mixing.length, ...sidesOf(first)] } as const;
+  });
   return {
     async make(entry) {
-      const own = found.find(({ entries }) => entries.includes(entry));
-      if (own === undefined) return undefined;
-      const values = new Float32Array(elementCount(entry.shape));
-      for await (const { mixed, first } of mixedRows(own.entries, [reconstruction(own, own.entries.indexOf(entry))], signal))
-        values.set(mixed[0] as Float32Array, first);
+      const own = found.flatMap((one) => {
+        const layer = one.places.findIndex((place) => place.entry === entry);
+        return layer < 0 ? [] : [{ ...one, layer }];
+      });
+      if (own.length === 0) return undefined;
+      const values = Float32Array.from(await reader.read(entry));
+      for (const { layer, places, ...rest } of own)
+        for await (const { mixed, first } of mixedRows(places, [reconstruction(rest, layer)], signal))
+          putRows(places[layer] as Place, values, first, mixed[0] as Float32Array);
       return values;
     },
     compact: specs,
     async *parts() {
-      for (const { entries, mixing } of found)
+      for (const { places, mixing } of found)
         for (const atom of mixing)
-          for await (const { mixed } of mixedRows(entries, [atom], signal)) yield narrowFromFloat32(entries[0]?.dtype as FloatDType, mixed[0] as Float32Array);
+          for await (const { mixed } of mixedRows(places, [atom], signal))
+            yield narrowFromFloat32(places[0]?.entry.dtype as FloatDType, mixed[0] as Float32Array);
     },
     compactParameters: count(specs) + found.reduce((sum, { mixing }) => sum + mixing.length * layers.length, 0),
-    madeParameters: count(found.flatMap(({ entries }) => entries)),
+    madeParameters: found.reduce((sum, { places }) => sum + count(places.map((place) => ({ shape: sidesOf(place) }))), 0),
     shared: {
       layers: layers.map(({ prefix }) => prefix),
-      projections: found.map(({ projection, mixing, coefficients, relativeError }) => ({ projection, atoms: mixing.length, relativeError, coefficients })),
+      projections: found.map(({ projection, mixing, coefficients, relativeError, places }) => ({
+        projection,
+        ...lies(places, layers[0]?.prefix ?? ""),
+        ...{ atoms: mixing.length, relativeError, coefficients },
+      })),
     },
   };
 }
 
-async function* mixedRows(
-  entries: readonly TensorEntry[],
-  weights: readonly (readonly number[])[],
-  signal: AbortSignal | undefined,
-): ReturnType<typeof mixRows> {
-  const stack = new Stack(entries, signal);
+/** In which tensor of a layer a projection lies, and in which stretches of it where others do too. */
+function lies([first]: readonly Place[], prefix: string): Readonly<Record<string, unknown>> {
+  if (first === undefined) return {};
+  const { entry, alongColumns, stretches } = first;
+  const isWhole = count([entry]) === count([{ shape: sidesOf(first) }]);
+  return { tensor: entry.name.slice(prefix.length + 1), ...(isWhole ? {} : { [alongColumns ? "columns" : "rows"]: stretches }) };
+}
+
+async function* mixedRows(places: readonly Place[], weights: readonly (readonly number[])[], signal: AbortSignal | undefined): ReturnType<typeof mixRows> {
+  const stack = new Stack(places, signal);
   try {
     yield* mixRows(stack, weights);
   } finally {
@@ -252,7 +263,9 @@ async function recursive({ model, settings, signal }: ShareRequest): Promise<Sha
     const values = new Float32Array(elementCount(list[0]?.shape ?? []));
     const used = weightsOf(at);
     const chosen = list.filter((_, l) => used[l] !== 0);
-    for await (const { mixed, first } of mixedRows(chosen, [chosen.map(() => 1 / chosen.length)], signal)) values.set(mixed[0] as Float32Array, first);
+    const places = chosen.map(wholeTensor);
+    for await (const { mixed, first } of mixedRows(places, [chosen.map(() => 1 / chosen.length)], signal))
+      putRows(places[0] as Place, values, first, mixed[0] as Float32Array);
     return values;
   };
   const tied = [...matrices].flatMap(([rest, list]) => Array.from({ length: blocks }, (_, at) => ({ rest, list, at })));

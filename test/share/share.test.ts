@@ -4,7 +4,7 @@ import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { openCheckpoint } from "../../merge-core/checkpoints/open-checkpoint.ts";
 import { plainSpace } from "../../merge-core/compute/linalg/plain-space.ts";
-import { svd } from "../../merge-core/compute/linalg/svd.ts";
+import { svdAtOnce } from "../../merge-core/compute/linalg/svd.ts";
 import { mergeByRecipe } from "../../merge-core/evaluate/recipe-merge.ts";
 import { widenToFloat32 } from "../../merge-core/formats/dtype-codecs.ts";
 import type { FloatDType } from "../../merge-core/formats/dtypes.ts";
@@ -13,6 +13,7 @@ import { ADAPTER_FOLDER, COMPACT_FILE, type ShareReport, type ShareSettings, sha
 import { rejectsWith } from "../helpers/diagnostics.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
 import { floatTensor, writeModel } from "../helpers/models.ts";
+import { near } from "../helpers/near.ts";
 import { TINY_GPT2, writeTinyModel } from "../helpers/tiny-decoder.ts";
 
 const ZOO = "media/zoo/base";
@@ -122,15 +123,31 @@ describe("share by directshare", () => {
       const stored = layout === "conv1d" ? await valuesOf(writeApart(fused.compact, "apart")) : splitRows(fused.compact);
       for (const [key, values] of apart.compact) assert.deepEqual(stored.get(key) ?? new Float32Array(), values, `${layout} ${key}`);
     }
-    await rejectsWith("share-unsupported", () => run(writeGpt2(gpt2), { method: "masa", atoms: 1, projections: ["q"] }));
+  });
+
+  it("takes projections that are fused head by head for what they would be apart", async () => {
+    const gpt2 = await valuesOf(writeTinyModel(temporaryFolder(), { ...TINY_GPT2, n_layer: 3 }, 6));
+    const settings: ShareSettings = { method: "directshare", rate: 0.5, match: "total", chase: true };
+    const [apart, fused] = [await run(writeApart(gpt2, "apart"), settings), await run(writeApart(gpt2, "by head"), settings)];
+    assert.deepEqual(fused.report.parameters, apart.report.parameters);
+    const after = splitByHead(fused.after);
+    for (const [key, values] of apart.after) assert.deepEqual(after.get(key), values, key);
+  });
+
+  it("refuses a fused tensor whose order is not known", async () => {
+    const gpt2 = await valuesOf(writeTinyModel(temporaryFolder(), { ...TINY_GPT2, n_layer: 2 }, 6));
+    const settings: ShareSettings = { method: "masa", atoms: 1, projections: ["q"] };
+    const { found } = await rejectsWith("share-unsupported", () => run(writeApart(gpt2, "by head", "mystery"), settings));
+    assert.match(String(found), /query_key_value of mystery/);
+    await rejectsWith("share-unsupported", () => run(writeApart(gpt2, "qkv_proj", "codegen"), settings));
   });
 });
 
 const WIDTH = 8;
 const ATTENTION = /^transformer\.h\.(\d+)\.attn\.(c_attn|c_proj)\.(weight|bias)$/;
 
-/** The attention of a GPT-2 with a row per output, the projections apart or queries, keys and values in one tensor. */
-function writeApart(gpt2: Values, layout: "apart" | "qkv_proj"): string {
+/** The attention of a GPT-2 with a row per output, the projections apart or queries, keys and values in one tensor: in stretches, or for each of two heads. */
+function writeApart(gpt2: Values, layout: "apart" | "qkv_proj" | "by head", type = layout === "by head" ? "gpt_neox" : "a"): string {
   const tensors = [...gpt2].flatMap(([key, values]) => {
     const [, layer, module, kind] = ATTENTION.exec(key) ?? [];
     if (layer === undefined || values.length === 0) return [];
@@ -139,13 +156,45 @@ function writeApart(gpt2: Values, layout: "apart" | "qkv_proj"): string {
     const rows = kind === "bias" ? [...values] : Array.from({ length: values.length }, (_, i) => values[(i % inputs) * outputs + Math.floor(i / inputs)] ?? 0);
     const shape = (count: number) => (kind === "bias" ? [count] : [count, inputs]);
     const name = (projection: string) => `model.layers.${layer}.self_attn.${projection}.${kind}`;
-    if (module === "c_proj") return [floatTensor(name("o_proj"), shape(outputs), rows)];
+    if (module === "c_proj") return [floatTensor(name(layout === "by head" ? "dense" : "o_proj"), shape(outputs), rows)];
+    if (layout === "by head")
+      return [
+        floatTensor(
+          name("query_key_value"),
+          shape(outputs),
+          reordered(rows, (part, head) => head * 3 + part),
+        ),
+      ];
     if (layout === "qkv_proj") return [floatTensor(name("qkv_proj"), shape(outputs), rows)];
     const third = rows.length / 3;
     return ["q", "k", "v"].map((letter, i) => floatTensor(name(`${letter}_proj`), shape(outputs / 3), rows.slice(i * third, (i + 1) * third)));
   });
-  return writeModel(tensors, { config: { num_attention_heads: 2 } });
+  return writeModel(tensors, { config: { model_type: type, num_attention_heads: 2 } });
 }
+
+/** Three projections of two heads each, one after the other, with each head's rows at a place of the six. */
+function reordered(rows: readonly number[], placeOf: (part: number, head: number) => number): number[] {
+  const size = rows.length / 6;
+  const all: number[] = [];
+  for (let part = 0; part < 3; part++)
+    for (let head = 0; head < 2; head++) for (let i = 0; i < size; i++) all[placeOf(part, head) * size + i] = rows[(part * 2 + head) * size + i] as number;
+  return all;
+}
+
+/** Projections that are fused head by head, apart. */
+const splitByHead = (values: Values): Values =>
+  splitRows(
+    new Map(
+      [...values].map(([key, numbers]): [string, Float32Array] => {
+        if (key.includes(".dense.")) return [key.replace("dense", "o_proj"), numbers];
+        if (!key.includes("query_key_value")) return [key, numbers];
+        // Place 3 head + part of the six holds what is number 2 part + head.
+        const size = numbers.length / 6;
+        const ordered = [0, 3, 1, 4, 2, 5].flatMap((place) => [...numbers.subarray(place * size, (place + 1) * size)]);
+        return [key.replace("query_key_value", "qkv_proj"), Float32Array.from(ordered)];
+      }),
+    ),
+  );
 
 function writeGpt2(values: Values): string {
   const tensors = [...values].filter(([key]) => ATTENTION.test(key)).map(([key, numbers]) => floatTensor(key, shapeOf(key), numbers));
@@ -183,7 +232,7 @@ describe("share by masa", () => {
         const space = plainSpace();
         const stacked = space.zeros(4, before.get(names[0] ?? "")?.length ?? 0);
         stacked.data.set(names.flatMap((name) => [...(before.get(name) ?? [])]));
-        const { values } = svd(space, stacked);
+        const { values } = svdAtOnce(space, stacked);
         const expected = norm(values.slice(atoms));
         assert.ok(Math.abs(distance(before, after, names) - expected) < 1e-4, letter);
         assert.ok(Math.abs(relativeError - expected / norm(values)) < 1e-5);
@@ -204,6 +253,45 @@ describe("share by masa", () => {
       }
     }
     assert.equal(report.parameters.before - report.parameters.after, 2 * 64 - 2 * 4);
+  });
+
+  it("takes fused projections for what they would be apart, and leaves the others in the tensor", async () => {
+    const gpt2 = await valuesOf(writeTinyModel(temporaryFolder(), { ...TINY_GPT2, n_layer: 4 }, 6));
+    for (const projections of [["q", "k", "v", "o"], ["k"]] as const) {
+      const settings: ShareSettings = { method: "masa", atoms: 2, projections };
+      const apart = await run(writeApart(gpt2, "apart"), settings);
+      const told = ({ report }: typeof apart) =>
+        (report.shared.projections as { relativeError: number; atoms: number }[]).map(({ relativeError, atoms }) => [relativeError.toFixed(6), atoms]);
+      for (const [path, split] of [
+        [writeGpt2(gpt2), async (values: Values) => valuesOf(writeApart(values, "apart"))],
+        [writeApart(gpt2, "qkv_proj"), async (values: Values) => splitRows(values)],
+        [writeApart(gpt2, "by head"), async (values: Values) => splitByHead(values)],
+      ] as const) {
+        const fused = await run(path, settings);
+        assert.deepEqual([told(fused), fused.report.parameters], [told(apart), apart.report.parameters]);
+        const [before, after] = [await split(fused.before), await split(fused.after)];
+        for (const [key, values] of apart.after) near(after.get(key) ?? [], [...values], 1e-6);
+        // What was not asked for stays to the bit.
+        for (const [key, values] of before)
+          if (key.endsWith("bias") || !projections.some((letter) => key.includes(`${letter}_proj`))) assert.deepEqual(after.get(key), values);
+        for (const letter of projections) assert.equal(fused.compact.get(`${letter}_proj.atoms`)?.length, 2 * WIDTH * WIDTH);
+      }
+    }
+  });
+
+  it("tells where in a fused tensor a projection lies, as its atoms are stored", async () => {
+    const gpt2 = await valuesOf(writeTinyModel(temporaryFolder(), { ...TINY_GPT2, n_layer: 3 }, 6));
+    const { report, after, compact } = await run(writeGpt2(gpt2), { method: "masa", atoms: 2, projections: ["k"] });
+    const [{ coefficients, tensor, columns }] = report.shared.projections as [{ coefficients: number[][]; tensor: string; columns: [number, number][] }];
+    assert.deepEqual([tensor, columns], ["c_attn.weight", [[WIDTH, WIDTH]]]);
+    const atoms = compact.get("k_proj.atoms") as Float32Array;
+    for (let l = 0; l < 3; l++)
+      for (let i = 0; i < WIDTH; i++)
+        for (let j = 0; j < WIDTH; j++) {
+          const found = after.get(`transformer.h.${l}.attn.c_attn.weight`)?.[i * 3 * WIDTH + WIDTH + j] ?? Number.NaN;
+          const [c = 0, d = 0] = coefficients[l] ?? [];
+          assert.ok(Math.abs(found - c * (atoms[i * WIDTH + j] ?? 0) - d * (atoms[WIDTH * WIDTH + i * WIDTH + j] ?? 0)) < 1e-5);
+        }
   });
 });
 
