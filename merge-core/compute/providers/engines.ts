@@ -24,7 +24,7 @@ const LOADER = JSON.stringify(new URL("./load-tfjs.js", import.meta.url).href);
 
 const tfjsScript = (device: TfjsDevice) => `${MEASURE}
 const { loadTfjs } = await import(${LOADER});
-const { tf, version, device } = await loadTfjs(${JSON.stringify(device)});
+const { tf, version, device, memoryBytes } = await loadTfjs(${JSON.stringify(device)});
 const square = async (x) => {
   const product = tf.matMul(x, x);
   const values = await product.data();
@@ -33,12 +33,12 @@ const square = async (x) => {
 };
 check(await square(tf.tensor2d([1, 2, 3, 4], [2, 2])));
 const large = tf.fill([N, N], 0.5);
-await report(version, device, () => square(large));
+await report(version, device, () => square(large), memoryBytes);
 process.exit(0);`;
 
 /** The object that create() returns must stay referenced for as long as a device lives. */
 const webgpuScript = `${MEASURE}
-const { loadWebgpu } = await import(${LOADER});
+const { loadWebgpu, webgpuVersion } = await import(${LOADER});
 const { create, globals } = await loadWebgpu();
 Object.assign(globalThis, globals);
 const gpu = (globalThis.weightsmithGpu = create([]));
@@ -78,7 +78,7 @@ async function square(n, values) {
   };
 }
 check(await (await square(2, new Float32Array([1, 2, 3, 4])))());
-await report("webgpu", [adapter.info?.vendor, adapter.info?.device, adapter.info?.description].filter(Boolean).join(" "), await square(N, new Float32Array(N * N).fill(0.5)), adapter.limits.maxBufferSize);
+await report(webgpuVersion(), [adapter.info?.vendor, adapter.info?.device, adapter.info?.description].filter(Boolean).join(" "), await square(N, new Float32Array(N * N).fill(0.5)), adapter.limits.maxBufferSize);
 process.exit(0);`;
 
 /** Run as the merge would run it; the program lies beside the bundle. */

@@ -1,5 +1,8 @@
 // tfjs with a backend that is not ours: TensorFlow's own library, or WebGPU. All of it is optional and found where the user installed it.
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { totalmem } from "node:os";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import util from "node:util";
 import type * as Core from "@tensorflow/tfjs-core";
@@ -11,11 +14,19 @@ export type TfjsDevice = (typeof TFJS_DEVICES)[number];
 
 export { loadWebgpu };
 
+/** Of the package that is found. */
+export function webgpuVersion(): string {
+  const { version } = JSON.parse(readFileSync(join(dirname(findPackage("webgpu") ?? ""), "package.json"), "utf8")) as { readonly version: string };
+  return version;
+}
+
 export interface LoadedTfjs {
   readonly tf: typeof Core;
   readonly version: string;
   /** What computes, as drivers or packages tell it. */
   readonly device: string;
+  /** This machine's memory, or the largest buffer of a GPU; unknown on TensorFlow's GPUs. */
+  readonly memoryBytes?: number;
   /** Where it is a GPU of WebGPU. */
   readonly gpu?: GPUDevice;
 }
@@ -36,7 +47,9 @@ async function loadTensorFlow(device: Exclude<TfjsDevice, "webgpu">): Promise<Lo
   const tf = unwrap(await importPackage(TFJS_PACKAGES[device])) as typeof Core & { version: Record<string, string> };
   await tf.ready();
   const native = (tf.backend() as { binding?: { TF_Version?: string } }).binding?.TF_Version;
-  return { tf, version: tf.version["tfjs-node"] ?? tf.version.tfjs ?? "", device: native === undefined ? tf.getBackend() : `TensorFlow ${native}` };
+  const name = native === undefined ? tf.getBackend() : `TensorFlow ${native}`;
+  const memory = device === "tfjs-node" ? { memoryBytes: totalmem() } : {};
+  return { tf, version: tf.version["tfjs-node"] ?? tf.version.tfjs ?? "", device: name, ...memory };
 }
 
 /** Node 23 removed functions that the last release of tfjs-node still calls, not on load but on the first operation. */
@@ -63,7 +76,8 @@ async function loadOnWebgpu(): Promise<LoadedTfjs> {
   await tf.ready();
   const { description, device: model, vendor } = adapter.info;
   const { device } = tf.backend() as unknown as { readonly device: GPUDevice };
-  return { tf, version: tf.version_core, device: description || model || vendor || "unknown device", gpu: device };
+  const name = description || model || vendor || "unknown device";
+  return { tf, version: tf.version_core, device: name, memoryBytes: device.limits.maxBufferSize, gpu: device };
 }
 
 /** From Node 21 on `navigator` is a getter without a setter: assigning to it fails. */

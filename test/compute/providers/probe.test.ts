@@ -7,6 +7,7 @@ import { BLAS_VARIABLE } from "../../../merge-core/compute/providers/blas.ts";
 import { blasEngine, optionalEngines, webgpuEngine } from "../../../merge-core/compute/providers/engines.ts";
 import { findPackage } from "../../../merge-core/compute/providers/find-package.ts";
 import { type EngineReport, probeEngine } from "../../../merge-core/compute/providers/probe.ts";
+import { softwareGpu } from "../../helpers/software-gpu.ts";
 
 const TFJS = optionalEngines(1).find((engine) => engine.id === "tfjs-node-gpu");
 
@@ -52,6 +53,26 @@ describe("probeEngine", () => {
     assert.equal(report.version, "4.22.0");
     assert.equal(report.device, "tensorflow");
     assert.ok(report.figure !== undefined && report.figure > 0);
+  });
+
+  it("knows the version of webgpu, and the memory of its devices, where there is one", async function () {
+    this.timeout(60_000);
+    const env = softwareGpu();
+    if (env === undefined) return this.skip();
+    const before = { ...process.env };
+    Object.assign(process.env, env);
+    try {
+      for (const engine of optionalEngines(1).filter(({ id }) => id.endsWith("webgpu"))) {
+        if (engine.id === "tfjs-webgpu" && findPackage("@tensorflow/tfjs-backend-webgpu") === undefined) continue;
+        const { status, version, memoryBytes = 0 } = await probeEngine(engine, { from: process.cwd() });
+        assert.equal(status, "works");
+        assert.match(version ?? "", /^\d+\.\d+\.\d+/);
+        assert.ok(memoryBytes >= 2 ** 27, `${memoryBytes} bytes`);
+      }
+    } finally {
+      for (const name of Object.keys(env)) if (!(name in before)) delete process.env[name];
+      Object.assign(process.env, before);
+    }
   });
 
   it("survives a package whose native part is missing", async () => {
