@@ -45,7 +45,7 @@ const shared = {
   check({ others }) {
     const wrong = others.find((model) => {
       const [density, epsilon] = [densityOf(model), numberOf(model, "epsilon")];
-      return density < 1 && (density - epsilon <= 0 || density + epsilon >= 1);
+      return density > 0 && density < 1 && (density - epsilon <= 0 || density + epsilon >= 1);
     });
     if (wrong === undefined) return undefined;
     return {

@@ -37,7 +37,7 @@ export const COUNT_ELECTION: ParameterSpec = {
 export function taskVectorParameters(defaults: { normalize: 0 | 1; rescale: 0 | 1 }, ...extra: readonly ParameterSpec[]): ParameterSpec[] {
   return [
     WEIGHT,
-    DENSITY,
+    { ...DENSITY, range: { min: 0, max: 1 } },
     { name: "lambda", scope: "global", type: "number", default: 1, doc: "Factor for the merged difference before it is added to the base." },
     normalizeFlag(defaults.normalize),
     {
@@ -60,10 +60,17 @@ export function mergeTaskVectors(sparsify: Sparsify, consensus: Consensus): Merg
     const origin = input(base.index);
     if (others.length === 0) return origin;
     const dense = others.map((model) => ({ model, delta: sub(input(model.index), origin) }));
-    const sparse = await sparsify(dense, task, engine);
+    const sparse = sparsify === keepAll ? dense : await thin(sparsify, dense, task, engine);
     const merged = consensus === "elect" ? electedSum(sparse, task) : plainSum(sparse, task);
     return add(origin, merged);
   };
+}
+
+/** Of a difference of density 0 nothing is left, which no draw or selection need find out. */
+async function thin(sparsify: Sparsify, vectors: readonly TaskVector[], task: MergeTask, engine: TensorEngine): Promise<TaskVector[]> {
+  const kept = vectors.filter(({ model }) => densityOf(model) > 0);
+  const sparse = new Map((await sparsify(kept, task, engine)).map((vector) => [vector.model, vector]));
+  return vectors.map((vector) => sparse.get(vector.model) ?? { ...vector, delta: constant(0) });
 }
 
 function plainSum(vectors: readonly TaskVector[], task: MergeTask): Expr {

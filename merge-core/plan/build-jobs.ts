@@ -2,7 +2,7 @@
 import type { TensorEntry } from "../checkpoints/checkpoint.ts";
 import type { Diagnostic } from "../diagnostics.ts";
 import { DTYPE_BYTES, type DType, elementCount, type FloatDType, isFloat } from "../formats/dtypes.ts";
-import type { MergeInput } from "../methods/method.ts";
+import type { MergeInput, ParameterSpec } from "../methods/method.ts";
 import type { ParameterSettings, Recipe } from "../recipe/recipe.ts";
 import { legalValues, type ParameterProblem, resolveParameters } from "../recipe/resolve-parameters.ts";
 import type { Treatment } from "../recipe/treatment.ts";
@@ -125,8 +125,10 @@ function checkTask(
   parameters: MergeJob["parameters"],
   report: ReportOnce,
 ): void {
-  const needed = method.parameters.filter((p) => p.default === undefined && p.scope === "model");
-  if (method.check === undefined || refs.some((ref) => needed.some((p) => !(p.name in ref.parameters)) && !ref.isBase)) return;
+  // What has no usable value has been reported; the base may lack what the others need.
+  const unresolved = ({ name, scope, default: usual }: ParameterSpec) =>
+    scope === "global" ? !(name in parameters) : refs.some((ref) => !(name in ref.parameters) && !(ref.isBase && usual === undefined));
+  if (method.check === undefined || method.parameters.some(unresolved)) return;
   const inputs: MergeInput[] = refs.map(({ model, modelIndex, isBase, parameters }, index) => ({ index, model, modelIndex, isBase, parameters }));
   const task = { name: output.name, shape, inputs, base: inputs.find((i) => i.isBase), others: inputs.filter((i) => !i.isBase), parameters };
   const problem = method.check(task);

@@ -36,7 +36,11 @@ export async function outputVocabulary(recipe: Recipe, models: InputModels, repo
   const own = vocabularies?.get(reference);
   const checkpoint = models.checkpoints.get(reference);
   if (vocabularies === undefined || own === undefined || checkpoint === undefined) return undefined;
-  const added = addedTokens(own, request, vocabularies);
+  const added = addedTokens(
+    own,
+    request,
+    [...vocabularies].map(([text, vocabulary]) => withRows(vocabulary, models.checkpoints.get(text))),
+  );
   const ids = new Map([...own.ids, ...added.map(({ content, id }) => [content, id] as const)]);
   if (ids.size !== own.ids.size + added.length || hasHoles(own, added)) {
     report({
@@ -92,16 +96,23 @@ async function readVocabularies(
   return vocabularies;
 }
 
+/** The tokens that the model's embedding has rows for: what no model has a row for is no loss to the union. */
+function withRows(vocabulary: Vocabulary, checkpoint: Checkpoint | undefined): Vocabulary {
+  const rows = (checkpoint && embeddingRows(checkpoint)) ?? Number.POSITIVE_INFINITY;
+  const ids = new Map([...vocabulary.ids].filter(([, id]) => id < rows));
+  return { ...vocabulary, ids, added: vocabulary.added.filter(({ id }) => id < rows) };
+}
+
 const PLAIN = { single_word: false, lstrip: false, rstrip: false, normalized: true, special: false };
 
 /** What is not in the tokenizer yet: foreign pieces, foreign added tokens as first defined, then tokens that only the recipe names. */
-function addedTokens(own: Vocabulary, request: TokenizerRequest, vocabularies: ReadonlyMap<string, Vocabulary>): AddedToken[] {
+function addedTokens(own: Vocabulary, request: TokenizerRequest, vocabularies: readonly Vocabulary[]): AddedToken[] {
   const wanted = new Map<string, Omit<AddedToken, "id">>();
   const want = (entry: Omit<AddedToken, "id">) => {
     if (!own.ids.has(entry.content) && !wanted.has(entry.content)) wanted.set(entry.content, entry);
   };
   if (request.source === "union") {
-    const foreign = [...vocabularies.values()].map((vocabulary) => ({ vocabulary, names: new Set(vocabulary.added.map(({ content }) => content)) }));
+    const foreign = vocabularies.map((vocabulary) => ({ vocabulary, names: new Set(vocabulary.added.map(({ content }) => content)) }));
     const marked = new Set(foreign.flatMap(({ names }) => [...names]));
     for (const { vocabulary } of foreign)
       for (const [content] of [...vocabulary.ids].sort(([, a], [, b]) => a - b)) if (!marked.has(content)) want({ content, ...PLAIN });

@@ -5,11 +5,13 @@ import { fits } from "./tensor-pattern.ts";
 /**
  * @param tensorName decides between conditions
  * @param position place of the tensor's layer among the layers of its slice, 0 the first and 1 the last
+ * @param stepwise each value holds until the next one's place is reached: flags have nothing between on and off
  * @returns undefined if no condition fits; the parameter then counts as unset at this level
  */
-export function evaluateParameter(setting: ParameterSetting, tensorName: string, position: number): number | undefined {
+export function evaluateParameter(setting: ParameterSetting, tensorName: string, position: number, stepwise = false): number | undefined {
   const values = valuesFor(setting, tensorName);
-  return values === undefined ? undefined : valueAt(values, position);
+  if (values === undefined) return undefined;
+  return stepwise ? values[Math.floor(position * (values.length - 1))] : valueAt(values, position);
 }
 
 /** The values that the parameter runs through over the layers. */

@@ -66,7 +66,8 @@ function readRecipe(reader: Reader, fields: Fields, { text, file, start }: { tex
   const overrides = readOverrides(reader, fields.get("overrides"), method);
   const needsBase = [method, ...overrides.map((override) => override.method)].some((m) => m !== undefined && m.base !== "none");
   const context: InputContext = { reader, method, base, needsBase };
-  const modules = exactlyOne(reader, fields, LAYOUTS, "a recipe", start) ? readInputs(context, fields, fields.get("models")?.keyRange ?? start) : [];
+  const layout = exactlyOne(reader, fields, LAYOUTS, "a recipe", start);
+  const modules = layout === undefined ? [] : readInputs(context, layout);
   const rest = {
     overrides,
     parameters: readParameters(reader, fields.get("parameters"), method, "above"),

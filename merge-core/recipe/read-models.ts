@@ -29,50 +29,47 @@ export interface InputContext {
   readonly needsBase: boolean;
 }
 
-/** The recipe's modules; `fields` holds the keys of the recipe. */
-export function readInputs(context: InputContext, fields: Fields, place: SourceRange): RecipeModule[] {
-  const modules = fields.get("modules");
-  if (modules !== undefined) {
-    const entries = [...(context.reader.entries(modules.value, "modules", modules.keyRange)?.values() ?? [])];
-    if (entries.length === 0 && isMap(modules.value))
-      context.reader.report("empty-list", "modules is empty", modules.keyRange, { expected: "at least one module" });
+/** The recipe's modules, from the one of `LAYOUTS` that it has. */
+export function readInputs(context: InputContext, layout: Field): RecipeModule[] {
+  const { value, keyRange } = layout;
+  if (layout.key === "modules") {
+    const entries = [...(context.reader.entries(value, "modules", keyRange)?.values() ?? [])];
+    if (entries.length === 0 && isMap(value)) context.reader.report("empty-list", "modules is empty", keyRange, { expected: "at least one module" });
     return entries.flatMap((entry) => readModule(context, entry));
   }
-  const slices = readLayout(context, fields, place);
-  return slices.length === 0 ? [] : [{ name: "default", slices, parameters: new Map(), range: place }];
+  const slices = readLayout(context, layout);
+  return slices.length === 0 ? [] : [{ name: "default", slices, parameters: new Map(), range: keyRange }];
 }
 
 function readModule(context: InputContext, entry: Field): RecipeModule[] {
   const { reader, method } = context;
   const fields = reader.fields(entry.value, `module ${entry.key}`, entry.keyRange, MODULE_KEYS);
-  if (fields === undefined || !exactlyOne(reader, fields, ["models", "slices"], `module ${entry.key}`, entry.keyRange)) return [];
-  const slices = readLayout(context, fields, entry.keyRange);
+  const layout = fields && exactlyOne(reader, fields, ["models", "slices"], `module ${entry.key}`, entry.keyRange);
+  if (fields === undefined || layout === undefined) return [];
+  const slices = readLayout(context, layout);
   return [{ name: entry.key, slices, parameters: readParameters(reader, fields.get("parameters"), method, "above"), range: entry.keyRange }];
 }
 
-/** Reports unless exactly one of `keys` is there. */
-export function exactlyOne(reader: Reader, fields: Fields, keys: readonly string[], what: string, place: SourceRange): boolean {
-  const present = keys.flatMap((key) => fields.get(key) ?? []);
-  if (present.length === 1) return true;
+/** The one of `keys` that is there; reports unless it is exactly one. Beside a key with a value, keys without one do not count. */
+export function exactlyOne(reader: Reader, fields: Fields, keys: readonly string[], what: string, place: SourceRange): Field | undefined {
+  const named = keys.flatMap((key) => fields.get(key) ?? []);
+  const filled = named.filter(({ value }) => value !== undefined);
+  const present = filled.length > 0 ? filled : named;
+  if (present.length === 1) return present[0];
   const list = keys.join(", ");
   reader.report("one-of-inputs", `${what} must have exactly one of ${list}`, present[1]?.keyRange ?? place, {
     found: present.map(({ key }) => key).join(" and ") || "none",
     expected: `one of ${list}`,
   });
-  return false;
+  return undefined;
 }
 
-function readLayout(context: InputContext, fields: Fields, place: SourceRange): RecipeSlice[] {
-  const { reader } = context;
-  const models = fields.get("models");
-  if (models !== undefined) {
-    const sources = (reader.list(models.value, "models", models.keyRange) ?? []).flatMap((node) =>
-      readSource(context, node, models.keyRange, false, context.base),
-    );
-    return sources.length === 0 ? [] : [{ sources: withBase(context, sources, context.base), parameters: new Map(), range: models.keyRange }];
-  }
-  const slices = fields.get("slices");
-  return (reader.list(slices?.value, "slices", slices?.keyRange ?? place) ?? []).flatMap((node) => readSlice(context, node, slices?.keyRange ?? place));
+/** The slices of `models` or of `slices`. */
+function readLayout(context: InputContext, { key, value, keyRange }: Field): RecipeSlice[] {
+  const nodes = context.reader.list(value, key, keyRange) ?? [];
+  if (key === "slices") return nodes.flatMap((node) => readSlice(context, node, keyRange));
+  const sources = nodes.flatMap((node) => readSource(context, node, keyRange, false, context.base));
+  return sources.length === 0 ? [] : [{ sources: withBase(context, sources, context.base), parameters: new Map(), range: keyRange }];
 }
 
 function readSlice(context: InputContext, node: Node, place: SourceRange): RecipeSlice[] {

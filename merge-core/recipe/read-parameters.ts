@@ -4,7 +4,7 @@ import { nearestName, type SourceRange } from "../diagnostics.ts";
 import type { MergeMethod, ParameterSpec } from "../methods/method.ts";
 import { methods } from "../methods/registry.ts";
 import { FILTER_KEYS, readFilter } from "./read-filter.ts";
-import { describe, type Field, type KnownKeys, numberIn, type Reader, suggestion } from "./reader.ts";
+import { describe, type Field, flagIn, type KnownKeys, numberIn, type Reader, suggestion } from "./reader.ts";
 import type { Condition, ParameterSetting, ParameterSettings } from "./recipe.ts";
 import { isLegal, legalValues } from "./resolve-parameters.ts";
 
@@ -81,7 +81,7 @@ function readValues(reader: Reader, node: Node | undefined, name: string, place:
 }
 
 function readNumber(reader: Reader, node: Node | undefined, name: string, place: SourceRange, spec: ParameterSpec): number | undefined {
-  const value = numberIn(node);
+  const value = spec.type === "flag" ? (flagIn(node) ?? numberIn(node)) : numberIn(node);
   const range = node === undefined ? place : reader.rangeOf(node);
   const details = { found: describe(node), expected: legalValues(spec) };
   if (value === undefined)

@@ -151,6 +151,13 @@ export function numberIn(node: Node | undefined): number | undefined {
   return typeof value === "string" ? parseFloatStrictly(value.trim()) : undefined;
 }
 
+/** Yes or no in quotes, which YAML reads as text: 1 and 0; undefined for anything else. */
+export function flagIn(node: Node | undefined): number | undefined {
+  const word = isScalar(node) && typeof node.value === "string" ? node.value.trim().toLowerCase() : "";
+  if (/^(true|yes|on|y|t)$/.test(word)) return 1;
+  return /^(false|no|off|n|f)$/.test(word) ? 0 : undefined;
+}
+
 function parseFloatStrictly(text: string): number | undefined {
   if (/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text)) return Number(text);
   const special = /^([+-]?)(nan|inf|infinity)$/i.exec(text);

@@ -30,7 +30,7 @@ export function resolveParameters(
   const values: Record<string, number | null> = {};
   const problems: ParameterProblem[] = [];
   for (const spec of specs) {
-    const value = firstValue(spec.name, levels, tensorName, position) ?? spec.default;
+    const value = firstValue(spec, levels, tensorName, position) ?? spec.default;
     if (value !== undefined && value !== null && !isLegal(spec, value)) problems.push({ spec, value });
     else if (value !== undefined) values[spec.name] = value;
     else if (!optional) problems.push({ spec, value: undefined });
@@ -38,10 +38,10 @@ export function resolveParameters(
   return { values, problems };
 }
 
-function firstValue(name: string, levels: readonly ParameterSettings[], tensorName: string, position: number): number | undefined {
+function firstValue({ name, type }: ParameterSpec, levels: readonly ParameterSettings[], tensorName: string, position: number): number | undefined {
   for (const level of levels) {
     const setting = level.get(name);
-    const value = setting === undefined ? undefined : evaluateParameter(setting, tensorName, position);
+    const value = setting === undefined ? undefined : evaluateParameter(setting, tensorName, position, type === "flag");
     if (value !== undefined) return value;
   }
   return undefined;

@@ -63,6 +63,23 @@ describe("equal inputs", () => {
   });
 });
 
+describe("density 0", () => {
+  const THINNING = TASK_VECTORS.filter((id) => id !== "task_arithmetic");
+
+  it("leaves nothing of a difference: the result is that without the model", async () => {
+    for (const id of THINNING) {
+      const alone = await merge(id, [base, model(id, W1, { weight: 0.7 })], { normalize: 0 });
+      const beside = await merge(id, [base, model(id, W1, { weight: 0.7 }), model(id, W2, { density: 0 })], { normalize: 0 });
+      assert.deepEqual(beside, alone, id);
+      assert.deepEqual(await merge(id, [base, model(id, W1, { density: 0 })]), B, id);
+    }
+  });
+
+  it("means nothing to task arithmetic, which drops no elements", async () => {
+    assert.deepEqual(await merge("task_arithmetic", [base, model("task_arithmetic", W1, { density: 0 })]), W1);
+  });
+});
+
 describe("lambda", () => {
   it("of 0 gives the base", async () => {
     for (const id of TASK_VECTORS) assert.deepEqual(await merge(id, [model(id, W1, { density: 0.5 }), model(id, W2), base], { lambda: 0 }), B, id);

@@ -430,7 +430,14 @@ describe("bad input", () => {
 
   it("a value that no condition gives, and one that leaves its range between layers", async () => {
     assert.deepEqual(await three().problems(TIES.replace("weight: 0.4", "weight: [{filter: mlp, value: 1}]")), ["error missing-parameter 6:12"]);
-    assert.deepEqual(await three({ layers: 3 }).problems(`${TIES}parameters: {normalize: [0, 1]}\n`), ["error parameter-range 1:15"]);
+    const steps = "merge_method: karcher\nmodels: [{model: a}, {model: b}]\nparameters: {max_iter: [1, 2]}\n";
+    assert.deepEqual(await three({ layers: 3 }).problems(steps), ["error parameter-range 1:15"]);
+  });
+
+  it("weights that sum to zero only in layers where they are normalised", async () => {
+    const flags = (values: string) => LINEAR.replace("weight: 1}", `weight: [0, 1], normalize: ${values}}`);
+    assert.deepEqual(await three({ layers: 3 }).problems(flags("[1, 1]")), ["error weights-sum-to-zero 1:15"]);
+    assert.ok((await three({ layers: 3 }).plan(flags("[0, 1]"))).plan);
   });
 
   it("weights that sum to zero for some tensors", async () => {

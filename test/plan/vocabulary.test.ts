@@ -130,6 +130,14 @@ describe("Vocabulary of the output", () => {
     assert.deepEqual(padded.rows, [15.5, 15.5, 15.5, 15.5]);
   });
 
+  it("adds no tokens to a union that no model has a row for", async () => {
+    const tokens = (...more: string[]) => ["x", "y", ...more];
+    const shop = new Workshop().add("a", { tokens: tokens(), from: 10 }).add("b", { tokens: tokens("v", "w"), rows: 3, from: 20 });
+    const { rows, told } = await shop.merge(`${LINEAR}tokenizer_source: union\n`);
+    assert.deepEqual(rows, [15, 16, 22]);
+    assert.ok(told.includes('warning tokens-dropped: 1 token of b dropped, since the output\'s vocabulary lacks them: "w"'), told.join("\n"));
+  });
+
   it("tolerates tokens beyond the end of an embedding, and lists them", async () => {
     const shop = new Workshop().add("a", { tokens: ["x", "y", "z"], rows: 2, from: 10 }).add("b", { tokens: ["x", "y", "z"], rows: 3, from: 20 });
     const { rows, told, config } = await shop.merge(`${LINEAR}tokenizer_source: base\n`);

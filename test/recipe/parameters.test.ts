@@ -63,10 +63,23 @@ describe("resolveParameters", () => {
   });
 
   it("reports values that leave the range only between layers", () => {
+    const count: ParameterSpec = { name: "n", scope: "global", type: "integer", default: 0, doc: "" };
+    const level = new Map([["n", values(0, 1)]]);
+    assert.deepEqual(resolveParameters([count], [level], "x", 0.5).problems, [{ spec: count, value: 0.5 }]);
+    assert.deepEqual(resolveParameters([count], [level], "x", 1).values, { n: 1 });
+  });
+
+  it("holds a flag until the place of its next value, as it is nothing between on and off", () => {
     const flag: ParameterSpec = { name: "f", scope: "global", type: "flag", default: 0, doc: "" };
-    const level = new Map([["f", values(0, 1)]]);
-    assert.deepEqual(resolveParameters([flag], [level], "x", 0.5).problems, [{ spec: flag, value: 0.5 }]);
-    assert.deepEqual(resolveParameters([flag], [level], "x", 1).values, { f: 1 });
+    const at = (flags: readonly number[], place: number) => resolveParameters([flag], [new Map([["f", values(...flags)]])], "x", place);
+    assert.deepEqual(
+      [0, 0.33, 0.67, 1].map((place) => at([0, 1], place).values.f),
+      [0, 0, 0, 1],
+    );
+    assert.deepEqual(
+      [0, 0.33, 0.5, 0.99, 1].map((place) => at([1, 0, 1], place).values.f),
+      [1, 1, 0, 0, 1],
+    );
   });
 
   it("says which values are legal", () => {

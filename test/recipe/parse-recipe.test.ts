@@ -42,7 +42,7 @@ const BAD: readonly (readonly [what: string, text: string, problem: string])[] =
   ["unknown dtype", `${LINEAR}dtype: bfloat15\n`, "error unknown-dtype 7:8"],
   ["unknown tensor_names", `${LINEAR}tensor_names: unoin\n`, "error tensor-names-unknown 7:15"],
   ["integer dtype", `${LINEAR}out_dtype: int64\n`, "error unknown-dtype 7:12"],
-  ["density 0", TIES.replace("density: 0.5", "density: 0"), "error parameter-range 6:34"],
+  ["density below 0", TIES.replace("density: 0.5", "density: -0.1"), "error parameter-range 6:34"],
   ["density above 1", TIES.replace("density: 0.5", "density: 1.5"), "error parameter-range 6:34"],
   ["density in a gradient", TIES.replace("density: 0.5", "density: [1, 0.5, -0.5]"), "error parameter-range 6:43"],
   ["weight NaN", LINEAR.replace("0.4", ".nan"), "error parameter-not-finite 6:26"],
@@ -198,6 +198,24 @@ describe("a good recipe", () => {
       [[0.5], [1]],
     );
     assert.deepEqual(recipeOf(LINEAR.replace("0.4", "4e-1")).modules[0]?.slices[0]?.sources[1]?.parameters.get("weight")?.conditions[0]?.values, [0.4]);
+  });
+
+  it("may write flags in quotes", () => {
+    for (const [word, value] of [
+      ['"true"', 1],
+      ['"False"', 0],
+      ["'off'", 0],
+      ['"1"', 1],
+      ["yes", 1],
+    ] as const)
+      assert.deepEqual(recipeOf(`${LINEAR}parameters: {normalize: ${word}}\n`).parameters.get("normalize")?.conditions, [
+        { filter: undefined, values: [value] },
+      ]);
+  });
+
+  it("may leave keys of other layouts empty", () => {
+    assert.deepEqual(problems(`${LINEAR}slices:\nmodules: ~\nbase_model: null\n`), []);
+    assert.deepEqual(problems("merge_method: linear\nmodels:\nslices: ~\n"), ["error one-of-inputs 3:1"]);
   });
 
   it("may give one condition without a list", () => {

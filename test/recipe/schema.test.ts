@@ -27,7 +27,7 @@ describe("recipeJsonSchema", () => {
   });
 
   it("tells the default and the range", () => {
-    assert.match(String(at("definitions", "parameters", "properties", "density", "description")), /\(a number in \(0, 1\], default 1\)/);
+    assert.match(String(at("definitions", "parameters", "properties", "density", "description")), /\(a number in \[0, 1\], default 1\)/);
   });
 
   it("has every definition that it refers to", () => {
