@@ -12,6 +12,7 @@ import { writeNotebookPage } from "./notebook/notebook-page.ts";
 import { problemsOf, problemText, runNotebook } from "./notebook/run-notebook.ts";
 import { type Arguments, flag, MEMORY, number, OVERWRITE, positionals, THREADS, text, threads, usage } from "./options.ts";
 import { formatTable } from "./output.ts";
+import { chooseTrainingEngine, TRAINING_DEVICE, type TrainingEngine } from "./training-device.ts";
 
 export const run: Command = {
   name: "run",
@@ -38,6 +39,7 @@ replaces what it made; a folder that no cell made is never touched. A merge that
     { name: "source", type: "string", value: "FILE", doc: "read the notebook's text from here; an editor gives what is not saved yet" },
     MEMORY,
     THREADS,
+    TRAINING_DEVICE,
     OVERWRITE,
   ],
   async run(args, context) {
@@ -47,12 +49,17 @@ replaces what it made; a folder that no cell made is never touched. A merge that
     const notebook = parseNotebook(await readNotebook(text(args, "source") ?? file), file);
     const only = chosenCell(args, cellsOf(notebook));
     const folder = resolve(text(args, "out") ?? join(dirname(file), `${basename(file).replace(/(\.merge)?\.md$/i, "")}.out`));
+    let engine: Promise<TrainingEngine> | undefined;
     const results = await runNotebook(notebook, {
       folder,
       threads: threads(args),
       memoryBytes: number(args, "memory") ?? defaultMemoryBytes(),
       keepGoing: flag(args, "keep-going"),
       only,
+      engine() {
+        engine ??= chooseTrainingEngine(args, context);
+        return engine;
+      },
       context,
     });
     if (report !== undefined) await writeNotebookPage(notebook, results, report);

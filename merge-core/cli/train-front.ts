@@ -3,6 +3,7 @@ import type { FrontPoint } from "../pareto/front-file.ts";
 import type { Command } from "./command.ts";
 import { flag, OVERWRITE, positionals, THREADS, threads } from "./options.ts";
 import { formatDuration, formatTable } from "./output.ts";
+import { chooseTrainingEngine, TRAINING_DEVICE } from "./training-device.ts";
 
 export const trainFront: Command = {
   name: "train-front",
@@ -30,12 +31,15 @@ killed goes on when it is started again.
 
   weightsmith train-front front.yml ./front-network
   weightsmith pareto ./front-network/front --at 0.3,0.7 -o ./model`,
-  options: [THREADS, OVERWRITE],
-  async run(args, { output, signal }) {
+  options: [THREADS, TRAINING_DEVICE, OVERWRITE],
+  async run(args, context) {
+    const { output, signal } = context;
     const [file = "", out = ""] = positionals(args, ["CONFIG", "OUT"]);
     const [{ readTrainFrontConfig }, { trainFront: run }] = await Promise.all([import("../pareto/train-front-config.ts"), import("../pareto/train-front.ts")]);
-    const { front, frontFile, seconds } = await run(await readTrainFrontConfig(file), out, {
+    const config = await readTrainFrontConfig(file);
+    const { front, frontFile, seconds } = await run(config, out, {
       threads: threads(args),
+      ...(await chooseTrainingEngine(args, context)),
       overwrite: flag(args, "overwrite"),
       signal,
       onProgress: ({ done, total, detail }) => output.progress({ stage: "train-front", done, total, unit: "items", detail }),

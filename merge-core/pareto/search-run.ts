@@ -1,13 +1,14 @@
 // One search on disk: settings of the coefficients go in, numbers come out, and every trial goes through the journal. Node only.
 import { throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
 import { planRecipe } from "../evaluate/evaluators.ts";
+import type { EngineOptions } from "../nn/engine.ts";
 import { sha256 } from "../plan/plan-hash.ts";
 import { fingerprintInputs } from "../run/shard-files.ts";
 import { hashObjectives, type MeasureRecipe, type Objective, openObjectives, reasonOf } from "./objectives.ts";
 import { openTrials, type TrialOutcome } from "./trials.ts";
 
-export interface SearchOptions {
-  readonly threads?: number;
+/** `threads`, `blas` and `device` say what computes the models. */
+export interface SearchOptions extends EngineOptions {
   readonly overwrite?: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: SearchProgress) => void;
@@ -44,6 +45,8 @@ export async function openSearchRun(request: SearchRunRequest, options: SearchOp
   const evaluatorOptions = {
     seed,
     ...(options.threads === undefined ? {} : { threads: options.threads }),
+    blas: options.blas,
+    device: options.device,
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   };
   const plan = await planRecipe({ text: request.exampleRecipe, file }, evaluatorOptions).catch((error: unknown) => {
@@ -51,7 +54,10 @@ export async function openSearchRun(request: SearchRunRequest, options: SearchOp
   });
   const measured = await openObjectives(objectives, evaluatorOptions);
   const inputs = await fingerprintInputs(plan);
-  const identity = { format: "weightsmith-trials", version: 1, config: sha256(request.configText), seed, objectives: await hashObjectives(objectives), inputs };
+  // Another engine rounds otherwise.
+  const engine = options.blas?.name ?? options.device;
+  const config = sha256(request.configText);
+  const identity = { format: "weightsmith-trials", version: 1, config, seed, objectives: await hashObjectives(objectives), inputs, engine };
   const trials = await openTrials(request.out, JSON.stringify(identity), options.overwrite ?? false);
   let done = 0;
   return {

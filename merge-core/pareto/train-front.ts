@@ -9,8 +9,8 @@ import { stringify } from "yaml";
 import { writePeftLora } from "../adapters/peft-lora.ts";
 import { inputError, throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
 import { hashFiles } from "../evaluate/score-cache.ts";
-import { initBackend } from "../nn/backend.ts";
 import { DEFAULT_MAX_LENGTH, lossTokens, padRows, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
+import { initEngine } from "../nn/engine.ts";
 import { PROJECTIONS, weightedLoss } from "../nn/llama.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import { loadModel, type Model } from "../nn/model.ts";
@@ -38,8 +38,10 @@ const FRONT_CONFIG = "front.yml";
 
 /** Trains, unless `out` holds the same training already, and measures the front. @throws WeightsmithError `output-exists`, `data-*`, `training-diverged`, `cancelled` */
 export async function trainFront(config: TrainFrontConfig, out: string, options: SearchOptions = {}): Promise<ParetoOutcome> {
-  const identity = sha256(config.text + (await hashFiles(config.tasks.flatMap(({ train }) => train))));
-  await initBackend(options.threads === undefined ? {} : { threads: options.threads });
+  const { threads, blas, device } = options;
+  // Another engine rounds otherwise: a training ends where it began.
+  const identity = sha256(config.text + (await hashFiles(config.tasks.flatMap(({ train }) => train))) + (blas?.name ?? device ?? ""));
+  await initEngine({ ...(threads === undefined ? {} : { threads }), blas, device });
   const trained = join(out, TRAINED_FILE);
   if (!existsSync(trained) || options.overwrite) {
     if (existsSync(out) && !options.overwrite && !existsSync(join(out, FRONT_CONFIG)))

@@ -188,7 +188,7 @@ async function trained(
   config: Pick<TrainConfig, "model" | "data" | "method" | "length">,
 ): Promise<string> {
   const { request, work } = run;
-  const { settings, threads, signal } = request;
+  const { settings, threads, blas, device, signal } = request;
   const folder = join(work, stage);
   if (existsSync(folder)) return folder;
   const { lr, batchSize, seed, dtype } = settings;
@@ -196,6 +196,8 @@ async function trained(
   await train({ ...TRAIN_DEFAULTS, ...rest, ...config }, folder, {
     overwrite: true,
     ...(threads === undefined ? {} : { threads }),
+    blas,
+    device,
     ...(signal === undefined ? {} : { signal }),
     onProgress: ({ step, totalSteps, loss }) => tell(run, { stage, done: step, total: totalSteps, unit: "steps", detail: `loss ${loss.toFixed(4)}` }),
   });

@@ -1,9 +1,11 @@
 // What a transfer is asked for and what it tells.
 import type { AdapterFile } from "../adapters/read-adapter.ts";
 import type { Diagnostic } from "../diagnostics.ts";
+import type { EngineOptions } from "../nn/engine.ts";
 import type { TrainConfig } from "../train/config.ts";
 
-export interface TransferRequest {
+/** `threads`, `blas` and `device` say what computes both models. */
+export interface TransferRequest extends EngineOptions {
   readonly adapter: string;
   /** The base that the adapter is for. */
   readonly from: string;
@@ -13,7 +15,6 @@ export interface TransferRequest {
   readonly seeds: string;
   readonly out: string;
   readonly settings: TransferSettings;
-  readonly threads?: number | undefined;
   readonly overwrite?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: (progress: TransferProgress) => void;

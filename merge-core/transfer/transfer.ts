@@ -7,8 +7,8 @@ import { CONFIG, TENSORS } from "../adapters/peft-config.ts";
 import { type AdapterFile, readAdapter } from "../adapters/read-adapter.ts";
 import { type Diagnostic, inputError } from "../diagnostics.ts";
 import { hashFiles } from "../evaluate/score-cache.ts";
-import { initBackend } from "../nn/backend.ts";
 import { readJsonLines } from "../nn/data.ts";
+import { initEngine } from "../nn/engine.ts";
 import { writeJson } from "../nn/save.ts";
 import { checkOutput, JOURNAL_FILE, MANIFEST_FILE, openWorkFolder } from "../run/work-folder.ts";
 import { VERSION } from "../version.ts";
@@ -23,13 +23,13 @@ const FORMAT = "weightsmith-transfer";
  * @throws WeightsmithError `output-*`, `data-*`, `adapter-*`, `transfer-nothing-real`, `transfer-no-answers`, `cancelled`
  */
 export async function transferAdapter(request: TransferRequest): Promise<TransferResult> {
-  const { out, overwrite = false, signal } = request;
+  const { out, overwrite = false, signal, threads, blas, device } = request;
   const adapter = await readAdapter(request.adapter, signal === undefined ? {} : { signal });
   checkTargets({ adapter, request });
   const seeds = await readSeeds(request.seeds);
   const output = { out, overwrite, inputs: [request.adapter, request.from, request.to, request.seeds] };
   await checkOutput(output);
-  await initBackend(request.threads === undefined ? {} : { threads: request.threads });
+  await initEngine({ ...(threads === undefined ? {} : { threads }), blas, device });
   const identity = await identityOf(request, adapter);
   const folder = await openWorkFolder(output, (journal) => journal === identity);
   try {
@@ -42,9 +42,10 @@ export async function transferAdapter(request: TransferRequest): Promise<Transfe
 }
 
 /** What the result depends on. */
-async function identityOf({ from, to, seeds, settings }: TransferRequest, { file, configFile }: AdapterFile): Promise<string> {
+async function identityOf({ from, to, seeds, settings, blas, device }: TransferRequest, { file, configFile }: AdapterFile): Promise<string> {
   const files = await hashFiles([file, configFile, seeds]);
-  return `${JSON.stringify({ format: FORMAT, weightsmith: VERSION, from, to, settings, files })}\n`;
+  const engine = blas?.name ?? device;
+  return `${JSON.stringify({ format: FORMAT, weightsmith: VERSION, from, to, settings, files, engine })}\n`;
 }
 
 async function readSeeds(file: string): Promise<Seed[]> {

@@ -5,9 +5,12 @@ import { once } from "node:events";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { PACKAGES_VARIABLE } from "../../merge-core/compute/providers/find-package.ts";
 import type { CellResult, CompareOutput, EvalOutput, ParetoOutput } from "../../merge-core/notebook/cell-output.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
 import { floatTensor, writeModel } from "../helpers/models.ts";
+import { packageFolder, STAND_IN } from "../helpers/tfjs-packages.ts";
+import { writeTinyModel } from "../helpers/tiny-decoder.ts";
 
 const PROGRAM = fileURLToPath(new URL("./weightsmith.js", import.meta.url));
 
@@ -53,6 +56,24 @@ describe("weightsmith run", function () {
     const html = readFileSync(page, "utf8");
     assert.match(html, /default-src 'none'/);
     assert.doesNotMatch(html, /<(?:script|img|link)[^>]+(?:src|href)=/);
+  });
+
+  it("trains and measures on the device that is asked for, which it names once", () => {
+    const packages = packageFolder("@tensorflow/tfjs-node", STAND_IN);
+    const { folder, file } = notebook(
+      fence("train tuned", "model: base\ndata: { train: data.jsonl }\nmethod: lora\nlora: { r: 2, target_modules: [q_proj] }\nsteps: 2\nbatch_size: 2"),
+      fence("eval score", "model: base\ndata: data.jsonl\nmetrics: [loss]"),
+    );
+    writeTinyModel(join(folder, "base"));
+    writeFileSync(join(folder, "data.jsonl"), '{"prompt": "ab", "completion": "c"}\n{"prompt": "b", "completion": "a"}\n');
+    const env = { ...process.env, [PACKAGES_VARIABLE]: packages };
+    const { status, stdout, stderr } = spawnSync(process.execPath, [PROGRAM, "run", file, "--device", "tfjs-node", "--threads", "1"], {
+      encoding: "utf8",
+      env,
+    });
+    assert.equal(status, 0, stdout + stderr);
+    assert.equal(stderr.match(/device: tfjs-node/g)?.length, 1, stderr);
+    assert.equal(JSON.parse(readFileSync(join(folder, "notes.out", "tuned", "training.json"), "utf8")).engine, "tfjs-node");
   });
 
   it("runs the sample on conflicts with the numbers of weightsmith compare", () => {

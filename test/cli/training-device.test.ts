@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { CommandContext } from "../../merge-core/cli/command.ts";
+import { commands } from "../../merge-core/cli/commands.ts";
 import { parseArguments, THREADS } from "../../merge-core/cli/options.ts";
 import { chooseTrainingEngine, TRAINING_DEVICE } from "../../merge-core/cli/training-device.ts";
 import type { Diagnostic } from "../../merge-core/diagnostics.ts";
@@ -23,7 +24,14 @@ const FAST = `${STAND_IN}
   const square = new Float32Array(512 * 512).fill(128);
   module.exports.matMul = (x) => ({ data: async () => (x.shape[0] === 2 ? [7, 10, 15, 22] : square), dispose() {} });`;
 
-describe("--device of train and eval", () => {
+describe("--device of commands that compute models", () => {
+  it("is the same option in all of them", () => {
+    const all = commands.flatMap((command) => [command, ...(command.subcommands ?? [])]);
+    const named = all.filter(({ name }) => ["train", "eval", "train-front", "adapter transfer", "run"].includes(name));
+    assert.equal(named.length, 5);
+    for (const { name, options } of named) assert.ok(options.includes(TRAINING_DEVICE), name);
+  });
+
   it("is cpu without a word", async () => {
     assert.deepEqual(await choose("cpu", "/nowhere"), { engine: {}, notes: [], warnings: [] });
   });

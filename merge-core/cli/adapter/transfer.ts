@@ -2,6 +2,7 @@
 import { TRANSFER_DEFAULTS, type TransferResult } from "../../transfer/request.ts";
 import type { Command } from "../command.ts";
 import { type Arguments, flag, number, OVERWRITE, positionals, SEED, THREADS, text, threads, usage } from "../options.ts";
+import { chooseTrainingEngine, TRAINING_DEVICE } from "../training-device.ts";
 import { DTYPES, outOf } from "./merge.ts";
 
 const DEFAULTS = TRANSFER_DEFAULTS;
@@ -40,17 +41,21 @@ the adapter, the data that it learned from (generated.jsonl) and a report. A run
     { name: "dtype", type: "string", value: "DTYPE", choices: Object.keys(DTYPES), doc: "of the result (default: float32)" },
     SEED,
     THREADS,
+    TRAINING_DEVICE,
     OVERWRITE,
   ],
-  async run(args, { output, signal }) {
+  async run(args, context) {
+    const { output, signal } = context;
     const [adapter = ""] = positionals(args, ["ADAPTER"]);
     const request = { adapter, from: required(args, "from"), to: required(args, "to"), seeds: required(args, "seeds"), out: outOf(args) };
     const settings = settingsOf(args);
+    const engine = await chooseTrainingEngine(args, context);
     const { transferAdapter } = await import("../../transfer/transfer.ts");
     const result = await transferAdapter({
       ...request,
       settings,
       threads: threads(args),
+      ...engine,
       overwrite: flag(args, "overwrite"),
       signal,
       onProgress: (progress) => output.progress(progress),

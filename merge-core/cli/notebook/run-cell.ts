@@ -12,9 +12,11 @@ import { hasStages } from "../../recipe/stages.ts";
 import { runMerge } from "../../run/execute.ts";
 import { ARENA_SLACK_BYTES } from "../../run/memory.ts";
 import type { LogRecord } from "../../train/log.ts";
+import type { TrainOptions } from "../../train/train.ts";
 import type { CommandContext } from "../command.ts";
 import { planText } from "../load-plan.ts";
 import type { Output, Progress } from "../output.ts";
+import type { TrainingEngine } from "../training-device.ts";
 import { compareOutput, readCompareCell } from "./compare-cell.ts";
 import { evalOutput, readEvalCell } from "./eval-cell.ts";
 import { fromHere, intoFolder } from "./output-folders.ts";
@@ -30,6 +32,8 @@ export interface CellRun {
   readonly folder: string;
   readonly threads: number;
   readonly memoryBytes: number;
+  /** What computes models; chosen when first asked for. */
+  readonly engine: () => Promise<TrainingEngine>;
   readonly context: CommandContext;
 }
 
@@ -73,13 +77,13 @@ const compare: RunCell = async ({ text, file, threads, memoryBytes, context: { o
   }
 };
 
-const evaluate: RunCell = async ({ text, file, threads, context: { output, signal } }) => {
+const evaluate: RunCell = async ({ text, file, threads, engine, context: { output, signal } }) => {
   const request = readEvalCell(text, file);
   const { openEvaluator } = await import("../../evaluate/evaluators.ts");
   const total = request.metrics.length * request.subjects.length;
   let done = 0;
   const onMetric = (detail: string) => output.progress({ stage: "eval", done: done++, total, unit: "items", detail });
-  const evaluator = await openEvaluator(request.metrics, { threads, signal, seed: request.seed, onMetric });
+  const evaluator = await openEvaluator(request.metrics, { threads, ...(await engine()), signal, seed: request.seed, onMetric });
   const scores: Readonly<Record<string, number>>[] = [];
   for (const subject of request.subjects) {
     throwIfCancelled(signal);
@@ -89,23 +93,25 @@ const evaluate: RunCell = async ({ text, file, threads, context: { output, signa
   return evalOutput({ ...request, subjects: named }, scores);
 };
 
-const pareto: RunCell = async ({ name, text, file, folder, threads, context }) => {
+const pareto: RunCell = async ({ name, text, file, folder, threads, engine, context }) => {
   const [{ parseParetoConfig }, { runPareto }] = await Promise.all([import("../../pareto/pareto-config.ts"), import("../../pareto/run-pareto.ts")]);
   const config = parseParetoConfig(text, file);
   const progress = counted(context.output, "pareto", "items");
   const onProgress = (p: { done: number; total: number; detail: string }) => progress(p.done, p.total, p.detail);
   // A search keeps its trials: run again unchanged, it has them all.
-  const run = (out: string, overwrite: boolean) => runPareto(config, out, { threads, overwrite, signal: context.signal, onProgress });
+  const shared = { threads, ...(await engine()), signal: context.signal };
+  const run = (out: string, overwrite: boolean) => runPareto(config, out, { ...shared, overwrite, onProgress });
   const { front, frontFile } = await intoFolder(folder, name, run, true);
   return { kind: "pareto", out: fromHere(frontFile), front };
 };
 
-const train: RunCell = async ({ name, text, file, folder, threads, context }) => {
+const train: RunCell = async ({ name, text, file, folder, threads, engine, context }) => {
   const [{ parseTrainConfig }, { runTraining }] = await Promise.all([import("../../train/config.ts"), import("../../slices/run-training.ts")]);
   const config = parseTrainConfig(text, file);
   const progress = counted(context.output, "train", "steps");
-  const run = (out: string, overwrite: boolean) =>
-    runTraining(config, out, { threads, overwrite, signal: context.signal, onProgress: (p) => progress(p.step, p.totalSteps, `loss ${p.loss.toFixed(4)}`) });
+  const shared = { threads, ...(await engine()), signal: context.signal };
+  const onProgress: TrainOptions["onProgress"] = (p) => progress(p.step, p.totalSteps, `loss ${p.loss.toFixed(4)}`);
+  const run = (out: string, overwrite: boolean) => runTraining(config, out, { ...shared, overwrite, onProgress });
   const { out, steps, parameters, trainLoss, validationLoss, seconds } = await intoFolder(folder, name, run);
   const log = await readFile(join(out, "training-log.jsonl"), "utf8");
   const records = log.split("\n").flatMap((line) => (line === "" ? [] : (JSON.parse(line) as LogRecord)));

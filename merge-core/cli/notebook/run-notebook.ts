@@ -6,7 +6,7 @@ import type { CellOutput, CellResult } from "../../notebook/cell-output.ts";
 import { type Cell, cellsOf, inNotebook, type Notebook } from "../../notebook/notebook.ts";
 import { resolveReferences } from "../../notebook/references.ts";
 import type { CommandContext } from "../command.ts";
-import { RUN_CELL } from "./run-cell.ts";
+import { type CellRun, RUN_CELL } from "./run-cell.ts";
 
 export interface NotebookRun {
   /** Of what cells make; each in a folder of its name. */
@@ -17,6 +17,7 @@ export interface NotebookRun {
   readonly keepGoing: boolean;
   /** Only this cell, counted from 0. */
   readonly only?: number | undefined;
+  readonly engine: CellRun["engine"];
   readonly context: CommandContext;
   readonly onCell?: (result: CellResult) => void;
 }
@@ -56,14 +57,14 @@ async function runCells(notebook: Notebook, run: NotebookRun & { readonly file: 
 async function runCell(
   notebook: Notebook,
   index: number,
-  { file, folder, threads, memoryBytes, context }: NotebookRun & { file: string },
+  { file, folder, threads, memoryBytes, engine, context }: NotebookRun & { file: string },
 ): Promise<CellOutput> {
   const cells = cellsOf(notebook);
   const cell = cells[index] as Cell;
   try {
     const { text, diagnostics } = resolveReferences(cell.body, (name) => outputOf(name, cells.slice(0, index), folder));
     if (diagnostics.length > 0) throw new WeightsmithError(diagnostics);
-    return await RUN_CELL[cell.kind]({ name: cell.name, text, file, folder, threads, memoryBytes, context });
+    return await RUN_CELL[cell.kind]({ name: cell.name, text, file, folder, threads, memoryBytes, engine, context });
   } catch (error) {
     if (error instanceof WeightsmithError && error.code === "cancelled") throw error;
     const problems = error instanceof WeightsmithError ? error.diagnostics : [unexpected(error)];
