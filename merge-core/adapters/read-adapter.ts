@@ -82,7 +82,7 @@ function sortTensors(family: AdapterFamily, entries: Iterable<TensorEntry>, file
 }
 
 /** Names of tensors that modules of one kind share end in the kind: `mos_A.q_proj`. */
-const sharedName = ({ sharedBy }: AdapterFamily, root: string): string => (sharedBy === "kind" ? root.replace(/\.[^.]+$/, "") : root);
+export const sharedName = ({ sharedBy }: AdapterFamily, root: string): string => (sharedBy === "kind" ? root.replace(/\.[^.]+$/, "") : root);
 
 /** What a module shares with others, by the names that its family has for it. */
 export function sharedEntries({ family, shared }: Pick<AdapterFile, "family" | "shared">, module: string): ModuleEntries {

@@ -5,10 +5,11 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { AdapterFamily } from "../adapters/family.ts";
-import { readAdapter } from "../adapters/read-adapter.ts";
+import { readAdapter, sharedName } from "../adapters/read-adapter.ts";
 import { findFamily } from "../adapters/registry.ts";
 import { inputError, throwIfCancelled } from "../diagnostics.ts";
 import { hashFiles } from "../evaluate/score-cache.ts";
+import { elementCount } from "../formats/dtypes.ts";
 import { readDecoderConfig } from "../nn/model.ts";
 import { writeJson } from "../nn/save.ts";
 import { checkOutput, JOURNAL_FILE, openWorkFolder } from "../run/work-folder.ts";
@@ -139,13 +140,17 @@ async function checkSliceable(config: TrainConfig): Promise<AdapterSettings> {
   return settings;
 }
 
-/** Parts are put together by their layers: nothing may be shared between them. */
+/**
+ * What all layers share is trained by the first part of a chain and stays as it is from then on, or else every later slice would change
+ * the layers of earlier ones. So a part must have something else to train: tensors of its layers, or rows of a pool.
+ */
 function checkFamily(family: AdapterFamily | undefined, { settings, layers, from }: AdapterSettings): void {
-  const found = family?.shared.length !== 0 ? "tensors that layers share" : "n_tasks" in settings ? "each file as a task" : undefined;
+  const found =
+    "n_tasks" in settings ? "each file as a task" : family === undefined || hasOwn(family, settings) ? undefined : "nothing but tensors that all layers share";
   if (found !== undefined)
-    throw inputError("slices-need-own-tensors", `adapters of type ${family?.type} cannot be trained in slices`, {
+    throw inputError("slices-need-own-tensors", `adapters of type ${family?.type} with these settings cannot be trained in slices`, {
       found,
-      expected: "a family in which each layer has its own tensors, such as LORA",
+      expected: "a family in which each layer has tensors of its own, such as LORA",
     });
   if (layers !== undefined || from !== undefined)
     throw inputError("slices-choose-layers", "slices say which layers are trained, and where training starts", {
@@ -153,9 +158,19 @@ function checkFamily(family: AdapterFamily | undefined, { settings, layers, from
     });
 }
 
+/** Whether layers have tensors of their own to train, or rows in a pool that is trained. */
+function hasOwn(family: AdapterFamily, settings: AdapterSettings["settings"]): boolean {
+  if (family.shared.length === 0) return true;
+  const names = Object.keys(family.shapes({ inFeatures: 1, outFeatures: 1 }, settings, {}));
+  const isTrained = (pool: string | undefined) => family.shared.some(({ name, trained }) => trained && name === pool);
+  return family.tensors.some(({ name, trained, rowsOf }) => (trained && names.includes(name)) || isTrained(rowsOf));
+}
+
 async function parametersOf(folder: string): Promise<number> {
-  const { family, modules } = await readAdapter(folder);
-  const trained = new Set(family.tensors.filter((tensor) => tensor.trained).map(({ name }) => name));
-  const entries = [...modules.values()].flatMap((tensors) => Object.entries(tensors));
-  return entries.reduce((sum, [name, { shape }]) => sum + (trained.has(name) ? shape.reduce((product, n) => product * n, 1) : 0), 0);
+  const { family, modules, shared, replacements } = await readAdapter(folder);
+  const isTrained = (name: string) => [...family.tensors, ...family.shared].some((tensor) => tensor.trained && tensor.name === name);
+  const own = [...modules.values()].flatMap((tensors) => Object.entries(tensors));
+  const all = Object.entries(shared).map(([root, entry]) => [sharedName(family, root), entry] as const);
+  const trained = [...own, ...all].filter(([name]) => isTrained(name)).map(([, entry]) => entry);
+  return [...trained, ...replacements.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }

@@ -14,6 +14,7 @@ import { uniforms } from "../nn/random.ts";
 import type { AdapterSettings, TrainConfig } from "./config.ts";
 import { continueFrom } from "./continue-adapter.ts";
 import type { TrainingPass } from "./gradients.ts";
+import { keptTensors } from "./kept-tensors.ts";
 import { type ChosenSizes, chooseSizes, type Sizes } from "./rank-search.ts";
 import { disposeAdapter, type LiveTensors, partsOf, type StartedAdapter, sharedOf, startAdapter } from "./started-adapter.ts";
 import { baseName, dropoutOf, type GradientOf, type Trainable, type TrainingStep } from "./trainable.ts";
@@ -31,10 +32,13 @@ export async function adapterTrainable(
   if (family?.training === undefined) throw new TypeError(`${method.family} cannot be trained`);
   const tasks = config.data.train.length;
   const settings = "n_tasks" in method.settings ? { ...method.settings, n_tasks: Math.max(tasks, Number(method.settings.n_tasks)) } : method.settings;
-  const adapter = startAdapter(decoder, family, { settings, targets: method.targetModules, layers: method.layers, seed: config.seed, tasks, fisher });
+  const { targetModules: targets, layers } = method;
+  const kept = method.beside === undefined ? undefined : await keptTensors(method.beside);
+  const adapter = startAdapter(decoder, family, { settings, targets, layers, seed: config.seed, tasks, fisher, kept });
   if (method.from !== undefined) await continueFrom(adapter, method.from);
   const beside = method.beside === undefined ? undefined : await attachAdapter(decoder, method.beside);
-  const adapted: Decoder = { ...decoder, weights: new Map([...decoder.weights].map(([name, tensor]) => [name, adapter.replaced.get(name) ?? tensor])) };
+  const base = beside?.decoderOf([]) ?? decoder;
+  const adapted: Decoder = { ...decoder, weights: new Map([...base.weights].map(([name, tensor]) => [name, adapter.replaced.get(name) ?? tensor])) };
   const parameters = parametersOf(adapter);
   const chosen = new Map<string, ChosenSizes>();
   const rates = (progress: number) => family.training?.rates?.(settings, progress) ?? {};
@@ -71,14 +75,16 @@ const scaleOf = ({ lora_alpha: alpha, r, use_rslora: rooted }: Settings): number
 
 const nameOf = (place: string, { name, suffix }: FamilyTensor): string => `${place === "" ? "" : `${place}.`}${name}${suffix ?? ""}`;
 
+const notIn = (kept: ReadonlySet<string>, tensors: readonly FamilyTensor[]): FamilyTensor[] => tensors.filter(({ name }) => !kept.has(name));
+
 /** By path, what is trained: modules' own tensors, shared ones, and those in the base's place. */
-function parametersOf({ family, modules, shared, replaced }: StartedAdapter): Map<string, tf.Tensor> {
+function parametersOf({ family, modules, shared, kept, replaced }: StartedAdapter): Map<string, tf.Tensor> {
   const trained = (place: string, held: LiveTensors, tensors: readonly FamilyTensor[]) =>
     tensors.flatMap((t): [string, tf.Tensor][] =>
       t.trained && held[t.name]?.tensor !== undefined ? [[nameOf(place, t), held[t.name]?.tensor as tf.Tensor]] : [],
     );
   return new Map([
-    ...[...shared].flatMap(([kind, held]) => trained(kind, held, family.shared)),
+    ...[...shared].flatMap(([kind, held]) => trained(kind, held, notIn(kept, family.shared))),
     ...[...modules].flatMap(([module, held]) => trained(module, held, family.tensors)),
     ...replaced,
   ]);

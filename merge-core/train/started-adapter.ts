@@ -29,6 +29,8 @@ export interface StartedAdapter {
   readonly shared: ReadonlyMap<string, LiveTensors>;
   /** Follow from the base's weights; by module path. */
   readonly derived: ReadonlyMap<string, LiveTensors>;
+  /** Names of shared tensors that are not trained. */
+  readonly kept: ReadonlySet<string>;
   /** Copies of tensors of the base, by its names, that are trained in their place. */
   readonly replaced: ReadonlyMap<string, tf.Tensor>;
 }
@@ -42,10 +44,13 @@ export interface StartOptions {
   readonly tasks: number;
   /** Mean squared gradients, by weight. */
   readonly fisher?: ReadonlyMap<string, ArrayLike<number>> | undefined;
+  /** Shared tensors that are there already, and stay as they are; by kind of module, as `StartedAdapter.shared`. */
+  readonly kept?: ReadonlyMap<string, Start> | undefined;
 }
 
 /** The caller disposes what it gets with `disposeAdapter`. */
 export function startAdapter(decoder: Decoder, family: AdapterFamily, options: StartOptions): StartedAdapter {
+  const { kept = new Map<string, Start>() } = options;
   const sites = sitesOf(decoder, options);
   checkSettings(family, sites);
   const isIndex = new Set([...family.tensors, ...family.shared].filter(({ index }) => index === true).map(({ name }) => name));
@@ -61,7 +66,8 @@ export function startAdapter(decoder: Decoder, family: AdapterFamily, options: S
     settings: options.settings,
     sites,
     modules: new Map(sites.map((site) => [site.module, live(checkedStart(family, site))])),
-    shared: family.shared.length === 0 ? new Map() : new Map(groups.map((kind) => [kind, live(startShared(kind))])),
+    shared: family.shared.length === 0 ? new Map() : new Map(groups.map((kind) => [kind, live({ ...startShared(kind), ...kept.get(kind) })])),
+    kept: new Set([...kept.values()].flatMap((start) => Object.keys(start))),
     derived: new Map(sites.map((site) => [site.module, live(family.derive?.(site.weight, site.layer, site.settings))])),
     replaced: new Map(norms.map(([name, tensor]) => [name, tf.tensor(liveValues(tensor).slice(), tensor.shape)])),
   };

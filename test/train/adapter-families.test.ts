@@ -42,6 +42,10 @@ const FITTED: Readonly<Record<string, Record<string, string | number | boolean>>
 const MORE: readonly FamilyCase[] = [
   { name: "LayerNorm tuning", type: "LN_TUNING", settings: {}, count: 0 },
   { name: "elastic LoRA", type: "LORA", settings: { r: 4, elastic_ranks: "4,2,1", search_evaluations: 12 }, count: 0 },
+  ...[1, 2].map((topk) => ({
+    ...{ name: `VB-LoRA, stored as mixtures of ${topk}`, type: "VBLORA", count: 0 },
+    settings: { r: 2, num_vectors: 6, vector_length: 4, topk, save_only_topk_weights: true },
+  })),
   { name: "LoRA+", type: "LORA", settings: { r: 2, lora_plus_ratio: 4 }, count: 0 },
 ];
 

@@ -1,7 +1,7 @@
 // ASLoRA (Hu et al., 2024): one A for all layers of a kind, and Bs of which the most alike become one while training.
 // The paper leaves open which pairs are compared: here all of one kind, by the means of B since training began.
 import { defineFamily } from "../define-family.ts";
-import { ALPHA, indices, nativeType, numberOf, RANK, trained } from "../family.ts";
+import { ALPHA, nativeType, numberOf, RANK, rowsOf, trained } from "../family.ts";
 import { indexOf, part } from "../family-math.ts";
 import { kaiming, type LiveModule, type Packed, type Start, tensor, zeros } from "../family-training.ts";
 
@@ -11,7 +11,7 @@ export const aslora = defineFamily({
   paper: { title: "ASLoRA: Adaptive Sharing Low-Rank Adaptation Across Layers", year: 2024, url: "https://arxiv.org/abs/2412.10135" },
   formula: "W + (alpha / r) B[owner] A, A and the Bs one pool for all layers of a kind",
   settings: [RANK, ALPHA],
-  tensors: indices("aslora_owner"),
+  tensors: [rowsOf("aslora_B", "aslora_owner")],
   shared: trained("aslora_A", "aslora_B"),
   sharedBy: "kind",
   needsBase: false,

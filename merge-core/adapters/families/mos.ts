@@ -2,7 +2,7 @@
 // layers of a kind share; which chunks is drawn once, for A and B apart, and a few are each layer's own.
 import { inputError } from "../../diagnostics.ts";
 import { defineFamily } from "../define-family.ts";
-import { indices, nativeType, numberOf, RANK, type Settings, trained } from "../family.ts";
+import { nativeType, numberOf, RANK, rowsOf, type Settings, trained } from "../family.ts";
 import { indexOf, part } from "../family-math.ts";
 import { type Site, type Start, tensor, zeros } from "../family-training.ts";
 
@@ -18,7 +18,7 @@ export const mos = defineFamily({
     { name: "chunks", default: 2, divides: "both", doc: "chunks of one row; divides both sides of every layer" },
     { name: "private_rank", default: 1, doc: "rows of each layer that it shares with no other" },
   ],
-  tensors: indices("mos_A_chunks", "mos_B_chunks"),
+  tensors: [rowsOf("mos_A", "mos_A_chunks"), rowsOf("mos_B", "mos_B_chunks")],
   shared: trained("mos_A", "mos_B"),
   sharedBy: "kind",
   needsBase: false,

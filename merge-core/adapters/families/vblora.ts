@@ -1,9 +1,9 @@
 // VB-LoRA (Li et al., 2024): the factors are put together from mixtures of a few vectors of one bank for the whole model.
 
 import type { Algebra } from "../algebra/algebra.ts";
-import { type AdapterFamily, type AdapterModule, addLowRank, type LowRank, numberOf, type Shapes, tensorOf, trained } from "../family.ts";
-import { type Part, part } from "../family-math.ts";
-import { tensor } from "../family-training.ts";
+import { type AdapterFamily, type AdapterModule, addLowRank, indices, type LowRank, numberOf, type Shapes, tensorOf, trained } from "../family.ts";
+import { indexOf, type Part, part } from "../family-math.ts";
+import { type Start, tensor } from "../family-training.ts";
 
 export const vblora: AdapterFamily = {
   type: "VBLORA",
@@ -17,7 +17,7 @@ export const vblora: AdapterFamily = {
     { name: "topk", default: 2, count: true, doc: "vectors that are mixed" },
     { name: "save_only_topk_weights", default: false, doc: "the file holds what is mixed and not the logits; training cannot go on from it" },
   ],
-  tensors: trained(...["A", "B"].flatMap((side) => ["", "_topk_indices", "_topk_weights"].map((end) => `vblora_logits_${side}${end}`))),
+  tensors: ["vblora_logits_A", "vblora_logits_B"].flatMap((name) => [...trained(name, `${name}_topk_weights`), ...indices(`${name}_topk_indices`)]),
   shared: trained("vblora_vector_bank"),
   needsBase: false,
   foldable: "exact",
@@ -63,6 +63,10 @@ export const vblora: AdapterFamily = {
       return { vblora_vector_bank: tensor(sites[0]?.random.uniform("vblora_vector_bank", h * b, 0.02) ?? [], h, b) };
     },
     rates: () => ({ vblora_logits_A: 10, vblora_logits_B: 10 }),
+    stored: (settings, { tensors }) => ({
+      settings,
+      tensors: settings.save_only_topk_weights === true ? onlyLargest(tensors, numberOf(settings, "topk")) : tensors,
+    }),
   },
 };
 
@@ -91,23 +95,45 @@ function selected(module: AdapterModule, name: string): Float64Array {
   return out;
 }
 
+/** What is mixed of each place's logits: which vectors, and all of their weights but the last, which is what these leave of one. */
+function onlyLargest(tensors: Start, topk: number): Start {
+  return Object.fromEntries(
+    Object.entries(tensors).flatMap(([name, { shape, values }]) => {
+      const places = shape.slice(0, -1);
+      const mixtures = rowsOf(values, shape.at(-1) ?? 0).map((row) => softmaxOfLargest(row, topk));
+      const chosen = Int32Array.from(mixtures.flatMap((mixture) => mixture.map(({ vector }) => vector)));
+      const weights = Float32Array.from(mixtures.flatMap((mixture) => mixture.slice(0, -1).map(({ weight }) => weight)));
+      return [
+        [`${name}_topk_indices`, tensor(chosen, ...places, topk)],
+        [`${name}_topk_weights`, tensor(weights, ...places, topk - 1)],
+      ];
+    }),
+  );
+}
+
 type Mixture = readonly { readonly vector: number; readonly weight: number }[];
 
 function mixturesOf(module: AdapterModule, name: string): Mixture[] {
   const topk = numberOf(module.settings, "topk");
   const logits = module.tensors[name];
   if (logits !== undefined) return rowsOf(logits.values, logits.shape.at(-1) ?? 0).map((row) => softmaxOfLargest(row, topk));
-  const weights = rowsOf(tensorOf(module, `${name}_topk_weights`).values, topk - 1);
-  // The last weight is what the others leave of one.
-  return rowsOf(tensorOf(module, `${name}_topk_indices`).values, topk).map((indices, place) => {
-    const row = weights[place] ?? [];
+  return mixturesOfStored(tensorOf(module, `${name}_topk_indices`).values, tensorOf(module, `${name}_topk_weights`).values, topk);
+}
+
+/** The last weight is what the others leave of one. */
+function mixturesOfStored(chosen: ArrayLike<number>, weights: ArrayLike<number>, topk: number): Mixture[] {
+  const given = rowsOf(weights, topk - 1);
+  return rowsOf(chosen, topk).map((vectors, place) => {
+    const row = given[place] ?? [];
     const last = 1 - row.reduce((sum, w) => sum + w, 0);
-    return indices.map((vector, k) => ({ vector, weight: row[k] ?? last }));
+    return vectors.map((vector, k) => ({ vector, weight: row[k] ?? last }));
   });
 }
 
 function rowsOf(values: ArrayLike<number>, width: number): number[][] {
-  return Array.from({ length: values.length / width }, (_, row) => Array.from({ length: width }, (_, i) => values[row * width + i] as number));
+  return width === 0
+    ? []
+    : Array.from({ length: values.length / width }, (_, row) => Array.from({ length: width }, (_, i) => values[row * width + i] as number));
 }
 
 function softmaxOfLargest(logits: readonly number[], count: number): Mixture {
@@ -119,7 +145,8 @@ function softmaxOfLargest(logits: readonly number[], count: number): Mixture {
 
 /** Mixtures of the largest logits' vectors; gradients reach those alone. */
 function mixed<T>(m: Algebra<T>, p: Part<T>, name: string): T {
-  const logits = part(p, name);
+  const logits = p.tensors[name];
+  if (logits === undefined) return mixedAsStored(m, p, name);
   const h = m.shapeOf(logits).at(-1) ?? 0;
   const places = m.valuesOf(logits).length / h;
   const mask = new Float64Array(places * h).fill(EXCLUDED);
@@ -127,6 +154,16 @@ function mixed<T>(m: Algebra<T>, p: Part<T>, name: string): T {
     for (const { vector } of softmaxOfLargest(row, numberOf(p.settings, "topk"))) mask[place * h + vector] = 0;
   const weights = m.softmax(m.add(m.reshape(logits, [places, h]), m.constant(mask, [places, h])));
   return m.matMul(weights, part(p, "vblora_vector_bank"));
+}
+
+/** The same where the logits are not there any more. */
+function mixedAsStored<T>(m: Algebra<T>, p: Part<T>, name: string): T {
+  const bank = part(p, "vblora_vector_bank");
+  const mixtures = mixturesOfStored(indexOf(p, `${name}_topk_indices`), m.valuesOf(part(p, `${name}_topk_weights`)), numberOf(p.settings, "topk"));
+  const h = m.shapeOf(bank)[0] ?? 0;
+  const weights = new Float64Array(mixtures.length * h);
+  for (const [place, mixture] of mixtures.entries()) for (const { vector, weight } of mixture) weights[place * h + vector] = weight;
+  return m.matMul(m.constant(weights, [mixtures.length, h]), bank);
 }
 
 /** Added to a logit to leave its vector out. */

@@ -2,10 +2,11 @@
 import { type AdapterSummary, describeAdapter } from "../../adapters/describe-adapter.ts";
 import { modelOpener } from "../../plan/open-model.ts";
 import { modelReference } from "../../recipe/model-reference.ts";
+import { type DescribedSlices, describeSlices } from "../../slices/describe-slices.ts";
 import type { Command } from "../command.ts";
 import { DOWNLOAD, openerOptions } from "../load-plan.ts";
 import { positionals, text } from "../options.ts";
-import { formatBytes } from "../output.ts";
+import { formatBytes, formatTable } from "../output.ts";
 
 export const inspect: Command = {
   name: "adapter inspect",
@@ -13,7 +14,8 @@ export const inspect: Command = {
   usage: "PATH [--base MODEL]",
   help: `
 Reads an adapter's config and the headers of its tensors: family, ranks, targets, parameters, the scale and where it
-comes from, the base it was made for. With --base it says whether every tensor has its place in that model.
+comes from, the base it was made for. With --base it says whether every tensor has its place in that model. Of an adapter
+that was trained in slices it tells which slice trained which layers, and what would be left without it.
 
   weightsmith adapter inspect ./adapter
   weightsmith adapter inspect ./adapter --base ./model --json`,
@@ -26,8 +28,11 @@ comes from, the base it was made for. With --base it says whether every tensor h
     const open = modelOpener(".", openerOptions(args, context));
     const model = base === undefined ? undefined : await open(modelReference({ path: base }, undefined, range));
     const summary = await describeAdapter(path, model, { signal });
-    output.diagnostics(summary.findings);
-    output.result(summary, page(summary));
+    const sliced = await describeSlices(path, summary.modules);
+    output.diagnostics([...summary.findings, ...(sliced?.findings ?? [])]);
+    if (sliced === undefined) return output.result(summary, page(summary));
+    const { findings, ...slices } = sliced;
+    output.result({ ...summary, findings: [...summary.findings, ...findings], slices }, `${page(summary)}\n\n${table(sliced)}`);
   },
 };
 
@@ -51,4 +56,19 @@ function page(s: AdapterSummary): string {
     ["fits", s.fits === undefined ? "not checked (--base MODEL)" : `${s.fits.base}: ${s.fits.ok ? "yes" : "no"}`],
   ].filter(([, value]) => value !== "");
   return [`${s.path}: ${s.modules.length} modules`, "", ...facts.map(([name = "", value = ""]) => `  ${name.padEnd(10)}  ${value}`)].join("\n");
+}
+
+/** Slices in use in the order in which they were trained on, then the rest. */
+function table({ slices, active, parts }: DescribedSlices): string {
+  const place = ({ number }: { readonly number: number }) => (active.includes(number) ? active.indexOf(number) : active.length);
+  const sorted = [...slices].sort((x, y) => place(x) - place(y));
+  const loss = (value: number | undefined) => value?.toFixed(4) ?? "";
+  const rows = sorted.map((slice) => [
+    `${slice.number} ${slice.name}`,
+    slice.layers?.join(", ") ?? (slice.removed === true ? "removed" : "not in use"),
+    loss(slice.trainLoss),
+    loss(slice.validationLoss),
+    slice.removed === true ? "" : slice.without.join(", ") || "nothing",
+  ]);
+  return `${formatTable(["slice", "layers", "loss", "validation", "left without it"], rows, [2, 3])}\n${parts} parts`;
 }
