@@ -7,6 +7,7 @@ import { extremeOf, writeExtreme } from "./lane-extremes.ts";
 import {
   advance,
   advancePositions,
+  BIT,
   COMPARE_OPS,
   LANE_OPS,
   loadLanes,
@@ -21,6 +22,7 @@ import {
   whenNotFinite,
 } from "./lane-pieces.ts";
 import { isReduction, LaneReduction, type WideLanes, widen } from "./lane-reductions.ts";
+import { type Side, writeSelection, zeroSideOf } from "./lane-selections.ts";
 import { CHUNK, constantAt, detailsAt, INSTRUCTION_BYTES, registerAt } from "./layout.ts";
 import { CODES, DTYPE_CODES, type Instruction, type Operand, type Program } from "./program.ts";
 import { F64, FunctionWriter, I32, V128, writeModule } from "./wasm-writer.ts";
@@ -49,18 +51,24 @@ export function generate(program: Program): Uint8Array<ArrayBuffer> {
 export function codeKey({ instructions, constants, registers }: Program): string {
   const words = ({ code, words = [] }: Instruction) =>
     code === CODES.load || code === CODES.store || code === CODES.keep ? words.join() : code === CODES.trim && words[0] === NAN_KEY ? "NaN" : "";
-  const parts = instructions.map((own) => `${own.code} ${own.to} ${own.operands.join()} ${words(own)}${extremeOf(own, constants) ?? ""}`);
+  const parts = instructions.map(
+    (own) => `${own.code} ${own.to} ${own.operands.join()} ${words(own)}${extremeOf(own, constants) ?? zeroSideOf(own, constants) ?? ""}`,
+  );
   return [constants.length, registers, ...parts].join(";");
 }
 
-/** A load whose elements fit lanes as they are. */
-function isPlainLoad({ code, words }: Instruction): boolean {
-  return code === CODES.load && (words?.[1] === DTYPE_CODES.BF16 || words?.[1] === DTYPE_CODES.F32);
-}
+/** Bytes per element of types that fit lanes as they are. */
+const WIDTHS: ReadonlyMap<number, number> = new Map([
+  [DTYPE_CODES.BF16, 2],
+  [DTYPE_CODES.F32, 4],
+  [DTYPE_CODES.BITS, BIT],
+]);
+
+const isPlainLoad = ({ code, words }: Instruction): boolean => code === CODES.load && WIDTHS.has(words?.[1] ?? -1);
 
 /** A store that is a matter of a few lane operations while all values are finite. */
 function isPlainStore({ code, words, operands }: Instruction): boolean {
-  return code === CODES.store && (words?.[1] === DTYPE_CODES.BF16 || words?.[1] === DTYPE_CODES.F32) && (operands[0] ?? -1) >= 0;
+  return code === CODES.store && WIDTHS.has(words?.[1] ?? -1) && (operands[0] ?? -1) >= 0;
 }
 
 function isLaneWise(instruction: Instruction): boolean {
@@ -76,7 +84,7 @@ interface Place {
   /** For loads and whatever writes elements: where the current ones are, and bytes per element. */
   readonly pointer: number | undefined;
   readonly width: number;
-  /** For bf16 loads the current codes, for bf16 stores those of a pair's first vector. */
+  /** For bf16 loads and bits the current codes, for bf16 stores those of a pair's first vector. */
   readonly codes: number;
   /** For trims. */
   readonly threshold: number;
@@ -84,9 +92,11 @@ interface Place {
   /** For stores: the largest magnitude so far, by lane. */
   readonly most: number | undefined;
   readonly reduction: LaneReduction | undefined;
+  /** For selections. */
+  readonly zeroSide: Side | undefined;
 }
 
-/** The local that holds four lanes of a value, and for a comparison the one that holds its truth as all ones or zeros. */
+/** The local that holds four lanes of a value, and if that is 1 or 0 for a truth the one that holds it as all ones or zeros. */
 interface Lanes {
   readonly value: number;
   readonly mask?: number;
@@ -265,17 +275,18 @@ class Generator {
   #prepare(instruction: Instruction, index: number): Place {
     const isTrim = instruction.code === CODES.trim;
     const isStore = isPlainStore(instruction);
-    const isHalfWide = instruction.words?.[1] === DTYPE_CODES.BF16;
+    const width = WIDTHS.get(instruction.words?.[1] ?? -1) ?? 4;
     return {
       instruction,
       index,
-      pointer: isPlainLoad(instruction) || isStore || instruction.code === CODES.keep ? this.#pointer(instruction, isHalfWide ? 1 : 2) : undefined,
-      width: isHalfWide ? 2 : 4,
+      pointer: isPlainLoad(instruction) || isStore || instruction.code === CODES.keep ? this.#pointer(instruction, width) : undefined,
+      width,
       codes: this.#f.local(V128),
       threshold: isTrim ? this.#threshold(index) : 0,
       limit: isTrim ? this.#tieLimit(index) : undefined,
       most: isStore ? this.#zero() : undefined,
       reduction: isReduction(instruction.code) ? new LaneReduction(this.#f, instruction.code, PROGRAM, index) : undefined,
+      zeroSide: zeroSideOf(instruction, this.#program.constants),
     };
   }
 
@@ -334,14 +345,19 @@ class Generator {
   }
 
   /** A local that points at the chunk's first raw element of an input, or of the output. */
-  #pointer({ code, words }: Instruction, shift: number): number {
+  #pointer({ code, words }: Instruction, width: number): number {
     const pointer = this.#f.local(I32);
     if (code === CODES.store) this.#f.get(OUTPUT);
     else {
       this.#f.get(INPUTS);
       this.#f.loadI32((words?.[0] ?? 0) * 4);
     }
-    this.#bytes(this.#from, shift);
+    if (width !== BIT) this.#bytes(this.#from, Math.log2(width));
+    else {
+      this.#f.get(this.#from);
+      this.#f.i32(3);
+      this.#f.op("i32ShrU");
+    }
     this.#f.op("i32Add");
     this.#f.set(pointer);
     return pointer;
@@ -390,13 +406,13 @@ class Generator {
     return threshold;
   }
 
-  /** Computes a value; of a comparison also the mask, for selections (what is not used, the engine leaves out). */
+  /** Computes a value; of a truth also the mask, for selections (what is not used, the engine leaves out). */
   #finish(place: Place, values: Values, vector: Vector): Lanes {
     const f = this.#f;
     const value = f.local(V128);
     this.#compute(place, values, vector);
     f.set(value);
-    if (!COMPARE_OPS.has(place.instruction.code)) return { value };
+    if (!this.#isTruth(place, values)) return { value };
     const number = f.local(V128);
     f.get(value);
     f.constant(ONE);
@@ -405,7 +421,13 @@ class Generator {
     return { value: number, mask: value };
   }
 
-  /** Leaves the instruction's value on the stack, for a comparison its mask. */
+  #isTruth({ instruction: { code, operands }, width, pointer, zeroSide }: Place, values: Values): boolean {
+    if (pointer !== undefined) return width === BIT;
+    if (code !== CODES.select) return COMPARE_OPS.has(code);
+    return operands.every((operand, i) => i === 0 || i === zeroSide || values.get(operand)?.mask !== undefined);
+  }
+
+  /** Leaves the instruction's value on the stack, of a truth the mask. */
   #compute(place: Place, values: Values, vector: Vector): void {
     const f = this.#f;
     const { code, operands } = place.instruction;
@@ -420,10 +442,8 @@ class Generator {
       f.simd("f32x4Mul");
       f.simd("f32x4Add");
     } else if (code === CODES.select) {
-      operand(1);
-      operand(2);
-      this.#condition(operands[0] as Operand, values, vector);
-      f.simd("bitselect");
+      const mask = (i: number): void => f.get(values.get(operands[i] as Operand)?.mask as number);
+      writeSelection(f, place.zeroSide, this.#isTruth(place, values) ? mask : operand, () => this.#condition(operands[0] as Operand, values, vector));
     } else if (extreme !== undefined) writeExtreme(f, place.instruction, extreme, operand);
     else {
       operands.forEach((_, i) => {

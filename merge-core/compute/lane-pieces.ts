@@ -40,14 +40,20 @@ export const NAN_KEY = 0x7f800001;
 export interface RawElements {
   /** Local with the address of the loop's current elements. */
   readonly pointer: number;
-  /** Bytes per element: 2 for bf16, 4 for float32. */
+  /** Bytes per element: 2 for bf16, 4 for float32, `BIT` for bits. */
   readonly width: number;
-  /** Local for the codes of a pair of vectors, for bf16. */
+  /** Local for the codes of a pair of vectors, for bf16, or for the bits of all. */
   readonly codes: number;
 }
 
-/** Leaves four elements on the stack as floats. */
+export const BIT = 1 / 8;
+
+/** Leaves four elements on the stack: as floats, or of bits the truth, all ones for true. */
 export function loadLanes(f: FunctionWriter, { pointer, width, codes }: RawElements, vector: Vector): void {
+  if (width === BIT) {
+    loadBits(f, pointer, codes, vector);
+    return;
+  }
   if (isFirstOfPair(vector) || width === 4) {
     f.get(pointer);
     f.simdMemory("load", 4 * width * vector);
@@ -57,6 +63,21 @@ export function loadLanes(f: FunctionWriter, { pointer, width, codes }: RawEleme
   f.constant(0);
   f.get(codes);
   f.shuffle(WIDEN[vector] as number[]);
+}
+
+/** The bits of a step are in every lane; each asks for its own. */
+function loadBits(f: FunctionWriter, pointer: number, codes: number, vector: Vector): void {
+  const own = [0, 1, 2, 3].map((lane) => 1 << (4 * vector + lane));
+  if (vector === 0) {
+    f.get(pointer);
+    f.simdMemory("load16Splat", 0);
+    f.set(codes);
+  }
+  f.get(codes);
+  f.words(own);
+  f.simd("and");
+  f.words(own);
+  f.simd("i32x4Eq");
 }
 
 /** Stores local `x`, rounded as if it were finite. */

@@ -131,14 +131,23 @@ export class LaneReduction {
     f.set(count);
   }
 
+  /** Lanes with their magnitudes, as float64. */
+  #wideMagnitude(x: number): WideLanes {
+    const magnitude = this.#f.local(V128);
+    this.#f.get(x);
+    this.#f.constant(MAGNITUDE);
+    this.#f.simd("and");
+    this.#f.set(magnitude);
+    return widen(this.#f, magnitude);
+  }
+
   #sum(operands: ReductionOperands): void {
     const f = this.#f;
-    const x = operands.wide(0);
+    const x = this.#code === CODES.sumAbs ? this.#wideMagnitude(operands.lanes(0)) : operands.wide(0);
     const y = this.#code === CODES.dot ? operands.wide(1) : x;
     for (const half of [0, 1] as const) {
       f.get(this.#sums[half]);
       f.get(x[half]);
-      if (this.#code === CODES.sumAbs) f.simd("f64x2Abs");
       if (this.#code === CODES.sumSquares || this.#code === CODES.dot) {
         f.get(y[half]);
         f.simd("f64x2Mul");

@@ -7,11 +7,11 @@ import { bytesOf } from "./instance.ts";
 import { programBytes } from "./layout.ts";
 import { linkProgram } from "./link.ts";
 import type { ComputePool } from "./pool.ts";
-import { compileProgram, type Program, type Sink } from "./program.ts";
+import { compileProgram, type InputType, type Program, type Sink } from "./program.ts";
 import { BLOCK } from "./reference.ts";
 import type { RandomKey } from "./rng.ts";
 import type { PlainStore } from "./row-gather.ts";
-import { type MaskJob, type MaskPart, maskScratchBytes, type TileMask } from "./tile-masks.ts";
+import { type MaskJob, type MaskPart, maskScratchBytes, type TileMask, typesOfMask } from "./tile-masks.ts";
 import { createControl, TILES_DONE, type TileInput, type TileJob, type TilePart, type TileResult, type TileStore } from "./tiles.ts";
 
 /** Kernels read and write up to this much past the end of a buffer. */
@@ -31,7 +31,7 @@ export interface PassInput {
 export interface Pass {
   readonly sinks: readonly Sink[];
   readonly inputs: readonly PassInput[];
-  /** Their vectors are the inputs that follow, in this order. */
+  /** They are the inputs that follow, in this order. */
   readonly masks?: readonly TileMask[] | undefined;
   readonly key: RandomKey;
   readonly first: number;
@@ -84,7 +84,7 @@ interface Programs {
 }
 
 function compile({ sinks, inputs, masks = [], key }: Pass): Programs {
-  const types: FloatDType[] = [...inputs.map(({ dtype }) => dtype), ...masks.flatMap(({ vectors }) => vectors.map(() => "F32" as const))];
+  const types: InputType[] = [...inputs.map(({ dtype }) => dtype), ...masks.flatMap(typesOfMask)];
   const main = compileProgram(sinks, types, key);
   const ofMasks = masks.map(({ vectors, kept }) =>
     kept?.isFilled ? [] : vectors.map((x) => compileProgram([{ kind: "store", x, dtype: "F32" }], types, key)),
@@ -134,6 +134,8 @@ class Layout {
   /** By mask, by vector. */
   readonly maskProgramsAt: readonly (readonly number[])[];
   readonly maskBuffersAt: readonly (readonly number[])[];
+  /** By mask. */
+  readonly bitsAt: readonly number[];
   readonly #sinks: readonly Sink[];
 
   constructor(pass: Pass, { main, masks, inputs }: Programs, threads: number, scratchBytes: number) {
@@ -147,7 +149,8 @@ class Layout {
       at += bytes;
       return at - bytes;
     };
-    const slots = pass.inputs.length + (pass.masks ?? []).reduce((sum, { vectors }) => sum + vectors.length, 0);
+    const ownMasks = pass.masks ?? [];
+    const slots = pass.inputs.length + ownMasks.flatMap(typesOfMask).length;
     this.tableAt = room(paddedBytes(slots * 4));
     this.maskProgramsAt = masks.map((programs) => programs.map((program) => room(programBytes(program))));
     this.histogramsAt = room(pass.sinks.reduce((sum, sink) => sum + histogramBytes(sink), 0));
@@ -155,7 +158,8 @@ class Layout {
       const input = pass.inputs[slot] as PassInput;
       return room(input.resident === undefined ? paddedBytes(tile * DTYPE_BYTES[input.dtype]) : 0);
     });
-    this.maskBuffersAt = (pass.masks ?? []).map(({ vectors }) => vectors.map(() => room(paddedBytes(tile * 4))));
+    this.maskBuffersAt = ownMasks.map(({ vectors }) => vectors.map(() => room(paddedBytes(tile * 4))));
+    this.bitsAt = ownMasks.map(({ draw, kept }) => room(draw === undefined || kept !== undefined ? 0 : paddedBytes(tile / 8)));
     this.scratchAt = room(paddedBytes(scratchBytes));
     this.outputAt = room(pass.output === undefined ? 0 : paddedBytes(tile * DTYPE_BYTES[pass.output.dtype]));
     this.partBytes = at;
@@ -194,7 +198,7 @@ function placePart(memory: WebAssembly.Memory, pass: Pass, { main, masks }: Prog
   const maskParts = masks.map((programs, mask): MaskPart => {
     const addresses = (layout.maskProgramsAt[mask] ?? []).map(absolute);
     for (const [vector, program] of programs.entries()) linkProgram(program, memory.buffer, addresses[vector] as number, () => 0);
-    return { programs: addresses, buffers: (layout.maskBuffersAt[mask] ?? []).map(absolute) };
+    return { programs: addresses, buffers: (layout.maskBuffersAt[mask] ?? []).map(absolute), bits: absolute(layout.bitsAt[mask] as number) };
   });
   const [table, output, scratch] = [layout.tableAt, layout.outputAt, layout.scratchAt].map(absolute) as [number, number, number];
   return { program: part, table, buffers: layout.buffersAt.map(absolute), output, masks: maskParts, scratch };
@@ -202,7 +206,12 @@ function placePart(memory: WebAssembly.Memory, pass: Pass, { main, masks }: Prog
 
 function maskJobs({ inputs, masks = [] }: Pass, programs: Programs): MaskJob[] {
   let slot = inputs.length;
-  return masks.map(({ vectors, work, kept }, i) => ({ codes: (programs.masks[i] ?? []).map(codeOf), slots: vectors.map(() => slot++), work, kept }));
+  return masks.map((mask, i) => ({
+    codes: (programs.masks[i] ?? []).map(codeOf),
+    slots: typesOfMask(mask).map(() => slot++),
+    work: mask.work,
+    kept: mask.kept,
+  }));
 }
 
 function tileInput(input: PassInput, slot: number): TileInput {

@@ -5,8 +5,11 @@ import type { Expr, Reduction } from "./expr.ts";
 import { applyScalar, magnitudeKeys } from "./reference.ts";
 import { type RandomKey, streamWord } from "./rng.ts";
 
-/** Type codes of kernels/dtypes.ts. */
-export const DTYPE_CODES: Readonly<Record<FloatDType, number>> = { BF16: 0, F16: 1, F32: 2, F64: 3, F8_E4M3: 4, F8_E5M2: 5 };
+/** What a formula's inputs are made of: numbers, or one bit for each element, of which the first is the lowest. */
+export type InputType = FloatDType | "BITS";
+
+/** Type codes of kernels/dtypes.ts. Bits are known to generated code alone. */
+export const DTYPE_CODES: Readonly<Record<InputType, number>> = { BF16: 0, F16: 1, F32: 2, F64: 3, F8_E4M3: 4, F8_E5M2: 5, BITS: 6 };
 
 /** Instruction codes of kernels/program.ts. */
 export const CODES = {
@@ -63,7 +66,7 @@ interface Value {
 type Node = { readonly constant: number } | Value;
 
 /** @throws RangeError for a formula that uses an input which does not exist. */
-export function compileProgram(sinks: readonly Sink[], inputTypes: readonly FloatDType[], key: RandomKey): Program {
+export function compileProgram(sinks: readonly Sink[], inputTypes: readonly InputType[], key: RandomKey): Program {
   const builder = new Builder(inputTypes, key);
   for (const [index, sink] of sinks.entries()) builder.sink(sink, index);
   return allocate(builder);
@@ -82,10 +85,10 @@ class Builder {
   readonly inputs = new Set<number>();
   readonly #numbers = new Map<string, number>();
   readonly #known = new Map<Expr, number>();
-  readonly #inputTypes: readonly FloatDType[];
+  readonly #inputTypes: readonly InputType[];
   readonly #key: RandomKey;
 
-  constructor(inputTypes: readonly FloatDType[], key: RandomKey) {
+  constructor(inputTypes: readonly InputType[], key: RandomKey) {
     this.#inputTypes = inputTypes;
     this.#key = key;
   }

@@ -289,7 +289,7 @@ class PoolTensorEngine implements OpenTensor {
   /** With `keeps` a later pass will follow: what it reads stays in memory if all inputs fit. */
   async #run(formulas: readonly Sink[], output: Output | undefined, first: number, end: number, keeps = false): Promise<PassResult> {
     const sinks = this.#withKept(formulas);
-    const plan = this.#maskPlan(sinks, first, end, keeps);
+    const plan = this.#maskPlan(sinks, first, end);
     if (plan !== undefined) return this.#passWithMasks(plan, output, first, end, keeps);
     const sides = sidesOf(sinks);
     if (sides.length === 0) return this.#pass(sinks, output, first, end, [], keeps);
@@ -312,13 +312,13 @@ class PoolTensorEngine implements OpenTensor {
   }
 
   /** Masks that threads work out for their tiles, if tiles of whole rows and blocks are small enough. */
-  #maskPlan(sinks: readonly Sink[], first: number, end: number, keeps: boolean): (MaskPlan & { readonly tile: number }) | undefined {
+  #maskPlan(sinks: readonly Sink[], first: number, end: number): (MaskPlan & { readonly tile: number }) | undefined {
     if (this.#pool.gpu?.elementwise === true) return undefined;
-    const isKept = (draw: Expr): boolean => this.#keptMasks.has(draw) || (keeps && first === 0 && end === this.size);
-    const plan = planMasks(sinks, { inputCount: this.#slots, columns: this.shape.at(-1) ?? 1, key: this.#key, isKept });
+    const plan = planMasks(sinks, { inputCount: this.#slots, columns: this.shape.at(-1) ?? 1, key: this.#key });
     if (plan === undefined || first % plan.unit !== 0 || (end !== this.size && end % plan.unit !== 0)) return undefined;
-    const tile = Math.ceil(MASK_TILE / plan.unit) * plan.unit;
     const vectors = plan.masks.reduce((sum, mask) => sum + mask.vectors.length, 0);
+    if (vectors === 0) return { ...plan, tile: this.#tile };
+    const tile = Math.ceil(MASK_TILE / plan.unit) * plan.unit;
     const bytes = Math.min(tile, this.size) * (elementBytes(this.#task) + 4 * vectors) * this.#pool.threads;
     return Math.min(tile, this.size) > MOST_MASK_TILE || bytes > this.#task.memoryBytes / 4 ? undefined : { ...plan, tile };
   }

@@ -1,11 +1,11 @@
 // Masks that every thread works out for its own tile before the formula runs over it: elements taken in turns, and random draws. Tiles then
-// hold whole blocks and rows, and what lies between stays in the cache. A draw that a later pass uses again is kept, one bit an element.
+// hold whole blocks and rows, and what lies between stays in the cache. A draw is one bit an element, kept where a later pass uses it again.
 
 import type { Expr } from "./expr.ts";
 import { input } from "./expr.ts";
 import { findParts, replaceParts } from "./formula-parts.ts";
 import type { ComputeContext, GeneratedCode } from "./instance.ts";
-import type { Sink } from "./program.ts";
+import type { InputType, Sink } from "./program.ts";
 import { BLOCK } from "./reference.ts";
 import { type RandomKey, streamWord } from "./rng.ts";
 import { sidesOf } from "./side-exprs.ts";
@@ -13,11 +13,14 @@ import { sidesOf } from "./side-exprs.ts";
 type Draw = Extract<Expr, { readonly op: "bernoulli" }>;
 type Turns = Extract<Expr, { readonly op: "turns" }>;
 
-/** What becomes of a tile's vectors, float32 values by formulas of their own: masks in their place. `formula`: they are masks already. */
+/**
+ * How masks are made. `chance`: of random numbers alone, in multiples of 2^-24 below `below`. Others are made of vectors, which are a tile's
+ * float32 values by formulas of their own; of turns the masks take their place.
+ */
 export type MaskWork =
-  | { readonly kind: "formula" }
-  | { readonly kind: "turns"; readonly block: number; readonly count: number }
-  | { readonly kind: "rank"; readonly columns: number; readonly low: number; readonly span: number; readonly words: readonly number[] };
+  | { readonly kind: "chance"; readonly below: number; readonly words: readonly number[] }
+  | { readonly kind: "rank"; readonly columns: number; readonly low: number; readonly span: number; readonly words: readonly number[] }
+  | { readonly kind: "turns"; readonly block: number; readonly count: number };
 
 /** Where a mask is between passes, and whether it is there yet. */
 export interface KeptMask {
@@ -33,9 +36,13 @@ export interface TileMask {
   readonly kept?: KeptMask | undefined;
 }
 
+/** The inputs that a mask is to a formula. */
+export const typesOfMask = ({ vectors, work }: Pick<TileMask, "vectors" | "work">): readonly InputType[] =>
+  work.kind === "turns" ? vectors.map(() => "F32" as const) : ["BITS"];
+
 export interface MaskPlan {
   readonly masks: readonly TileMask[];
-  /** The sinks with an input, from the first free slot on, for each vector. */
+  /** The sinks with the masks' inputs, from the first free slot on. */
   readonly sinks: readonly Sink[];
   /** Tiles hold a multiple of this many elements. */
   readonly unit: number;
@@ -45,8 +52,6 @@ export interface MaskContext {
   readonly inputCount: number;
   readonly columns: number;
   readonly key: RandomKey;
-  /** Whether a draw is or will be kept. */
-  isKept(draw: Draw): boolean;
 }
 
 /** What a pass's formulas need; undefined if there are no such masks, or values of rows and columns besides. */
@@ -72,13 +77,16 @@ export function planMasks(sinks: readonly Sink[], context: MaskContext): MaskPla
 
 const isMask = (x: Expr): x is Draw | Turns => x.op === "bernoulli" || x.op === "turns";
 
-/** Draws that need no rank and are needed once are part of the formula. */
-function planDraw(draw: Draw, { columns, key, isKept }: MaskContext): (TileMask & { draw: Draw }) | undefined {
-  const ranked = rankedDraw(draw);
-  if (ranked === undefined) return isKept(draw) ? { vectors: [draw], work: { kind: "formula" }, draw } : undefined;
+/** Draws with other probabilities are part of the formula. */
+function planDraw(draw: Draw, { columns, key }: MaskContext): (TileMask & { draw: Draw }) | undefined {
   const words = [streamWord(draw.stream), key.seedLow, key.seedHigh, key.nameLow, key.nameHigh];
-  return { vectors: [ranked.a], work: { kind: "rank", columns, low: ranked.low, span: ranked.span, words }, draw };
+  if (draw.keep.op === "const") return { vectors: [], work: { kind: "chance", below: stepsBelow(draw.keep.value), words }, draw };
+  const ranked = rankedDraw(draw);
+  return ranked && { vectors: [ranked.a], work: { kind: "rank", columns, low: ranked.low, span: ranked.span, words }, draw };
 }
+
+/** Of the random numbers, multiples of 2^-24 from 0 to 1, how many are below this; none are below NaN. */
+const stepsBelow = (keep: number): number => Math.min(2 ** 24, Math.max(0, Math.ceil(Math.fround(keep) * 2 ** 24) || 0));
 
 /** A probability that rises with the rank: low + span * rank. */
 function rankedDraw({ keep }: Draw): { readonly a: Expr; readonly low: number; readonly span: number } | undefined {
@@ -120,7 +128,7 @@ function leastMultiple(a: number, b: number): number {
 /** Memory that a thread needs for a tile of `elements`, besides the vectors. */
 export function maskScratchBytes({ kernel }: ComputeContext, masks: readonly { readonly work: MaskWork; readonly kept?: KeptMask | undefined }[]): number {
   const bytes = masks.map(({ work, kept }) => {
-    if (work.kind === "formula" || kept?.isFilled) return 0;
+    if (work.kind === "chance" || kept?.isFilled) return 0;
     // The table of the vectors' addresses stands before the kernel's own scratch.
     return work.kind === "rank" ? kernel("drawByRankScratchBytes")(work.columns) : TABLE_BYTES + kernel("turnsScratchBytes")(work.block);
   });
@@ -138,10 +146,11 @@ export interface MaskJob {
   readonly kept: KeptMask | undefined;
 }
 
-/** One thread's memory for a mask. */
+/** One thread's memory for a mask: of draws that are not kept, its bits, too. */
 export interface MaskPart {
   readonly programs: readonly number[];
   readonly buffers: readonly number[];
+  readonly bits: number;
 }
 
 /** What of a thread's memory all masks use: the table of the addresses of inputs, and room for kernels. */
@@ -150,33 +159,39 @@ interface MaskRoom {
   readonly scratch: number;
 }
 
-/** Fills a thread's buffers with the masks of a tile. */
+/** Makes the masks of a tile, and notes in the table of inputs where they are. */
 export function fillMasks(context: ComputeContext, masks: readonly MaskJob[], parts: readonly MaskPart[], room: MaskRoom, start: number, count: number): void {
   masks.forEach(({ codes, slots, work, kept }, i) => {
-    const { programs, buffers } = parts[i] as MaskPart;
+    const part = parts[i] as MaskPart;
+    const bits = kept === undefined ? part.bits : kept.address + start / 8;
     const view = new DataView(context.memory.buffer);
     slots.forEach((slot, v) => {
-      view.setUint32(room.table + slot * 4, buffers[v] as number, true);
+      view.setUint32(room.table + slot * 4, work.kind === "turns" ? (part.buffers[v] as number) : bits, true);
     });
-    const bits = (kept?.address ?? 0) + start / 8;
-    if (kept?.isFilled) {
-      context.kernel("unpackMask")(bits, buffers[0] as number, count);
-      return;
-    }
+    if (kept?.isFilled) return;
     codes.forEach((code, v) => {
-      context.specialised(code)(programs[v] as number, room.table, buffers[v] as number, count, start);
+      context.specialised(code)(part.programs[v] as number, room.table, part.buffers[v] as number, count, start);
     });
-    doWork(context, work, buffers, room.scratch, start, count);
-    if (kept !== undefined) context.kernel("packMask")(buffers[0] as number, bits, count);
+    doWork(context, work, part.buffers, bits, room.scratch, start, count);
   });
 }
 
-function doWork(context: ComputeContext, work: MaskWork, buffers: readonly number[], scratch: number, start: number, count: number): void {
-  if (work.kind === "rank") {
+function doWork(
+  { kernel, memory }: ComputeContext,
+  work: MaskWork,
+  buffers: readonly number[],
+  bits: number,
+  scratch: number,
+  start: number,
+  count: number,
+): void {
+  if (work.kind === "chance") kernel("drawBits")(bits, count, start, work.below, ...work.words);
+  else if (work.kind === "rank") {
     const { columns, low, span, words } = work;
-    context.kernel("drawByRank")(buffers[0] as number, columns, count / columns, low, span, start, ...words, scratch);
-  } else if (work.kind === "turns") {
-    new Uint32Array(context.memory.buffer, scratch, buffers.length).set(buffers);
-    context.kernel("takeTurns")(scratch, buffers.length, 0, count, work.block, work.count, scratch + TABLE_BYTES);
+    kernel("drawByRank")(buffers[0] as number, columns, count / columns, low, span, start, ...words, scratch);
+    kernel("packMask")(buffers[0] as number, bits, count);
+  } else {
+    new Uint32Array(memory.buffer, scratch, buffers.length).set(buffers);
+    kernel("takeTurns")(scratch, buffers.length, 0, count, work.block, work.count, scratch + TABLE_BYTES);
   }
 }

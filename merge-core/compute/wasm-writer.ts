@@ -29,20 +29,31 @@ function signed(value: number): number[] {
 
 const OPS = {
   ...{ loop: 0x03, if: 0x04, end: 0x0b, brIf: 0x0d, select: 0x1b, f64Add: 0xa0, f64FromI32: 0xb8, i32LtS: 0x48, i32LtU: 0x49 },
-  ...{ i32Add: 0x6a, i32Sub: 0x6b, i32And: 0x71, i32Shl: 0x74, i32Eqz: 0x45 },
+  ...{ i32Add: 0x6a, i32Sub: 0x6b, i32And: 0x71, i32Shl: 0x74, i32ShrU: 0x76, i32Eqz: 0x45 },
 };
 
 /** Codes behind the SIMD prefix 0xfd. */
 const SIMD = {
-  ...{ load: 0x00, load32Splat: 0x09, store: 0x0b, i32x4Splat: 0x11 },
+  ...{ load: 0x00, load16Splat: 0x08, load32Splat: 0x09, store: 0x0b, i32x4Splat: 0x11 },
   ...{ f32x4Eq: 0x41, f32x4Ne: 0x42, f32x4Lt: 0x43, f32x4Gt: 0x44, f32x4Le: 0x45, f32x4Ge: 0x46, i32x4LtS: 0x39, i32x4GtS: 0x3b },
-  ...{ and: 0x4e, bitselect: 0x52, i32x4Shl: 0xab, i32x4Add: 0xae, i32x4MinS: 0xb6, i32x4MaxS: 0xb8, i32x4ShrU: 0xad, i16x8NarrowU: 0x86, anyTrue: 0x53 },
-  ...{ i32x4Eq: 0x37, i32x4Sub: 0xb1, f64x2PromoteLow: 0x5f, f64x2Abs: 0xec, f64x2Add: 0xf0, f64x2Mul: 0xf2, f64x2Max: 0xf5 },
+  ...{
+    and: 0x4e,
+    andnot: 0x4f,
+    bitselect: 0x52,
+    i32x4Shl: 0xab,
+    i32x4Add: 0xae,
+    i32x4MinS: 0xb6,
+    i32x4MaxS: 0xb8,
+    i32x4ShrU: 0xad,
+    i16x8NarrowU: 0x86,
+    anyTrue: 0x53,
+  },
+  ...{ i32x4Eq: 0x37, i32x4Sub: 0xb1, f64x2PromoteLow: 0x5f, f64x2Add: 0xf0, f64x2Mul: 0xf2, f64x2Max: 0xf5 },
   ...{ f32x4Abs: 0xe0, f32x4Neg: 0xe1, f32x4Sqrt: 0xe3, f32x4Add: 0xe4, f32x4Sub: 0xe5, f32x4Mul: 0xe6, f32x4Div: 0xe7, f32x4Min: 0xe8, f32x4Max: 0xe9 },
   ...{ f32x4Pmin: 0xea, f32x4Pmax: 0xeb },
 };
 
-export type SimdOp = Exclude<keyof typeof SIMD, "load" | "load32Splat" | "store">;
+export type SimdOp = Exclude<keyof typeof SIMD, "load" | "load16Splat" | "load32Splat" | "store">;
 
 /** The body of one function under construction: methods append instructions in stack order. */
 export class FunctionWriter {
@@ -111,19 +122,23 @@ export class FunctionWriter {
     this.#code.push(OPS.end);
   }
 
-  simdMemory(name: "load" | "load32Splat" | "store", offset: number): void {
+  simdMemory(name: "load" | "load16Splat" | "load32Splat" | "store", offset: number): void {
     this.#code.push(0xfd, ...unsigned(SIMD[name]), 0, ...unsigned(offset));
   }
 
   /** Four equal lanes of 32 bits. */
   constant(word: number): void {
-    const bytes = [word & 0xff, (word >>> 8) & 0xff, (word >>> 16) & 0xff, word >>> 24];
-    this.#code.push(0xfd, 0x0c, ...bytes, ...bytes, ...bytes, ...bytes);
+    this.words([word, word, word, word]);
+  }
+
+  /** Four lanes of 32 bits. */
+  words(lanes: readonly number[]): void {
+    this.#code.push(0xfd, 0x0c, ...lanes.flatMap((word) => [word & 0xff, (word >>> 8) & 0xff, (word >>> 16) & 0xff, word >>> 24]));
   }
 
   /** The lanes first, first + 1, first + 2, first + 3. */
   lanes(first: number): void {
-    this.#code.push(0xfd, 0x0c, ...[0, 1, 2, 3].flatMap((lane) => [first + lane, 0, 0, 0]));
+    this.words([first, first + 1, first + 2, first + 3]);
   }
 
   body(): number[] {

@@ -30,18 +30,41 @@ describe("Philox 4x32-10", () => {
 
   it("gives the published vectors in WASM, and their neighbours", async () => {
     const pool = createPool({ threads: 1 });
-    const to = pool.arena.alloc(128);
+    const to = pool.arena.alloc(256);
     for (const [counter, key, expected] of KNOWN) {
       const [block, stream, low, high] = counter;
-      // The kernel draws groups of eight aligned blocks; the vector's own is somewhere inside.
-      pool.context.kernel("philox8")(to, block & ~7, stream, low, high, key[0], key[1]);
-      const words = new Uint32Array(pool.memory.buffer, to, 32);
-      assert.deepEqual([...words.slice((block & 7) * 4, (block & 7) * 4 + 4)], expected);
-      for (let lane = 0; lane < 8; lane++) {
-        const at = ((block & ~7) + lane) >>> 0;
-        assert.deepEqual([...words.slice(lane * 4, lane * 4 + 4)], philox4x32([at, stream, low, high], key));
+      // The kernel draws groups of eight aligned blocks; the vector's own is somewhere inside the first, and the counter may overflow after it.
+      const first = block - (block % 8);
+      pool.context.kernel("drawWords")(to, 64, first * 4, stream, low, high, key[0], key[1]);
+      const words = new Uint32Array(pool.memory.buffer, to, 64);
+      assert.deepEqual([...words.slice((block - first) * 4, (block - first) * 4 + 4)], expected);
+      for (let lane = 0; lane < 16; lane++) {
+        const overflows = first + lane >= 2 ** 32;
+        const at: Words4 = [(first + lane) % 2 ** 32, (overflows ? stream + 1 : stream) % 2 ** 32, low, high];
+        assert.deepEqual([...words.slice(lane * 4, lane * 4 + 4)], philox4x32(at, key));
       }
     }
+    await pool.close();
+  });
+});
+
+describe("bits drawn at random", () => {
+  it("are 1 where the word's upper 24 bits are below the limit, also beyond 2^34 elements", async () => {
+    const pool = createPool({ threads: 1 });
+    const to = pool.arena.alloc(64);
+    const key = randomKey(11, "w");
+    const stream = { model: 3, purpose: 1 };
+    const { seedLow, seedHigh, nameLow, nameHigh } = key;
+    for (const start of [0, 96, 2 ** 34 - 64, 2 ** 34 + 32])
+      for (const below of [0, 1, 5_033_164, 2 ** 24]) {
+        pool.context.kernel("drawBits")(to, 100, start, below, streamWord(stream), seedLow, seedHigh, nameLow, nameHigh);
+        const bytes = new Uint8Array(pool.memory.buffer, to, 16);
+        const bits = Array.from({ length: 100 }, (_, i) => ((bytes[i >> 3] as number) >> (i & 7)) & 1);
+        assert.deepEqual(
+          bits,
+          Array.from(uniforms(key, stream, start, 100), (x) => (x * 2 ** 24 < below ? 1 : 0)),
+        );
+      }
     await pool.close();
   });
 });

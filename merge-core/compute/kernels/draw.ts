@@ -4,7 +4,7 @@
 // those are all equal, and the first of their bin. The few elements about which that leaves doubt are ranked by counting.
 // Keys are those of kernels/select.ts, random numbers those of kernels/philox.ts.
 import { rowRanks, rowRanksScratchBytes } from "./order";
-import { philox8 } from "./philox";
+import { drawWords } from "./philox";
 
 const NAN_KEY = 0x7f800001;
 /** Rows up to this long are ranked by counting throughout. */
@@ -81,7 +81,7 @@ export function drawByRank(
       if (element + <f64>columns > end) {
         first = Math.floor(element / 32) * 32;
         end = first + <f64>window;
-        draw(first, window, stream, seedLow, seedHigh, keyLow, keyHigh);
+        drawWords(words, window, first, stream, seedLow, seedHigh, keyLow, keyHigh);
       }
       const drawn = words + (<usize>(element - first) << 2);
       isDone = true;
@@ -95,16 +95,6 @@ export function drawByRank(
         isDone = false;
       }
     }
-  }
-}
-
-/** Random words of the `count` elements from `first` on, both multiples of 32. */
-function draw(first: f64, count: i32, stream: i32, seedLow: i32, seedHigh: i32, keyLow: i32, keyHigh: i32): void {
-  for (let i = 0; i < count; i += 32) {
-    // The low counter word is the block of four elements; what overflows it joins the stream's word.
-    const block = (first + <f64>i) / 4;
-    const carry = <i32>Math.floor(block / 4294967296);
-    philox8(words + (<usize>i << 2), <i32><u32>(block - <f64>carry * 4294967296), stream + carry, seedLow, seedHigh, keyLow, keyHigh);
   }
 }
 
@@ -352,19 +342,6 @@ export function packMask(values: usize, bits: usize, n: i32): void {
     const low = i16x8.narrow_i32x4_s(i32x4.shl(v128.load(values), 2), i32x4.shl(v128.load(values, 16), 2));
     const high = i16x8.narrow_i32x4_s(i32x4.shl(v128.load(values, 32), 2), i32x4.shl(v128.load(values, 48), 2));
     store<u16>(bits, <u16>i8x16.bitmask(i8x16.narrow_i16x8_s(low, high)));
-    bits += 2;
-  }
-}
-
-/** The reverse, reading and writing as far. */
-export function unpackMask(bits: usize, values: usize, n: i32): void {
-  const one = f32x4.splat(1);
-  for (const end = values + (<usize>n << 2); values < end; values += 64) {
-    const all = i32x4.splat(<i32>load<u16>(bits));
-    v128.store(values, v128.and(i32x4.ne(v128.and(all, i32x4(1, 2, 4, 8)), i32x4.splat(0)), one));
-    v128.store(values, v128.and(i32x4.ne(v128.and(all, i32x4(16, 32, 64, 128)), i32x4.splat(0)), one), 16);
-    v128.store(values, v128.and(i32x4.ne(v128.and(all, i32x4(256, 512, 1024, 2048)), i32x4.splat(0)), one), 32);
-    v128.store(values, v128.and(i32x4.ne(v128.and(all, i32x4(4096, 8192, 16384, 32768)), i32x4.splat(0)), one), 48);
     bits += 2;
   }
 }

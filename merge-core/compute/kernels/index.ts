@@ -1,8 +1,8 @@
 // Every export of the WASM module, by file.
 export * from "./memory";
 export { narrow, widen } from "./dtypes";
-export { philox8 } from "./philox";
-export { drawByRank, drawByRankScratchBytes, packMask, unpackMask } from "./draw";
+export { drawBits, drawWords } from "./philox";
+export { drawByRank, drawByRankScratchBytes, packMask } from "./draw";
 export { rowRanks, rowRanksScratchBytes, takeTurns, turnsScratchBytes } from "./order";
 export { relativeLimit, runInstruction } from "./program";
 export * from "./gemm";

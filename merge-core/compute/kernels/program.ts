@@ -61,11 +61,7 @@ export function relativeLimit(limit: f64, start: f64, n: i32): i32 {
 
 @inline
 function mask(ip: usize, start: f64, n: i32): void {
-  // The low counter word is the block of four elements; what overflows it joins the stream's word.
-  const block = start / 4;
-  const carry = <i32>Math.floor(block / 4294967296);
-  const low = <i32><u32>(block - <f64>carry * 4294967296);
-  bernoulli(word(ip, 1), word(ip, 2), word(ip, 3), n, low, word(ip, 8) + carry, word(ip, 9), word(ip, 10), word(ip, 11), word(ip, 12));
+  bernoulli(word(ip, 1), word(ip, 2), word(ip, 3), n, start, word(ip, 8), word(ip, 9), word(ip, 10), word(ip, 11), word(ip, 12));
 }
 
 /**
