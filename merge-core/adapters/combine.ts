@@ -11,8 +11,8 @@ import { type Factors, type Reduced, reduceRank, relativeDistance, stack } from 
 
 const BY_FACTORS = ["linear", "ties", "dare_linear", "dare_ties", "magnitude_prune"] as const;
 const ON_PRODUCTS = ["ties_svd", "dare_linear_svd", "dare_ties_svd", "magnitude_prune_svd"] as const;
-/** Not PEFT's: checkpoints of one run, and CoPA-Merging as its paper and as its code have it. */
-const OF_PAPERS = ["average", "copa", "copa_released"] as const;
+/** Not PEFT's: checkpoints of one run, weighed by hand or by their losses or steps, and CoPA-Merging as its paper and as its code have it. */
+const OF_PAPERS = ["average", "mwa", "copa", "copa_released"] as const;
 export const COMBINATIONS = ["exact", "cat", "svd", ...BY_FACTORS, ...ON_PRODUCTS, ...OF_PAPERS] as const;
 export type Combination = (typeof COMBINATIONS)[number];
 type Operator = (typeof BY_FACTORS)[number];
@@ -51,12 +51,17 @@ export function combinedRank(method: Combination, ranks: readonly number[], want
   return Math.min(wanted ?? (method === "exact" ? sum : largest), method === "exact" ? sum : Number.POSITIVE_INFINITY, ...sides);
 }
 
+/** Whether the result holds all factors as they are, side by side. */
+export const isStacked = (method: Combination, terms: readonly Term[], rank: number): boolean =>
+  (method === "exact" || method === "cat" || method === "svd") && rank === terms.reduce((sum, { factors }) => sum + factors.r, 0);
+
 /** Combines the adapters of a module; `relativeError` is the distance from the exact sum. */
 export async function combine(terms: readonly Term[], options: CombineOptions): Promise<Reduced> {
   const { method, rank } = options;
   const sum = stack(terms);
-  if (method === "exact" || method === "cat" || method === "svd") return rank === sum.r ? { ...sum, relativeError: 0 } : reduceRank(sum, rank, options.rows);
-  if (method === "average") return withDistance(averageFactors(terms), sum, options);
+  if (isStacked(method, terms, rank)) return { ...sum, relativeError: 0 };
+  if (method === "exact" || method === "cat" || method === "svd") return reduceRank(sum, rank, options.rows);
+  if (method === "average" || method === "mwa") return withDistance(averageFactors(terms), sum, options);
   if (method === "copa" || method === "copa_released")
     return withDistance(copa(terms, options.density, method === "copa" ? "paper" : "released"), sum, options);
   const result = worksOnFactors(method)

@@ -1,10 +1,11 @@
 // Combines adapters into one LoRA, module by module. Node only.
 
-import { type Combination, combine, type Term } from "../adapters/combine.ts";
-import type { AdapterModule, ModuleTensor } from "../adapters/family.ts";
+import { type Combination, combine, isStacked, type Term } from "../adapters/combine.ts";
+import type { ModuleTensor } from "../adapters/family.ts";
+import { stackedFactors } from "../adapters/low-rank.ts";
 import { type CombinationPlan, type CombinedModule, type CombinedTensor, planCombination } from "../adapters/plan-combination.ts";
 import { readAdapter } from "../adapters/read-adapter.ts";
-import type { Checkpoint } from "../checkpoints/checkpoint.ts";
+import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
 import { TensorReader } from "../checkpoints/tensor-reader.ts";
 import { poolSpace } from "../compute/linalg/pool-space.ts";
 import { type LoadRows, poolRows } from "../compute/linalg/rows.ts";
@@ -15,12 +16,22 @@ import { type AdapterTensor, type WriteTensor, writeAdapterFolder } from "./adap
 import { loraConfig } from "./lora-config.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
 
+/** One kind of metrics, a value for each adapter, and how they became weights. */
+export interface WeighedBy {
+  readonly loss?: readonly number[];
+  readonly step?: readonly number[];
+  readonly penalty: number;
+  readonly softmax: boolean;
+}
+
 export interface CombineRequest {
   /** Adapter folders. */
   readonly adapters: readonly string[];
   /** One per adapter. */
   readonly weights: readonly number[];
   readonly method: Combination;
+  /** What the weights come from, for the report. */
+  readonly weighed?: WeighedBy | undefined;
   readonly out: string;
   /** Of the result; without it exact keeps everything and svd takes the largest of the inputs. */
   readonly rank?: number | undefined;
@@ -62,14 +73,19 @@ export async function combineAdapters(request: CombineRequest): Promise<CombineR
   const modules: CombineResult["modules"][number][] = [];
   try {
     const maxBytes = specs.reduce((sum, { shape, dtype: stored }) => sum + elementCount(shape) * DTYPE_BYTES[stored], 0);
-    const output = { out, overwrite: request.overwrite ?? false, inputs: adapters.map(({ file }) => file), maxBytes, signal };
+    const output = { out, overwrite: request.overwrite ?? false, inputs: adapters.map(({ file }) => file), maxBytes, tensors: specs, signal };
     const replaced = await writeAdapterFolder(output, async (write) => {
-      for (const module of plan.modules) {
+      let next = readTerms(plan.modules[0], plan, request, files);
+      for (const [i, module] of plan.modules.entries()) {
         throwIfCancelled(signal);
         request.onProgress?.(modules.length, plan.modules.length, module.path);
+        const terms = await next;
+        // Read while this module is combined; a failure is told when its turn comes.
+        next = readTerms(plan.modules[i + 1], plan, request, files);
+        next.catch(() => {});
         const [space, rows] = [poolSpace(pool), poolRows(pool)];
         try {
-          modules.push(await combineModule(module, plan, request, { files, space, rows, write }));
+          modules.push(await combineModule(module, terms, request, { space, rows, write }));
         } finally {
           space.close();
         }
@@ -80,7 +96,7 @@ export async function combineAdapters(request: CombineRequest): Promise<CombineR
       return {
         config: configOf(plan),
         about: aboutOf(request),
-        report: { command: "adapter merge", method, weights, adapters: folders, rank: rank ?? null, density, seed, modules },
+        report: { command: "adapter merge", method, weights, ...request.weighed, adapters: folders, rank: rank ?? null, density, seed, modules },
       };
     });
     return {
@@ -141,8 +157,20 @@ function configOf({ adapters, modules, replacements, fanInFanOut }: CombinationP
 const aboutOf = ({ adapters, weights, method }: CombineRequest): string =>
   `Adapters merged with \`weightsmith adapter merge --method ${method}\`:\n\n${adapters.map((adapter, i) => `- \`${adapter}\`, weight ${weights[i]}`).join("\n")}`;
 
+/** What each adapter has for a module; nothing behind the last one. */
+async function readTerms(module: CombinedModule | undefined, plan: CombinationPlan, { weights }: CombineRequest, files: TensorReader): Promise<Term[]> {
+  const terms: Term[] = [];
+  const read = async ([name, entry]: [string, TensorEntry]): Promise<[string, ModuleTensor]> => [name, { shape: entry.shape, values: await files.read(entry) }];
+  for (const { index, settings, entries } of module?.sources ?? []) {
+    const tensors = Object.fromEntries(await Promise.all(Object.entries(entries).map(read)));
+    const factors = plan.adapters[index]?.family.factors?.({ layer: (module as CombinedModule).layer, settings, tensors });
+    if (factors === undefined) throw new Error(`adapter ${index} has no factors`);
+    terms.push({ factors, weight: weights[index] ?? 1, index });
+  }
+  return terms;
+}
+
 interface ModuleContext {
-  readonly files: TensorReader;
   readonly space: ReturnType<typeof poolSpace>;
   readonly rows: LoadRows;
   readonly write: WriteTensor;
@@ -150,23 +178,20 @@ interface ModuleContext {
 
 async function combineModule(
   module: CombinedModule,
-  plan: CombinationPlan,
+  terms: readonly Term[],
   request: CombineRequest,
-  { files, space, rows, write }: ModuleContext,
+  { space, rows, write }: ModuleContext,
 ): Promise<CombineResult["modules"][number]> {
-  const terms: Term[] = [];
-  for (const { index, settings, entries } of module.sources) {
-    const tensors: [string, ModuleTensor][] = [];
-    for (const [name, entry] of Object.entries(entries)) tensors.push([name, { shape: entry.shape, values: await files.read(entry) }]);
-    const opened: AdapterModule = { layer: module.layer, settings, tensors: Object.fromEntries(tensors) };
-    const factors = plan.adapters[index]?.family.factors?.(opened);
-    if (factors === undefined) throw new Error(`adapter ${index} has no factors`);
-    terms.push({ factors, weight: request.weights[index] ?? 1, index });
-  }
   const { method, density = 1, majority = "total", seed = 0 } = request;
+  const [tensorA, tensorB] = factorTensors(module, request.dtype ?? "F32");
+  if (isStacked(method, terms, module.rank)) {
+    const { a, b } = stackedFactors(terms);
+    await write(tensorA, a);
+    await write(tensorB, b);
+    return { module: module.path, rank: module.rank, relativeError: 0 };
+  }
   const combined = await combine(terms, { method, rank: module.rank, density, majority, seed, module: module.path, space, rows });
   const { r, a, bt, relativeError, outFeatures } = combined;
-  const [tensorA, tensorB] = factorTensors(module, request.dtype ?? "F32");
   await write(tensorA, a);
   const b = new Float32Array(bt.length);
   for (let k = 0; k < r; k++) for (let o = 0; o < outFeatures; o++) b[o * r + k] = bt[k * outFeatures + o] as number;
