@@ -3,7 +3,7 @@
 // the share of (1 / loss)^penalty, or of step^penalty. Penalty 0 is the plain mean, a large one picks the best. As an alternative
 // the softmax of penalty times the metric's z-scores. The loss of a single batch is noise: give a mean over the last batches.
 import { input, linear } from "../compute/expr.ts";
-import type { MergeInput, MergeMethod } from "./method.ts";
+import type { MergeMethod } from "./method.ts";
 import { flagOf, numberOf } from "./parameters.ts";
 
 export const mwa: MergeMethod = {
@@ -41,18 +41,18 @@ export const mwa: MergeMethod = {
     };
   },
   merge(task) {
-    const weights = metricWeights(task.inputs.map(logMetric), task.inputs.map(rawMetric), numberOf(task, "penalty"), flagOf(task, "softmax"));
+    const metric = task.inputs.some((model) => typeof model.parameters.loss === "number") ? "loss" : "step";
+    const values = task.inputs.map((model) => numberOf(model, metric));
+    const weights = metricWeights(metric, values, numberOf(task, "penalty"), flagOf(task, "softmax"));
     return linear(task.inputs.map(({ index }, i) => ({ weight: weights[i] as number, x: input(index) })));
   },
 };
 
-const lossOf = ({ parameters }: MergeInput): number | undefined => parameters.loss ?? undefined;
-const logMetric = (model: MergeInput): number => (lossOf(model) === undefined ? Math.log(numberOf(model, "step")) : -Math.log(lossOf(model) as number));
-const rawMetric = (model: MergeInput): number => (lossOf(model) === undefined ? numberOf(model, "step") : -(lossOf(model) as number));
-
-/** Weights that sum to 1. @param logs logarithms of the metrics, larger for better ones @param metrics the same as they are */
-export function metricWeights(logs: readonly number[], metrics: readonly number[], penalty: number, softmax: boolean): number[] {
-  const exponents = (softmax ? zScores(metrics) : logs).map((x) => penalty * x);
+/** Weights that sum to 1, from values above 0: the larger the lower the loss, or the later the step. */
+export function metricWeights(metric: "loss" | "step", values: readonly number[], penalty: number, softmax: boolean): number[] {
+  const sign = metric === "loss" ? -1 : 1;
+  const scores = softmax ? zScores(values) : values.map(Math.log);
+  const exponents = scores.map((x) => sign * penalty * x);
   const most = Math.max(...exponents);
   const shares = exponents.map((x) => Math.exp(x - most));
   const sum = shares.reduce((a, b) => a + b, 0);

@@ -78,7 +78,7 @@ export function findAttention(model: Checkpoint): Attention {
   }
   const sorted = [...layers].sort(([, a], [, b]) => a.index - b.index);
   const [first] = sorted;
-  const heads = model.config?.n_head ?? model.config?.num_attention_heads;
+  const heads = model.config?.n_head ?? model.config?.n_heads ?? model.config?.num_attention_heads;
   if (first === undefined || typeof heads !== "number") throw unsupported(model, first === undefined ? "no attention layers" : "no num_attention_heads");
   for (const [prefix, { held }] of sorted) checkLayer(model, prefix, held, first[1].held);
   const sizes = headSizes(model, first[1].held, heads);

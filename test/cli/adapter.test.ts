@@ -1,11 +1,12 @@
 // The adapter commands of the built program.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { families } from "../../merge-core/adapters/registry.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
+import { floatTensor, writeModel } from "../helpers/models.ts";
 import { writeTinyModel } from "../helpers/tiny-decoder.ts";
 import { readTensors, valuesOf } from "../oracles/read-tensors.ts";
 
@@ -15,6 +16,20 @@ const ORACLES = "test/fixtures/oracles";
 function adapter(...args: string[]): { status: number | null; out: string; err: string } {
   const { status, stdout, stderr } = spawnSync(process.execPath, [PROGRAM, "adapter", ...args], { encoding: "utf8" });
   return { status, out: stdout, err: stderr };
+}
+
+const factorsOf = async (folder: string): Promise<Map<string, Float32Array>> =>
+  new Map([...(await readTensors(join(folder, "adapter_model.safetensors")))].map(([name, tensor]) => [name, valuesOf(tensor)]));
+
+/** An adapter of the same run with other weights. */
+async function laterStep(folder: string, change: (x: number, i: number) => number): Promise<string> {
+  const out = join(temporaryFolder(), "later");
+  mkdirSync(out);
+  copyFileSync(join(folder, "adapter_config.json"), join(out, "adapter_config.json"));
+  const tensors = [...(await readTensors(join(folder, "adapter_model.safetensors")))];
+  const changed = tensors.map(([name, tensor]) => floatTensor(name, tensor.shape, valuesOf(tensor).map(change)));
+  copyFileSync(join(writeModel(changed), "model.safetensors"), join(out, "adapter_model.safetensors"));
+  return out;
 }
 
 describe("weightsmith adapter", () => {
@@ -99,34 +114,53 @@ describe("weightsmith adapter", () => {
     assert.match(adapter("extract", base, model, out, "--one-bit", "both", "--rank", "2").err, /--one-bit goes without/);
   });
 
-  it("averages checkpoints of one run by loss or step", () => {
-    const folder = `${ORACLES}/peft/lora`;
-    const average = (...options: string[]) =>
-      adapter("merge", folder, folder, "--method", "average", "-o", join(temporaryFolder(), "mean"), "--json", ...options);
-    for (const [options, weights] of [
-      [
-        ["--losses", "1,3"],
-        [0.75, 0.25],
-      ],
-      [
-        ["--steps", "100,300"],
-        [0.25, 0.75],
-      ],
-      [
-        ["--losses", "1,3", "--penalty", "0"],
-        [0.5, 0.5],
-      ],
-      [[], [0.5, 0.5]],
+  it("averages checkpoints of one run by loss or step, as mwa of recipes does", async () => {
+    const first = `${ORACLES}/peft/lora`;
+    const later = await laterStep(first, (x, i) => x / 2 + Math.sin(i));
+    const folders = [first, later];
+    const merge = (method: string, ...options: string[]) => {
+      const out = join(temporaryFolder(), "mean");
+      return { ...adapter("merge", ...folders, "--method", method, "-o", out, ...options), folder: out };
+    };
+    // (1 / loss)^p or step^p over their sum; of two values the z-scores are 1 and -1.
+    const e = Math.exp(2 * 0.7);
+    for (const [method, options, weights] of [
+      ["mwa", ["--loss", "1,3"], [0.75, 0.25]],
+      ["mwa", ["--step", "100,300"], [0.25, 0.75]],
+      ["mwa", ["--loss", "1,3", "--penalty", "2"], [0.9, 0.1]],
+      ["mwa", ["--loss", "1,3", "--penalty", "0.7", "--softmax"], [e / (1 + e), 1 / (1 + e)]],
+      ["average", ["--loss", "1,3", "--penalty", "0"], [0.5, 0.5]],
+      ["average", [], [0.5, 0.5]],
+      ["average", ["--weights", "3,1"], [0.75, 0.25]],
     ] as const) {
-      const { status, err, out } = average(...options);
+      const { status, err, folder } = merge(method, ...options);
       assert.equal(status, 0, err);
-      const { out: made, largestError } = JSON.parse(out);
-      assert.ok(largestError < 1e-6);
-      const { weights: used } = JSON.parse(readFileSync(join(made, "weightsmith.json"), "utf8"));
+      const { weights: used } = JSON.parse(readFileSync(join(folder, "weightsmith.json"), "utf8"));
       for (const [i, weight] of weights.entries()) assert.ok(Math.abs(used[i] - weight) < 1e-12);
+      const [a, b, mean] = [await factorsOf(first), await factorsOf(later), await factorsOf(folder)];
+      assert.equal(mean.size, a.size);
+      for (const [name, values] of mean)
+        for (const [i, x] of values.entries()) {
+          // Alpha over rank goes into B, and the result has scale 1.
+          const scale = name.includes("lora_B") ? 2 : 1;
+          assert.ok(Math.abs(x - scale * (weights[0] * (a.get(name)?.[i] ?? Number.NaN) + weights[1] * (b.get(name)?.[i] ?? 0))) < 1e-5, name);
+        }
     }
-    assert.match(average("--losses", "1,0").err, /must be above 0/);
-    assert.match(average("--losses", "1,2", "--weights", "1,1").err, /one source/);
+  });
+
+  it("weighs other methods by loss or step, tells by what, and refuses what is no metric", () => {
+    const folder = `${ORACLES}/peft/lora`;
+    const merge = (...options: string[]) => adapter("merge", folder, folder, "-o", join(temporaryFolder(), "mean"), "--json", ...options);
+    const { status, err, out } = merge("--rank", "2", "--loss", "1,3");
+    assert.equal(status, 0, err);
+    const { weights, loss, penalty, softmax } = JSON.parse(readFileSync(join(JSON.parse(out).out, "weightsmith.json"), "utf8"));
+    assert.deepEqual([loss, penalty, softmax], [[1, 3], 1, false]);
+    assert.ok(Math.abs(weights[0] - 0.75) < 1e-12 && Math.abs(weights[1] - 0.25) < 1e-12);
+    assert.match(merge("--method", "mwa").err, /mwa needs the loss/);
+    assert.match(merge("--method", "mwa", "--loss", "1,0").err, /must be above 0/);
+    assert.match(merge("--method", "mwa", "--step", "1,2,3").err, /one step for each adapter/);
+    assert.match(merge("--method", "mwa", "--loss", "1,2", "--penalty", "-1").err, /--penalty/);
+    assert.match(merge("--method", "mwa", "--loss", "1,2", "--weights", "1,1").err, /one source/);
   });
 
   it("trains in slices, and takes one out again", () => {

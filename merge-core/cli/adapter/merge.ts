@@ -5,7 +5,7 @@ import type { FloatDType } from "../../formats/dtypes.ts";
 import { metricWeights } from "../../methods/mwa.ts";
 import { modelOpener } from "../../plan/open-model.ts";
 import { modelReference } from "../../recipe/model-reference.ts";
-import { type CombineResult, combineAdapters } from "../../run/combine-adapters.ts";
+import { type CombineResult, combineAdapters, type WeighedBy } from "../../run/combine-adapters.ts";
 import type { Command } from "../command.ts";
 import { DOWNLOAD, openerOptions } from "../load-plan.ts";
 import { type Arguments, flag, MEMORY, number, OVERWRITE, SEED, THREADS, text, threads } from "../options.ts";
@@ -27,23 +27,26 @@ The others give the numbers of PEFT's add_weighted_adapter: cat and svd are sums
 dare_ties and magnitude_prune work on the factors one by one, which mixes one adapter's A with another's B; the same
 names with _svd work on the changes themselves. For each the distance from the exact sum is told.
 
-average takes the means of the factors, which is right for checkpoints of one training run; with --losses or --steps those
-of lower loss or of later steps weigh more (mwa). copa prunes factors and scales ranks against each other (CoPA-Merging), as
-the paper has it; copa_released as its released code, which mixes factors of different adapters.
+average takes the means of the factors, which is right for checkpoints of one training run; mwa does too, and those of lower
+--loss or of later --step weigh more: by the share of (1 / loss)^penalty or step^penalty, or with --softmax by the softmax of
+penalty times the z-scores, as the recipes' method of that name has it. With another method --loss and --step give the same
+weights: exact with --rank is then the mean of the changes themselves. copa prunes factors and scales ranks against each
+other (CoPA-Merging), as the paper has it; copa_released as its released code, which mixes factors of different adapters.
 
   weightsmith adapter merge ./math ./code -o ./both
   weightsmith adapter merge ./math ./code --weights 0.7,0.3 --rank 16 -o ./both
   weightsmith adapter merge ./math ./code --method ties --density 0.5 -o ./both
-  weightsmith adapter merge ./run/step-500 ./run/step-1000 --method average --losses 0.92,0.87 -o ./mean`,
+  weightsmith adapter merge ./run/step-500 ./run/step-1000 --method mwa --loss 0.92,0.87 -o ./mean`,
   options: [
     { name: "out", short: "o", type: "string", value: "OUT", doc: "the folder to make" },
     { name: "weights", type: "string", value: "W,W,...", doc: "one for each adapter (default: 1 each, 2 for copa, the mean for average)" },
     { name: "method", type: "string", value: "NAME", choices: COMBINATIONS, doc: `${COMBINATIONS.join(", ")} (default: exact)` },
     { name: "rank", type: "integer", value: "R", doc: "rank of the result, for exact and the svd methods" },
     { name: "density", type: "string", value: "SHARE", doc: "share of elements that ties, dare, magnitude_prune and copa keep (default: 1, 0.2 for copa)" },
-    { name: "losses", type: "string", value: "L,L,...", doc: "training loss of each checkpoint, for average" },
-    { name: "steps", type: "string", value: "S,S,...", doc: "step of each checkpoint, for average" },
+    { name: "loss", type: "string", value: "L,L,...", doc: "training loss of each checkpoint, in place of weights" },
+    { name: "step", type: "string", value: "S,S,...", doc: "step of each checkpoint, in place of weights" },
     { name: "penalty", type: "string", value: "P", doc: "how much losses or steps count: 0 weighs all alike (default: 1)" },
+    { name: "softmax", type: "flag", doc: "weigh by the softmax of the z-scores of losses or steps instead of by their powers" },
     { name: "majority", type: "string", value: "RULE", choices: ["total", "frequency"], doc: "how ties elects signs: by sums or by counts (default: total)" },
     { name: "base", type: "string", value: "MODEL", doc: "the base model, for families that do not tell the sides of their layers" },
     { name: "dtype", type: "string", value: "DTYPE", choices: Object.keys(DTYPES), doc: "of the result (default: float32)" },
@@ -58,14 +61,13 @@ the paper has it; copa_released as its released code, which mixes factors of dif
     const adapters = args.positionals;
     if (adapters.length === 0) throw inputError("usage", "no adapters to merge", { expected: "ADAPTER ADAPTER... -o OUT", remedy: "see --help" });
     const method = (text(args, "method") ?? "exact") as Combination;
-    const isCopa = method === "copa" || method === "copa_released";
     const result = await combineAdapters({
       adapters,
-      weights: method === "average" ? averageWeights(args) : weightsOf(args, isCopa ? 2 : 1),
+      ...weighed(args, method),
       method,
       out: outOf(args),
       rank: rankOf(args),
-      density: shareOf(args, "density", isCopa ? 0.2 : 1),
+      density: shareOf(args, "density", isCopa(method) ? 0.2 : 1),
       majority: text(args, "majority") === "frequency" ? "frequency" : "total",
       seed: number(args, "seed") ?? 0,
       base: await openBase(args, context),
@@ -87,8 +89,39 @@ export function outOf(args: Arguments): string {
   throw inputError("usage", "option --out is missing", { expected: "-o OUT" });
 }
 
-function weightsOf(args: Arguments, fallback: number): number[] {
-  return numbersOf(args, "weights", "such as 0.7,0.3; --weights=-1,1 where the first is negative") ?? args.positionals.map(() => fallback);
+/** Weights by a metric of each adapter, given ones, or the method's own. */
+function weighed(args: Arguments, method: Combination): { weights: readonly number[]; weighed?: WeighedBy } {
+  const sources = ["weights", "loss", "step"].filter((name) => text(args, name) !== undefined);
+  if (sources.length > 1) throw inputError("usage", "weights come from one source", { found: sources.map((name) => `--${name}`).join(" and ") });
+  const metric = METRICS.find((name) => text(args, name) !== undefined);
+  if (metric !== undefined) return byMetric(args, metric);
+  if (method === "mwa")
+    throw inputError("usage", "mwa needs the loss of every adapter, or the step of every one", { expected: "--loss L,L,... or --step S,S,..." });
+  const given = numbersOf(args, "weights", "such as 0.7,0.3; --weights=-1,1 where the first is negative");
+  const weights = given ?? args.positionals.map(() => (isCopa(method) ? 2 : 1));
+  return { weights: method === "average" ? sharesOf(weights) : weights };
+}
+
+const METRICS = ["loss", "step"] as const;
+const isCopa = (method: Combination): boolean => method === "copa" || method === "copa_released";
+
+function byMetric(args: Arguments, metric: (typeof METRICS)[number]): { weights: readonly number[]; weighed: WeighedBy } {
+  const values = numbersOf(args, metric, metric === "loss" ? "such as 0.92,0.87" : "such as 500,1000") ?? [];
+  const penalty = Number(text(args, "penalty") ?? 1);
+  if (!(penalty >= 0 && penalty < Number.POSITIVE_INFINITY))
+    throw inputError("usage", "option --penalty is not a number of at least 0", { found: text(args, "penalty") ?? "" });
+  if (values.length !== args.positionals.length)
+    throw inputError("usage", `there must be one ${metric} for each adapter`, { found: String(values.length), expected: String(args.positionals.length) });
+  if (values.some((x) => x <= 0)) throw inputError("usage", "losses and steps must be above 0", { found: values.join(", ") });
+  const softmax = flag(args, "softmax");
+  return { weights: metricWeights(metric, values, penalty, softmax), weighed: { [metric]: values, penalty, softmax } };
+}
+
+/** The same in sum 1. */
+function sharesOf(weights: readonly number[]): number[] {
+  const sum = weights.reduce((a, b) => a + b, 0);
+  if (sum === 0) throw inputError("usage", "the weights of an average sum to zero", { found: weights.join(", ") });
+  return weights.map((weight) => weight / sum);
 }
 
 function numbersOf(args: Arguments, name: string, expected: string): number[] | undefined {
@@ -97,29 +130,6 @@ function numbersOf(args: Arguments, name: string, expected: string): number[] | 
   const numbers = given.split(",").map((word) => (word.trim() === "" ? Number.NaN : Number(word)));
   if (numbers.every(Number.isFinite)) return numbers;
   throw inputError("usage", `option --${name} is not a list of numbers`, { found: given, expected });
-}
-
-/** Weights that sum to 1: given ones, by a metric of each checkpoint, or all alike. */
-function averageWeights(args: Arguments): number[] {
-  const options = ["weights", "losses", "steps"].filter((name) => text(args, name) !== undefined);
-  if (options.length > 1) throw inputError("usage", "weights come from one source", { found: options.map((name) => `--${name}`).join(" and ") });
-  const metrics = numbersOf(args, "losses", "such as 0.92,0.87") ?? numbersOf(args, "steps", "such as 500,1000");
-  const penalty = Number(text(args, "penalty") ?? 1);
-  if (!(penalty >= 0 && penalty < Number.POSITIVE_INFINITY))
-    throw inputError("usage", "option --penalty is not a number of at least 0", { found: text(args, "penalty") ?? "" });
-  if (metrics?.some((x) => x <= 0)) throw inputError("usage", "losses and steps must be above 0", { found: metrics.join(", ") });
-  const sign = text(args, "losses") === undefined ? 1 : -1;
-  if (metrics !== undefined)
-    return metricWeights(
-      metrics.map((x) => sign * Math.log(x)),
-      metrics,
-      penalty,
-      false,
-    );
-  const weights = weightsOf(args, 1);
-  const sum = weights.reduce((a, b) => a + b, 0);
-  if (sum === 0) throw inputError("usage", "the weights of an average sum to zero", { found: weights.join(", ") });
-  return weights.map((weight) => weight / sum);
 }
 
 export function rankOf(args: Arguments): number | undefined {
