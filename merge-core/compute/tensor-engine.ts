@@ -1,34 +1,27 @@
 // The TensorEngine on the compute pool: formulas over the inputs of one output tensor, in tiles, within a memory budget.
-import { inputError, throwIfCancelled } from "../diagnostics.ts";
+import { throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES, elementCount, type FloatDType } from "../formats/dtypes.ts";
 import type { Keep, TensorEngine } from "./engine.ts";
 import { type Expr, input as inputValue, type MagnitudeSelection, type Reduction } from "./expr.ts";
-import { findParts, replaceParts } from "./formula-parts.ts";
 import { joinPasses } from "./join-passes.ts";
+import { KeptMasks, KeptValues } from "./kept.ts";
 import type { MatrixSpace } from "./linalg/matrix.ts";
 import { poolSpace } from "./linalg/pool-space.ts";
 import { divergencesOfRows, type LineContext, productsOfLines } from "./line-passes.ts";
 import type { Axis } from "./lines.ts";
-import { type Pass, type PassInput, type PassResult, paddedBytes, runPass } from "./passes.ts";
+import { type Pass, type PassInput, type PassResult, runPass } from "./passes.ts";
 import type { ComputePool } from "./pool.ts";
 import type { Sink } from "./program.ts";
 import { BLOCK, joinBlocks } from "./reference.ts";
 import { type RandomKey, randomKey } from "./rng.ts";
-import type { PlainStore, RowPicks } from "./row-gather.ts";
+import type { PlainStore } from "./row-gather.ts";
+import { SCRATCH_ELEMENTS, withScratch } from "./scratch-values.ts";
 import { BIN_KEYS, NO_KEY, selectByHistogram } from "./selection.ts";
 import { replaceSides, sidesOf } from "./side-exprs.ts";
-import { fillSides, keptMaskBytes, keptValueBytes, sideRange } from "./side-values.ts";
-import { type KeptMask, type MaskPlan, planMasks } from "./tile-masks.ts";
-import type { TileStore } from "./tiles.ts";
-
-/** Elements of one tensor, row by row: in a file, in memory (`offset` then counts from the start of `bytes`), or picked from several tensors. */
-export interface TensorPlace {
-  readonly dtype: FloatDType;
-  readonly offset?: number;
-  readonly file?: string;
-  readonly bytes?: Uint8Array;
-  readonly picks?: RowPicks & { readonly sources: readonly TensorPlace[] };
-}
+import { fillSides, sideRange } from "./side-values.ts";
+import { TensorInputs, type TensorPlace } from "./tensor-inputs.ts";
+import { type MaskPlan, planMasks } from "./tile-masks.ts";
+import { chooseMaskTile, chooseTile } from "./tile-size.ts";
 
 export interface TensorTask {
   /** Output tensor name: part of the key of its random numbers. */
@@ -69,18 +62,11 @@ export interface OpenTensor extends TensorEngine {
   close(): void;
 }
 
-/** Small enough that a tile of each of a few inputs stays in the second-level cache; larger ones were measured slower. */
-const DEFAULT_TILE_BYTES = 1 << 18;
 /** Samples are taken in pieces that are worth a read, from all over the tensor. */
 const SAMPLE_TILE = 4 * BLOCK;
 const SAMPLE_SHARE = 16;
 /** Enough for a narrow window, whatever the tensor's size. */
 const SAMPLE_ELEMENTS = 2 ** 21;
-/** Elements of a tile with masks: its values as float32 should stay in the second-level cache. */
-const MASK_TILE = 1 << 15;
-/** Where rows are so long that tiles would be larger, masks are worked out for ranges of rows instead. */
-const MOST_MASK_TILE = 1 << 19;
-
 /** @throws WeightsmithError `file-open`, `memory-budget`. */
 export function openTensorEngine(pool: ComputePool, task: TensorTask): OpenTensor {
   throwIfCancelled(task.signal);
@@ -95,15 +81,11 @@ class PoolTensorEngine implements OpenTensor {
   readonly #task: TensorTask;
   readonly #key: RandomKey;
   readonly #tile: number;
-  readonly #stores: readonly TileStore[];
-  readonly #files: { readonly file: string; readonly writable: boolean }[] = [];
-  /** Addresses of inputs kept in memory between passes, and how many elements of each, from the first on, are there. */
-  #residents: readonly number[] = [];
-  readonly #filled: number[];
-  /** Values that a later pass will use again; each is one more input, behind the tensor's own. */
-  readonly #keptValues: { readonly node: Expr; readonly address: number; isFilled: boolean }[] = [];
-  /** Draws that a later pass will use again, and where they are kept. */
-  readonly #keptMasks = new Map<Expr, KeptMask>();
+  readonly #inputs: TensorInputs;
+  /** Values that a later pass will use again; they are inputs behind the tensor's own. */
+  readonly #values: KeptValues;
+  /** Draws that a later pass will use again. */
+  readonly #masks: KeptMasks;
 
   constructor(pool: ComputePool, task: TensorTask) {
     this.shape = task.shape;
@@ -112,9 +94,11 @@ class PoolTensorEngine implements OpenTensor {
     this.#pool = pool;
     this.#task = task;
     this.#key = randomKey(task.seed, task.name);
-    this.#filled = task.inputs.map(() => 0);
     this.#tile = chooseTile(task, this.size, pool.threads);
-    this.#stores = task.inputs.map((input) => this.#store(input));
+    const kept = { arena: pool.arena, size: this.size, memoryBytes: task.memoryBytes };
+    this.#values = new KeptValues(kept, this.inputCount);
+    this.#masks = new KeptMasks(kept);
+    this.#inputs = new TensorInputs(pool, { ...task, size: this.size, isShared: pool.threads > 1 && this.size > this.#tile });
   }
 
   async reduce(reductions: readonly Reduction[]): Promise<number[]> {
@@ -200,7 +184,7 @@ class PoolTensorEngine implements OpenTensor {
   async write(expr: Expr): Promise<WriteResult> {
     const { dtype, file, offset = 0, bytes: given } = this.#task.output;
     const bytes = file === undefined ? (given ?? sharedBytes(this.size * DTYPE_BYTES[dtype])) : undefined;
-    const store = bytes === undefined ? this.#open(file as string, offset, true) : { bytes };
+    const store = bytes === undefined ? this.#inputs.open(file as string, offset, true) : { bytes };
     const { nonFinite } = await this.#run([{ kind: "store", x: expr, dtype }], { dtype, store }, 0, this.size);
     return bytes === undefined ? { nonFinite } : { nonFinite, bytes };
   }
@@ -219,76 +203,39 @@ class PoolTensorEngine implements OpenTensor {
     return result;
   }
 
-  /** Room for values on their way to the caller. Only workers need shared memory, which is used again: the garbage collector is slow to take it back. */
-  async #scratch(elements: number, use: (values: Float32Array) => Promise<void>): Promise<void> {
-    if (elements <= this.#tile) return use(new Float32Array(elements));
-    const free = scratchOf(this.#pool);
-    const buffer = free.pop() ?? new SharedArrayBuffer(SCRATCH_ELEMENTS * 4);
-    try {
-      await use(new Float32Array(buffer, 0, elements));
-    } finally {
-      free.push(buffer);
-    }
+  /** Room for values; only workers need what is shared. */
+  #scratch(elements: number, use: (values: Float32Array) => Promise<void>): Promise<void> {
+    return elements <= this.#tile ? use(new Float32Array(elements)) : withScratch(this.#pool, elements, use);
   }
 
   close(): void {
-    for (const { address } of [...this.#keptMasks.values(), ...this.#keptValues]) this.#pool.arena.free(address);
-    for (const address of this.#residents) this.#pool.arena.free(address);
-    this.#keptMasks.clear();
-    this.#keptValues.length = 0;
-    for (const { file, writable } of this.#files) this.#pool.files.release(file, writable);
-    this.#residents = [];
-    this.#files.length = 0;
+    for (const kept of [this.#values, this.#masks]) kept.free();
+    this.#inputs.close();
   }
 
   async #statistics(sinks: readonly Sink[]): Promise<PassResult> {
-    this.#reserveValues(findParts(sinks, isKept));
-    const fresh = this.#keptValues.filter(({ isFilled }) => !isFilled);
-    const keeps = fresh.map((value): Sink => ({ kind: "keep", x: value.node, slot: this.inputCount + this.#keptValues.indexOf(value) }));
+    const keeps = this.#pool.gpu?.elementwise === true ? [] : this.#values.reserve(sinks);
     const result = await this.#run([...sinks, ...keeps], undefined, 0, this.size, true);
-    for (const value of fresh) value.isFilled = true;
+    this.#values.fill();
     return result;
-  }
-
-  #reserveValues(nodes: readonly Expr[]): void {
-    const fresh = nodes.filter((node) => this.#keptValues.every((value) => value.node !== node));
-    const bytes = keptValueBytes(this.#keptValues.length + fresh.length, this.size, this.#task.memoryBytes);
-    if (bytes === 0 || this.#pool.gpu?.elementwise === true) return;
-    for (const node of fresh) this.#keptValues.push({ node, address: this.#pool.arena.alloc(paddedBytes(this.size * 4)), isFilled: false });
-  }
-
-  /** The same sinks with what is kept as an input. */
-  #withKept(sinks: readonly Sink[]): readonly Sink[] {
-    if (this.#keptValues.every(({ isFilled }) => !isFilled)) return sinks;
-    return replaceParts(sinks, (x) => {
-      const at = this.#keptValues.findIndex(({ node, isFilled }) => node === x && isFilled);
-      return at < 0 ? undefined : inputValue(this.inputCount + at);
-    });
   }
 
   /** The tensor's inputs and what is kept. */
   get #slots(): number {
-    return this.inputCount + this.#keptValues.length;
+    return this.inputCount + this.#values.count;
   }
 
   /** A pass over one part in sixteen, of large tensors over fewer. What it reads is not counted: the plan knows whole passes only. */
   #sample(sinks: readonly Sink[]): Promise<PassResult> {
-    const inputs = this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, 0, this.size, false));
+    const inputs = this.#inputs.forPass(0, this.size, false);
     const tile = Math.min(this.#tile, SAMPLE_TILE);
     const share = Math.max(SAMPLE_SHARE, Math.floor(this.size / SAMPLE_ELEMENTS));
     return runPass(this.#pool, { sinks, inputs, key: this.#key, first: 0, end: this.size, tile, stride: tile * share, signal: this.#task.signal });
   }
 
-  /** Room for every input, if that is at most half of the budget. */
-  #reserve(): number[] {
-    const sizes = this.#task.inputs.map((input) => this.size * DTYPE_BYTES[input.dtype]);
-    const total = sizes.reduce((sum, bytes) => sum + bytes, 0);
-    return total <= this.#task.memoryBytes / 2 ? sizes.map((bytes) => this.#pool.arena.alloc(paddedBytes(bytes))) : [];
-  }
-
   /** With `keeps` a later pass will follow: what it reads stays in memory if all inputs fit. */
   async #run(formulas: readonly Sink[], output: Output | undefined, first: number, end: number, keeps = false): Promise<PassResult> {
-    const sinks = this.#withKept(formulas);
+    const sinks = this.#values.use(formulas);
     const plan = this.#maskPlan(sinks, first, end);
     if (plan !== undefined) return this.#passWithMasks(plan, output, first, end, keeps);
     const sides = sidesOf(sinks);
@@ -318,34 +265,23 @@ class PoolTensorEngine implements OpenTensor {
     if (plan === undefined || first % plan.unit !== 0 || (end !== this.size && end % plan.unit !== 0)) return undefined;
     const vectors = plan.masks.reduce((sum, mask) => sum + mask.vectors.length, 0);
     if (vectors === 0) return { ...plan, tile: this.#tile };
-    const tile = Math.ceil(MASK_TILE / plan.unit) * plan.unit;
-    const bytes = Math.min(tile, this.size) * (elementBytes(this.#task) + 4 * vectors) * this.#pool.threads;
-    return Math.min(tile, this.size) > MOST_MASK_TILE || bytes > this.#task.memoryBytes / 4 ? undefined : { ...plan, tile };
+    const tile = chooseMaskTile(this.#task, this.size, this.#pool.threads, plan.unit, vectors);
+    return tile === undefined ? undefined : { ...plan, tile };
   }
 
   async #passWithMasks(
-    plan: MaskPlan & { readonly tile: number },
+    { masks, sinks, tile }: MaskPlan & { readonly tile: number },
     output: Output | undefined,
     first: number,
     end: number,
     keeps: boolean,
   ): Promise<PassResult> {
-    const draws = plan.masks.flatMap(({ draw }) => draw ?? []);
-    if (keeps && first === 0 && end === this.size) this.#reserveMasks(draws);
-    const masks = plan.masks.map((mask) => ({ ...mask, kept: mask.draw && this.#keptMasks.get(mask.draw) }));
-    const result = await this.#pass(plan.sinks, output, first, end, [], keeps, { masks, tile: plan.tile });
-    for (const draw of draws) {
-      const kept = this.#keptMasks.get(draw);
-      if (kept !== undefined) this.#keptMasks.set(draw, { ...kept, isFilled: true });
-    }
+    const isWhole = keeps && first === 0 && end === this.size;
+    if (isWhole) this.#masks.reserve(masks.flatMap(({ draw }) => draw ?? []));
+    const kept = masks.map((mask) => ({ ...mask, kept: mask.draw && this.#masks.get(mask.draw) }));
+    const result = await this.#pass(sinks, output, first, end, [], keeps, { masks: kept, tile });
+    if (isWhole) this.#masks.fill(masks.flatMap(({ draw }) => draw ?? []));
     return result;
-  }
-
-  #reserveMasks(draws: readonly Expr[]): void {
-    const fresh = draws.filter((draw) => !this.#keptMasks.has(draw));
-    const one = keptMaskBytes(1, this.size, this.#task.memoryBytes);
-    if (keptMaskBytes(this.#keptMasks.size + fresh.length, this.size, this.#task.memoryBytes) === 0) return;
-    for (const draw of fresh) this.#keptMasks.set(draw, { address: this.#pool.arena.alloc(one), isFilled: false });
   }
 
   /** Side values as one more input: they are in the shared memory, where kernels read them. */
@@ -370,56 +306,12 @@ class PoolTensorEngine implements OpenTensor {
     tiles: Pick<Pass, "masks" | "tile"> = { tile: this.#tile },
   ): Promise<PassResult> {
     const { signal, onBytes } = this.#task;
-    if (keeps && this.#residents.length === 0) this.#residents = this.#reserve();
-    const kept = this.#keptValues.map(({ address }) => ({ ...KEPT, resident: address }));
-    const inputs = [...this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, first, end, keeps)), ...kept, ...sides];
+    const inputs = [...this.#inputs.forPass(first, end, keeps), ...this.#values.inputs, ...sides];
     const result = await runPass(this.#pool, { sinks, inputs, key: this.#key, first, end, ...tiles, output, signal, onBytes });
-    for (const i of result.used) if (inputs[i]?.resident !== undefined && i < this.#filled.length) this.#filled[i] = Math.max(this.#filled[i] as number, end);
+    this.#inputs.noteRead(result.used, inputs, end);
     return result;
   }
-
-  /** A resident copy grows from its start; the others read the file where there is none yet. */
-  #passInput(dtype: FloatDType, index: number, first: number, end: number, keeps: boolean): PassInput {
-    const filled = this.#filled[index] as number;
-    const isThere = end <= filled;
-    const resident = isThere || (keeps && first <= filled) ? this.#residents[index] : undefined;
-    return { dtype, store: this.#stores[index] as TileStore, resident, load: !isThere };
-  }
-
-  #store({ picks, ...place }: TensorPlace): TileStore {
-    if (picks === undefined) return this.#plain(place, this.size * DTYPE_BYTES[place.dtype]);
-    return { gather: { ...picks, sources: picks.sources.map((source) => ({ dtype: source.dtype, store: this.#plain(source) })) } };
-  }
-
-  #plain({ bytes, file, offset = 0 }: TensorPlace, byteLength?: number): PlainStore {
-    if (bytes === undefined) return this.#open(file ?? "", offset, false);
-    const own = bytes.subarray(offset, byteLength === undefined ? undefined : offset + byteLength);
-    return { bytes: this.#pool.threads > 1 && this.size > this.#tile ? toShared(own) : own };
-  }
-
-  #open(file: string, offset: number, writable: boolean): PlainStore {
-    const fd = this.#pool.files.acquire(file, writable);
-    this.#files.push({ file, writable });
-    return { file, fd, offset };
-  }
 }
-
-/** Elements of a formula that are worked out at a time for a caller; whole blocks. */
-const SCRATCH_ELEMENTS = 2 ** 20;
-
-const scratchByPool = new WeakMap<ComputePool, SharedArrayBuffer[]>();
-
-/** Buffers of `SCRATCH_ELEMENTS` values that nobody uses at the moment. */
-function scratchOf(pool: ComputePool): SharedArrayBuffer[] {
-  const known = scratchByPool.get(pool) ?? [];
-  scratchByPool.set(pool, known);
-  return known;
-}
-
-type Kept = Extract<Expr, { readonly op: "kept" }>;
-const isKept = (x: Expr): x is Kept => x.op === "kept";
-/** Kept values as an input, but for where they are. They are never loaded. */
-const KEPT = { dtype: "F32", store: { bytes: new Uint8Array(0) }, load: false } as const;
 
 interface Output {
   readonly dtype: FloatDType;
@@ -433,31 +325,4 @@ function outputFrom({ dtype, store }: Output, skipped: number): Output {
 
 function sharedBytes(length: number): Uint8Array<SharedArrayBuffer> {
   return new Uint8Array(new SharedArrayBuffer(length));
-}
-
-function toShared(bytes: Uint8Array): Uint8Array {
-  if (bytes.buffer instanceof SharedArrayBuffer) return bytes;
-  const shared = sharedBytes(bytes.byteLength);
-  shared.set(bytes);
-  return shared;
-}
-
-/** Bytes of an element of all inputs and the output. */
-const elementBytes = ({ inputs, output }: TensorTask): number =>
-  inputs.reduce((sum, { dtype }) => sum + DTYPE_BYTES[dtype], DTYPE_BYTES[output.dtype] as number);
-
-/** Elements per tile: the wanted size, halved until the tiles of all threads take at most a quarter of the budget. */
-function chooseTile(task: TensorTask, size: number, threads: number): number {
-  const widths: readonly number[] = task.inputs.map((input) => DTYPE_BYTES[input.dtype]);
-  const perElement = elementBytes(task);
-  const wanted = Math.floor((task.tileBytes ?? DEFAULT_TILE_BYTES) / Math.max(1, ...widths) / BLOCK) * BLOCK;
-  let tile = Math.max(BLOCK, wanted);
-  const fits = (): boolean => paddedBytes(Math.min(tile, size) * perElement) * threads <= task.memoryBytes / 4;
-  while (tile > BLOCK && !fits()) tile = Math.max(BLOCK, Math.floor(tile / 2 / BLOCK) * BLOCK);
-  if (fits()) return tile;
-  throw inputError("memory-budget", `the memory budget is too small for tensor ${task.name} with ${task.inputs.length} inputs`, {
-    found: `${task.memoryBytes} bytes`,
-    expected: `at least ${4 * threads * paddedBytes(BLOCK * perElement)}`,
-    remedy: "raise the memory budget or use fewer threads",
-  });
 }

@@ -1,7 +1,7 @@
 // The inputs of a tensor as its method reads them: stored tensors, tensors with an adapter added, rows picked in the order of
 // the output's vocabulary.
 import { gatherRows, ROW_MEAN, ROW_PADDING, type RowGather } from "../compute/row-gather.ts";
-import type { TensorPlace } from "../compute/tensor-engine.ts";
+import type { TensorPlace } from "../compute/tensor-inputs.ts";
 import { throwIfCancelled } from "../diagnostics.ts";
 import { widenToFloat32 } from "../formats/dtype-codecs.ts";
 import { DTYPE_BYTES, elementCount } from "../formats/dtypes.ts";
