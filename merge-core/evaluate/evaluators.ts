@@ -25,6 +25,7 @@ import type { MergePlan } from "../plan/plan.ts";
 import { sha256 } from "../plan/plan-hash.ts";
 import { planMerge } from "../plan/plan-merge.ts";
 import { parseRecipe } from "../recipe/parse-recipe.ts";
+import { KnownNumbers } from "../run/known-numbers.ts";
 import { mergeTensors } from "../run/merge-tensors.ts";
 import { writeSideFiles } from "../run/side-files.ts";
 import { evaluate } from "./evaluate.ts";
@@ -86,6 +87,7 @@ export async function openEvaluator(metrics: readonly MetricSpec[], options: Eva
   const prepared = await Promise.all(metrics.map(async (spec) => ({ spec, metric: await hashMetric(spec), measure: await prepare(spec, options) })));
   const signalled = options.signal === undefined ? {} : { signal: options.signal };
   const openerOf = rememberedOpeners(options.signal);
+  const known = new KnownNumbers();
   const timed: Timed = async (stage, work) => {
     const started = performance.now();
     const result = await work();
@@ -116,7 +118,7 @@ export async function openEvaluator(metrics: readonly MetricSpec[], options: Eva
   }
 
   const measurePlan = async (plan: MergePlan): Promise<Scores> => {
-    const tensors = await timed("merge", () => withPool(threads, (pool) => mergeTensors(plan, { pool, ...signalled })));
+    const tensors = await timed("merge", () => withPool(threads, (pool) => mergeTensors(plan, { pool, known, ...signalled })));
     return withFolder(async (folder) => {
       await writeSideFiles(plan, folder, "merge");
       return measureSubject(inMemory(folder, tensors));

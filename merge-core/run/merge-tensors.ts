@@ -5,6 +5,7 @@ import { throwIfCancelled } from "../diagnostics.ts";
 import type { DType } from "../formats/dtypes.ts";
 import { wholeMatrixBytes } from "../plan/estimate.ts";
 import type { CopyJob, MergePlan } from "../plan/plan.ts";
+import type { KnownNumbers } from "./known-numbers.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
 import { takeStatistics } from "./model-statistics.ts";
 import { mergeTensor } from "./run-job.ts";
@@ -21,16 +22,18 @@ export interface MergeTensorsOptions {
   readonly pool?: ComputePool;
   readonly threads?: number;
   readonly memoryBytes?: number;
+  /** For one merge of the same models after the other: what was found before and is wanted again. */
+  readonly known?: KnownNumbers;
   readonly signal?: AbortSignal;
 }
 
 /** The output's tensors by name: the bytes that `runMerge` would write. @throws WeightsmithError as `runMerge`, but for what concerns the output */
 export async function mergeTensors(plan: MergePlan, options: MergeTensorsOptions = {}): Promise<Map<string, MergedTensor>> {
-  const { signal, threads, memoryBytes = defaultMemoryBytes() } = options;
+  const { signal, threads, known, memoryBytes = defaultMemoryBytes() } = options;
   const maxMemoryBytes = memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES;
   const pool = options.pool ?? createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes });
   try {
-    const shared = { pool, seed: plan.seed, memoryBytes, signal, onBytes: () => undefined };
+    const shared = { pool, seed: plan.seed, memoryBytes, signal, known, onBytes: () => undefined };
     const statistics = await takeStatistics(plan.jobs, shared);
     const merged = new Map<string, MergedTensor>();
     for (const job of plan.jobs) {

@@ -10,6 +10,7 @@ import { mergeInputs } from "../plan/merge-inputs.ts";
 import type { MergeJob, TensorJob } from "../plan/plan.ts";
 import { copyTensor } from "./copy-tensor.ts";
 import { openInputs } from "./gather-rows.ts";
+import type { KnownNumbers } from "./known-numbers.ts";
 import { readFloats } from "./read-floats.ts";
 import { buffersOf } from "./shared-buffers.ts";
 
@@ -23,6 +24,8 @@ export interface JobContext {
   readonly onBytes: (bytes: number) => void;
   /** What `takeStatistics` found. */
   readonly statistics?: ReadonlyMap<string, Readonly<Record<string, number>>>;
+  /** What merges of the same tensors found before, where there are many of them. */
+  readonly known?: KnownNumbers | undefined;
 }
 
 /** Writes one tensor to its place in the shard `target`; returns what was noticed. */
@@ -36,7 +39,7 @@ export async function runJob(job: TensorJob, target: string, context: JobContext
 export async function mergeTensor(
   job: MergeJob,
   target: { readonly file: string; readonly offset: number } | undefined,
-  { pool, seed, memoryBytes, signal, onBytes, statistics }: JobContext,
+  { pool, seed, memoryBytes, signal, onBytes, statistics, known }: JobContext,
 ): Promise<{ warnings: readonly Diagnostic[]; bytes?: Uint8Array }> {
   const method = findMethod(job.method);
   if (method === undefined) throw new Error(`the plan names an unknown method ${job.method}`);
@@ -48,7 +51,8 @@ export async function mergeTensor(
   try {
     const inputs = await openInputs(job, { pool, memoryBytes, signal });
     engine = openTensorEngine(pool, { name: job.name, shape: job.shape, seed, inputs, output, memoryBytes, signal, onBytes: share.add });
-    const expr = await method.merge({ ...mergeTask(job, warnings, statistics?.get(job.method), { pool, signal }), seed }, engine);
+    const task = { ...mergeTask(job, warnings, statistics?.get(job.method), { pool, signal }), seed };
+    const expr = await method.merge(task, known?.engine(job, seed, engine) ?? engine);
     const { nonFinite, bytes } = await engine.write(expr);
     share.finish();
     if (nonFinite > 0) warnings.push(nonFiniteWarning(job.name, nonFinite, await nonFiniteInputs(job, engine)));
