@@ -1,16 +1,23 @@
 // The linear assignment problem, exactly: Hungarian method by shortest augmenting paths with potentials (Kuhn and Munkres; in the row by
 // row form of Jonker and Volgenant, 1987). O(n^3) in float64.
+import { atOnce, type Steps } from "../compute/linalg/steps.ts";
 
 /**
  * The permutation that maximises the sum of `gain[i * n + order[i]]`. Ties fall to the lower column, so that the result is always the same.
  * @param gain [n, n] row by row, finite
  */
-export function assign(gain: Float64Array, n: number): Int32Array {
+export const assign = (gain: Float64Array, n: number): Int32Array => atOnce(assignSteps(gain, n));
+
+/** The same in steps: at ten thousand it takes minutes. */
+export function* assignSteps(gain: Float64Array, n: number): Steps<Int32Array> {
   // Columns count from 1; column 0 stands for the row that is being placed.
   const rowOf = new Int32Array(n + 1).fill(-1);
   const rowPrice = new Float64Array(n);
   const columnPrice = new Float64Array(n + 1);
-  for (let row = 0; row < n; row++) place(row, { gain, n, rowOf, rowPrice, columnPrice });
+  for (let row = 0; row < n; row++) {
+    place(row, { gain, n, rowOf, rowPrice, columnPrice });
+    yield undefined;
+  }
   const order = new Int32Array(n);
   for (let column = 1; column <= n; column++) order[rowOf[column] as number] = column - 1;
   return order;

@@ -3,8 +3,9 @@
 import { setImmediate } from "node:timers/promises";
 import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
 import type { TensorReader } from "../checkpoints/tensor-reader.ts";
+import { inTurns, turns } from "../compute/linalg/steps.ts";
 import { inputError, throwIfCancelled } from "../diagnostics.ts";
-import { assign, gainOf } from "./assignment.ts";
+import { assign, assignSteps, gainOf } from "./assignment.ts";
 import { identity } from "./permute.ts";
 import { type ProductOptions, Products } from "./products.ts";
 import type { Axes, Symmetries } from "./symmetries.ts";
@@ -116,7 +117,7 @@ async function expertGain(
     group.space,
     group.size,
   );
-  return gainOf(gain, assign(gain, group.size));
+  return gainOf(gain, await inTurns(assignSteps(gain, group.size), turns(options.signal)));
 }
 
 function entryAs({ tensors }: Checkpoint, from: string, name: string): [string, TensorEntry][] {

@@ -1,5 +1,6 @@
 // The best permutation of one attention layer. Every pair of key-value heads is given its best inner permutations, then the pairs are
 // assigned by what those gain.
+import type { Pause } from "../compute/linalg/steps.ts";
 import { assign, gainOf } from "./assignment.ts";
 import { identity, type Orders } from "./permute.ts";
 import type { Found, Products } from "./products.ts";
@@ -23,7 +24,7 @@ interface Pairing {
   readonly values: Int32Array;
 }
 
-export async function matchHeads(layer: HeadSpaces, products: Products, orders: Orders): Promise<Found> {
+export async function matchHeads(layer: HeadSpaces, products: Products, orders: Orders, pause: Pause): Promise<Found> {
   const { heads, kvHeads, headDim, spaces } = layer;
   const [width, kvWidth] = [heads * headDim, kvHeads * headDim];
   const tables: Tables = {
@@ -34,7 +35,12 @@ export async function matchHeads(layer: HeadSpaces, products: Products, orders: 
   };
   const names = ["q", "k", "v", "o"] as const;
   const before = names.reduce((sum, name) => sum + gainOf(tables[name], orders.get(spaces[name]) as Int32Array), 0);
-  const pairs = Array.from({ length: kvHeads ** 2 }, (_, i) => pairHeads(layer, tables, Math.floor(i / kvHeads), i % kvHeads));
+  const pairs: Pairing[] = [];
+  for (let a = 0; a < kvHeads; a++)
+    for (let b = 0; b < kvHeads; b++) {
+      pairs.push(pairHeads(layer, tables, a, b));
+      await pause();
+    }
   const chosen = assign(
     Float64Array.from(pairs, ({ gain }) => gain),
     kvHeads,

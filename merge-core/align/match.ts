@@ -2,9 +2,10 @@
 // Each group's best permutation is found exactly while the others stay, in a seeded random order, until nothing gains any more.
 import type { Checkpoint } from "../checkpoints/checkpoint.ts";
 import { TensorReader } from "../checkpoints/tensor-reader.ts";
+import { inTurns, type Pause, turns } from "../compute/linalg/steps.ts";
 import { throwIfCancelled } from "../diagnostics.ts";
 import { permutation } from "../nn/random.ts";
-import { assign, gainOf } from "./assignment.ts";
+import { assignSteps, gainOf } from "./assignment.ts";
 import { matchHeads } from "./heads.ts";
 import { identity, type Orders } from "./permute.ts";
 import { type Found, type ProductOptions, Products } from "./products.ts";
@@ -34,6 +35,7 @@ export async function matchWeights(a: Checkpoint, b: Checkpoint, { axes, groups 
   for (const group of groups) for (const [space, size] of spacesOf(group)) orders.set(space, identity(size));
   const gains = new Map<string, { before: number; after: number }>();
   const reader = new TensorReader();
+  const pause = turns(options.signal);
   let sweeps = 0;
   try {
     // Groups that share no tensor cannot change each other's choice; one sweep settles them.
@@ -45,7 +47,8 @@ export async function matchWeights(a: Checkpoint, b: Checkpoint, { axes, groups 
         throwIfCancelled(options.signal);
         options.onProgress?.(done, open.length, nameOf(group));
         const products = new Products(a, b, axes, orders, reader, options);
-        const found = group.kind === "units" ? await matchUnits(group.space, group.size, products, orders) : await matchHeads(group, products, orders);
+        const found =
+          group.kind === "units" ? await matchUnits(group.space, group.size, products, orders, pause) : await matchHeads(group, products, orders, pause);
         gains.set(nameOf(group), { before: gains.get(nameOf(group))?.before ?? found.before, after: found.after });
         if (!(found.after - found.before > LEAST_GAIN * found.scale)) continue;
         for (const [space, chosen] of found.orders) orders.set(space, chosen);
@@ -91,9 +94,9 @@ function neighbours(group: Group, groups: readonly Group[], axes: Symmetries["ax
   return groups.filter((other) => other !== group && spacesOf(other).some(([space]) => met.has(space)));
 }
 
-async function matchUnits(space: string, size: number, products: Products, orders: Orders): Promise<Found> {
+async function matchUnits(space: string, size: number, products: Products, orders: Orders, pause: Pause): Promise<Found> {
   const gain = await products.of(space, size);
-  const order = assign(gain, size);
+  const order = await inTurns(assignSteps(gain, size), pause);
   const before = gainOf(gain, orders.get(space) as Int32Array);
   return { orders: [[space, order]], before, after: gainOf(gain, order), scale: products.scale };
 }

@@ -1,8 +1,8 @@
 // WUDI (Cheng et al., ICML 2025): RegMean without data, the rows of each difference standing in for a layer's inputs. As the released
 // code has it: from the sum of the differences, Adam (learning rate 1e-5, 300 steps) on sum_i ||(M - D_i) D_i^T||^2 / ||D_i||^2, whose
 // gradient is 2 sum_i (M - D_i) G_i with G_i = D_i^T D_i / ||D_i||^2; no scale. Moments are kept in float32.
-import type { Matrix, MatrixSpace } from "../compute/linalg/matrix.ts";
-import { dot } from "../compute/linalg/matrix.ts";
+import { dot, type Matrix, type MatrixSpace, productInSlices, transposeOf } from "../compute/linalg/matrix.ts";
+import { inTurns } from "../compute/linalg/steps.ts";
 import { scaled } from "./iso-c.ts";
 import type { MergeMethod } from "./method.ts";
 import { numberOf } from "./parameters.ts";
@@ -35,18 +35,18 @@ export const wudi: MergeMethod = {
   passes: 2,
   workingBytes: (shape, others) => matrixBytes(shape, others + 7) + matrixBytes([shape[1] ?? 1, shape[1] ?? 1], 1),
   merge: (task, engine) =>
-    mergeMatrices(task, engine, (deltas, space) => {
-      const { gram, target } = normalEquations(space, deltas);
+    mergeMatrices(task, engine, async (deltas, space) => {
+      const { gram, target } = await normalEquations(space, deltas);
       const merged = space.zeros(target.rows, target.columns);
       for (const { data } of deltas) for (let i = 0; i < data.length; i++) merged.data[i] = (merged.data[i] as number) + (data[i] as number);
       space.free(...deltas);
-      descend(space, merged, gram, target, numberOf(task, "iterations"), numberOf(task, "learning_rate"));
+      await descend(space, merged, gram, target, numberOf(task, "iterations"), numberOf(task, "learning_rate"));
       return merged;
     }),
 };
 
 /** sum G_i and sum D_i G_i: the gradient is 2 (M sum G_i - sum D_i G_i), two products a step whatever the number of models. */
-function normalEquations(space: MatrixSpace, deltas: readonly Matrix[]): { gram: Matrix; target: Matrix } {
+async function normalEquations(space: MatrixSpace, deltas: readonly Matrix[]): Promise<{ gram: Matrix; target: Matrix }> {
   const [{ rows, columns }] = deltas as [Matrix];
   const gram = space.zeros(columns, columns);
   const target = space.zeros(rows, columns);
@@ -54,18 +54,19 @@ function normalEquations(space: MatrixSpace, deltas: readonly Matrix[]): { gram:
     const energy = dot(delta.data, delta.data);
     // A model without changes asks for nothing.
     if (energy === 0) continue;
-    const own = scaled(space.product(delta, delta, { transposeA: true }), 1 / energy);
+    const turned = transposeOf(space, delta);
+    const own = scaled(await inTurns(space.gram(turned), space.pause), 1 / energy);
     for (let i = 0; i < gram.data.length; i++) gram.data[i] = (gram.data[i] as number) + (own.data[i] as number);
-    space.product(delta, own, { into: target, accumulate: true });
-    space.free(own);
+    await productInSlices(space, delta, own, target, { accumulate: true });
+    space.free(own, turned);
   }
   return { gram, target };
 }
 
-function descend(space: MatrixSpace, merged: Matrix, gram: Matrix, target: Matrix, steps: number, rate: number): void {
+async function descend(space: MatrixSpace, merged: Matrix, gram: Matrix, target: Matrix, steps: number, rate: number): Promise<void> {
   const [gradient, first, second] = [0, 1, 2].map(() => space.zeros(merged.rows, merged.columns)) as [Matrix, Matrix, Matrix];
   for (let step = 1; step <= steps; step++) {
-    space.product(merged, gram, { into: gradient });
+    await productInSlices(space, merged, gram, gradient);
     const [correction1, correction2] = [1 - BETA1 ** step, 1 - BETA2 ** step];
     for (let i = 0; i < merged.data.length; i++) {
       const g = 2 * ((gradient.data[i] as number) - (target.data[i] as number));

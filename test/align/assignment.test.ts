@@ -1,6 +1,8 @@
 // The assignment solver against all permutations.
 import assert from "node:assert/strict";
-import { assign, gainOf } from "../../merge-core/align/assignment.ts";
+import { assign, assignSteps, gainOf } from "../../merge-core/align/assignment.ts";
+import { inTurns, turns } from "../../merge-core/compute/linalg/steps.ts";
+import { rejectsWith } from "../helpers/diagnostics.ts";
 import { testRandom } from "../helpers/tiny-decoder.ts";
 
 function* permutations(n: number): Generator<number[]> {
@@ -34,5 +36,19 @@ describe("assign", () => {
     assert.deepEqual([...assign(new Float64Array(0), 0)], []);
     assert.deepEqual([...assign(Float64Array.of(-3), 1)], [0]);
     assert.deepEqual([...assign(new Float64Array(9), 3)].sort(), [0, 1, 2]);
+  });
+
+  it("gives up soon after the signal", async () => {
+    const n = 1500;
+    // The product of rows and columns is what takes longest: all want the same columns.
+    const gain = new Float64Array(n * n).map((_, i) => Math.floor(i / n) * (i % n));
+    const stop = new AbortController();
+    let at = Number.NaN;
+    setTimeout(() => {
+      at = performance.now();
+      stop.abort();
+    }, 200);
+    await rejectsWith("cancelled", () => inTurns(assignSteps(gain, n), turns(stop.signal)));
+    assert.ok(performance.now() - at < 1000);
   });
 });

@@ -7,6 +7,7 @@ import { openTensorEngine } from "../../merge-core/compute/tensor-engine.ts";
 import type { Diagnostic } from "../../merge-core/diagnostics.ts";
 import { shares } from "../../merge-core/methods/iso-cts.ts";
 import { findMethod } from "../../merge-core/methods/registry.ts";
+import { rejectsWith } from "../helpers/diagnostics.ts";
 import { randomWeights } from "../helpers/floats.ts";
 import { type ArrayModel, arrayTask, mergeArrays } from "../helpers/merge-arrays.ts";
 
@@ -324,5 +325,29 @@ describe("memory of subspace methods", () => {
         engine.close();
         await pool.close();
       }
+    });
+});
+
+describe("large matrices", () => {
+  const side = 1100;
+  for (const id of ["wudi", "tsv_m", "knots"])
+    it(`are given up by ${id} soon after the signal`, async () => {
+      const values = [0, 1, 2].map((seed) => new Float32Array(side * side).map((_, i) => Math.sin(seed * i)));
+      const stop = new AbortController();
+      let at = Number.NaN;
+      setTimeout(() => {
+        at = performance.now();
+        stop.abort();
+      }, 600);
+      const pool = createPool({ threads: 2 });
+      const inputs = values.map((one) => ({ dtype: "F32" as const, bytes: encodeOutput("F32", one) }));
+      const given = { name: "w", shape: [side, side], seed: 0, inputs, output: { dtype: "F32" as const }, memoryBytes: 2 ** 28, signal: stop.signal };
+      const engine = openTensorEngine(pool, given);
+      const models = values.map((_, i) => ({ values: [], isBase: i === 0 }));
+      await rejectsWith("cancelled", () => findMethod(id)?.merge(arrayTask(id, models, { shape: [side, side] }), engine));
+      assert.ok(performance.now() - at < 1000);
+      engine.close();
+      assert.equal(pool.arena.usedBytes, 0);
+      await pool.close();
     });
 });
