@@ -168,6 +168,13 @@ export interface Explanation {
 
 const TASK_ARITHMETIC = { title: "Editing Models with Task Arithmetic", url: "https://arxiv.org/abs/2212.04089" };
 const TIES = { title: "TIES-Merging: Resolving Interference When Merging Models", url: "https://arxiv.org/abs/2306.01708" };
+const DARE = { title: "Language Models are Super Mario: Absorbing Abilities from Homologous Models as a Free Lunch", url: "https://arxiv.org/abs/2311.03099" };
+const TRANSFER = { title: "What is being transferred in transfer learning?", url: "https://arxiv.org/abs/2008.11687" };
+const WIDEN = {
+  title: "Extend Model Merging from Fine-Tuned to Pre-Trained Large Language Models via Weight Disentanglement",
+  url: "https://arxiv.org/abs/2408.03092",
+};
+const SMALL_SUBNETWORKS = { title: "Reinforcement Learning Finetunes Small Subnetworks in Large Language Models", url: "https://arxiv.org/abs/2505.11711" };
 const CABS = { title: "CABS: Conflict-Aware and Balanced Sparsification for Enhancing Model Merging", url: "https://arxiv.org/abs/2503.01874" };
 
 /** What each measure means. None of them predicts how well a merge will do: that takes an evaluation. */
@@ -177,10 +184,14 @@ export const EXPLANATIONS: readonly Explanation[] = [
     meaning: "Angle between weights, or between changes from the base: 1 same direction, 0 unrelated, -1 opposed.",
     source: TASK_ARITHMETIC,
   },
-  { measure: "L2", meaning: "Euclidean distance of the weights; the same for the changes." },
-  { measure: "norm ratio", meaning: "Length of the first model's change divided by the second's: the longer one dominates a plain sum." },
-  { measure: "density", meaning: "Share of elements that differ from the base at all." },
-  { measure: "quantiles", meaning: "Magnitudes that 50, 90 and 99 % of a change's elements do not exceed." },
+  { measure: "L2", meaning: "Euclidean distance of the weights; the same for the changes.", source: TRANSFER },
+  {
+    measure: "norm ratio",
+    meaning: "Length of the first model's change divided by the second's: the longer one dominates a plain sum.",
+    source: WIDEN,
+  },
+  { measure: "density", meaning: "Share of elements that differ from the base at all.", source: SMALL_SUBNETWORKS },
+  { measure: "quantiles", meaning: "Magnitudes that 50, 90 and 99 % of a change's elements do not exceed.", source: DARE },
   {
     measure: "conflict",
     meaning: "Among elements that both models changed, the share changed in opposite directions; unrelated changes have about 0.5.",
@@ -207,5 +218,6 @@ export const EXPLANATIONS: readonly Explanation[] = [
   {
     measure: "conflict rank",
     meaning: "Layers by falling conflict of all pairs pooled; 1 has the most. An order of where to look, not of how much harm is done.",
+    source: TIES,
   },
 ];
