@@ -6,10 +6,10 @@ const LARGEST_ARGUMENT = 0.5;
 /** Half a unit in the last place of float32. */
 const HALF_UNIT = 2 ** -25;
 
-/** exp(x) for |x| <= largest: Taylor's series at x / 2^k, squared k times. Relative error about 2^k roundings. */
-export function exp(x: Expr, largest: number): Expr {
+/** exp(factor x) for |factor x| <= largest: Taylor's series at factor x / 2^k, squared k times. Relative error about 2^k roundings. */
+export function exp(x: Expr, largest: number, factor = 1): Expr {
   const halvings = Math.max(0, Math.ceil(Math.log2(largest / LARGEST_ARGUMENT)));
-  const small = mul(x, constant(2 ** -halvings));
+  const small = mul(x, constant(factor * 2 ** -halvings));
   let result = polynomial(small, exponentialSeries(largest * 2 ** -halvings));
   for (let i = 0; i < halvings; i++) result = mul(result, result);
   return result;

@@ -51,8 +51,10 @@ export const pcb: MergeMethod = {
     const deltas = others.map(({ index }) => sub(input(index), origin));
     const clipped = await winsorize(deltas, numberOf(task, "quantile"), engine);
     const scores = scoresOf(deltas, clipped, numberOf(task, "variant"));
-    const scales = await keepBest(scores, numberOf(task, "ratio"), engine);
-    const sum = linear(others.map((model, i) => ({ weight: weightOf(model), x: mul((clipped[i] as Clipped).value, scales[i] as Expr) })));
+    const ranges = await bestRanges(scores, numberOf(task, "ratio"), engine);
+    const scales = scores.map((score, i) => scaleOf(score, ranges[i] as Range));
+    const values = clipped.map(({ value, bounded }, i) => (isPositive(ranges[i] as Range) ? bounded : value));
+    const sum = linear(others.map((model, i) => ({ weight: weightOf(model), x: mul(values[i] as Expr, scales[i] as Expr) })));
     const total = linear(scales.map((x) => ({ weight: 1, x })));
     return add(origin, div(sum, { op: "max", a: total, b: constant(SMALLEST_SUM) }));
   },
@@ -61,6 +63,8 @@ export const pcb: MergeMethod = {
 interface Clipped {
   /** With the sign of the difference; zeros stay zero. */
   readonly value: Expr;
+  /** The same but for magnitudes below the lower quantile, which stay as they are: for elements whose share of 0 makes their score 0. */
+  readonly bounded: Expr;
   /** The magnitude from 0 to 1, with the sign of the difference. */
   readonly share: Expr;
 }
@@ -79,11 +83,16 @@ async function winsorize(deltas: readonly Expr[], quantile: number, engine: Tens
   );
   return deltas.map((x, i) => {
     const [least = 0, most = 0] = [found[2 * i], found[2 * i + 1]];
-    const size: Expr = { op: "min", a: { op: "max", a: abs(x), b: constant(least) }, b: constant(most) };
-    const share = most > least ? mul(sub(size, constant(least)), constant(1 / (most - least))) : ZERO;
-    return { value: signed(x, size), share: signed(x, share) };
+    const bounded = within(x, most);
+    const value = signed(x, { op: "max", a: abs(bounded), b: constant(least) });
+    if (!(most > least)) return { value, bounded, share: ZERO };
+    const beyond = least > 0 ? sub(bounded, within(bounded, least)) : bounded;
+    return { value, bounded, share: mul(beyond, constant(1 / (most - least))) };
   });
 }
+
+/** x from -bound to bound. */
+const within = (x: Expr, bound: number): Expr => ({ op: "min", a: { op: "max", a: x, b: constant(0 - bound) }, b: constant(bound) });
 
 /** With the sign of x; 0 where x is 0. */
 const signed = (x: Expr, size: Expr): Expr => mul(sub(compare("gt", x, ZERO), compare("lt", x, ZERO)), size);
@@ -114,23 +123,23 @@ function scoresOf(deltas: readonly Expr[], clipped: readonly Clipped[], variant:
     if (variant === 3) return sumOf(shares.map((other) => nearTanh(mul(shares[i] as Expr, other))));
     return tanh(mul(deltas[i] as Expr, sumOf(variant === 1 ? deltas : shares)));
   };
-  return shares.map((share, i) => mul(exp(mul(constant(count), mul(share, share)), count), inter(i))).map(kept);
-}
-
-/** Scores below the best share as 0, the best as 1. */
-async function keepBest(scores: readonly Expr[], ratio: number, engine: TensorEngine): Promise<Expr[]> {
-  const keep = engine.size - Math.min(engine.size - 1, Math.floor(engine.size * (1 - ratio)));
-  const ranges = await scoreRanges(scores, keep, engine);
-  return scores.map((score, i) => {
-    const { least, most } = ranges[i] as Range;
-    if (!(most > least)) return compare("ge", score, constant(least));
-    return mul(sub({ op: "max", a: score, b: constant(least) }, constant(least)), constant(1 / (most - least)));
-  });
+  return shares.map((share, i) => mul(exp(mul(share, share), count, count), inter(i))).map(kept);
 }
 
 interface Range {
   readonly least: number;
   readonly most: number;
+}
+
+/** Of each score where its best share begins, and its largest. */
+function bestRanges(scores: readonly Expr[], ratio: number, engine: TensorEngine): Promise<Range[]> {
+  return scoreRanges(scores, engine.size - Math.min(engine.size - 1, Math.floor(engine.size * (1 - ratio))), engine);
+}
+
+/** Scores below the best share as 0, the best as 1. */
+function scaleOf(score: Expr, { least, most }: Range): Expr {
+  if (!(most > least)) return compare("ge", score, constant(least));
+  return mul(sub({ op: "max", a: score, b: constant(least) }, constant(least)), constant(1 / (most - least)));
 }
 
 /** For each score its `keep`-th largest value, by sign and not by magnitude, and its largest: one pass where `keep` of them are positive, as nearly always. */

@@ -3,11 +3,20 @@
 // single keys in a window which it is.
 import { laneSum } from "./dtypes";
 
+const MAGNITUDE = 0x7fffffff;
 const NAN_KEY = 0x7f800001;
 
 @inline
 function keys(x: v128): v128 {
-  return i32x4.min_s(v128.and(x, i32x4.splat(0x7fffffff)), i32x4.splat(NAN_KEY));
+  return i32x4.min_s(v128.and(x, i32x4.splat(MAGNITUDE)), i32x4.splat(NAN_KEY));
+}
+
+/** Upper halves of the keys of eight elements. */
+@inline
+function bins(x: v128, y: v128): v128 {
+  const magnitude = i32x4.splat(MAGNITUDE);
+  const upper = i16x8.narrow_i32x4_s(i32x4.shr_u(v128.and(x, magnitude), 16), i32x4.shr_u(v128.and(y, magnitude), 16));
+  return i16x8.min_s(upper, i16x8.splat(<i16>(NAN_KEY >> 16)));
 }
 
 @inline
@@ -28,68 +37,81 @@ function count2(table: usize, bin: u64): void {
  */
 export function histogramHigh(table: usize, a: usize, aStep: usize, n: i32): void {
   let i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const bins = i32x4.shr_u(keys(v128.load(a)), 16);
-    const low = <u64>i64x2.extract_lane(bins, 0);
-    const high = <u64>i64x2.extract_lane(bins, 1);
-    count1(table, low & 0xffff);
-    count2(table, low >> 32);
-    count1(table, high & 0xffff);
-    count2(table, high >> 32);
-    a += aStep;
+  if (n >= 8) {
+    do {
+      const eight = bins(v128.load(a), v128.load(a + aStep));
+      countFour(table, <u64>i64x2.extract_lane(eight, 0));
+      countFour(table, <u64>i64x2.extract_lane(eight, 1));
+      a += aStep << 1;
+      i += 8;
+    } while (i + 8 <= n);
   }
-  for (const step = aStep >> 2; i < n; i++) {
-    count1(table, min<u64>(load<u32>(a) & 0x7fffffff, NAN_KEY) >> 16);
-    a += step;
-  }
-}
-
-/**
- * Counts the keys in [low, low + width) each by itself, from the table's word 4 on, and those above the window in word 0.
- * The key `guess` is likely to be very frequent: it is counted by lanes.
- */
-export function histogramWindow(table: usize, low: i32, width: i32, guess: i32, a: usize, aStep: usize, n: i32): void {
-  const base = i32x4.splat(low);
-  const size = i32x4.splat(width);
-  const last = i32x4.splat(width - 1);
-  const frequent = i32x4.splat(guess - low);
-  let above = i32x4.splat(0);
-  let often = i32x4.splat(0);
-  let i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const bin0 = i32x4.sub(keys(v128.load(a)), base);
-    const bin1 = i32x4.sub(keys(v128.load(a + aStep)), base);
-    above = i32x4.sub(i32x4.sub(above, i32x4.gt_s(bin0, last)), i32x4.gt_s(bin1, last));
-    const often0 = i32x4.eq(bin0, frequent);
-    const often1 = i32x4.eq(bin1, frequent);
-    often = i32x4.sub(i32x4.sub(often, often0), often1);
-    const hits0 = v128.andnot(i32x4.lt_u(bin0, size), often0);
-    const hits1 = v128.andnot(i32x4.lt_u(bin1, size), often1);
-    if (v128.any_true(v128.or(hits0, hits1))) {
-      bumpLanes(table, bin0, i32x4.bitmask(hits0));
-      bumpLanes(table, bin1, i32x4.bitmask(hits1));
-    }
-    a += aStep << 1;
-  }
-  for (; i < n; i += 4) {
-    // Elements past the end go below every window.
-    const past = i32x4.ge_s(i32x4(0, 1, 2, 3), i32x4.splat(n - i));
-    const bin = v128.or(i32x4.sub(keys(v128.load(a)), base), past);
-    above = i32x4.sub(above, i32x4.gt_s(bin, last));
-    bumpLanes(table, bin, i32x4.bitmask(i32x4.lt_u(bin, size)));
-    a += aStep;
-  }
-  const place = table + 16 + (<usize>(guess - low) << 2);
-  if (<u32>(guess - low) < <u32>width) store<u32>(place, load<u32>(place) + laneSum(often));
-  store<u32>(table, load<u32>(table) + laneSum(above));
+  for (let lane = 0; i < n; i++, lane++) count1(table, keyAt(a, aStep, lane) >> 16);
 }
 
 @inline
-function bumpLanes(table: usize, bins: v128, mask: i32): void {
-  if (mask & 1) bump(table, i32x4.extract_lane(bins, 0));
-  if (mask & 2) bump(table, i32x4.extract_lane(bins, 1));
-  if (mask & 4) bump(table, i32x4.extract_lane(bins, 2));
-  if (mask & 8) bump(table, i32x4.extract_lane(bins, 3));
+function countFour(table: usize, four: u64): void {
+  count1(table, four & 0xffff);
+  count2(table, (four >> 16) & 0xffff);
+  count1(table, (four >> 32) & 0xffff);
+  count2(table, four >> 48);
+}
+
+/** The key of one of the eight elements from `a` on. */
+@inline
+function keyAt(a: usize, aStep: usize, lane: i32): u32 {
+  return min<u32>(load<u32>(a + <usize>(lane >> 2) * aStep + (<usize>(lane & 3) << 2)) & MAGNITUDE, NAN_KEY);
+}
+
+/**
+ * Counts the keys in [low, low + width) each by itself, from the table's word 4 on, and those above the window in word 0. Both are multiples of
+ * 2^16. The key `guess`, if it lies in the window, is likely to be very frequent: it is counted by lanes.
+ */
+export function histogramWindow(table: usize, low: i32, width: i32, guess: i32, a: usize, aStep: usize, n: i32): void {
+  if (<u32>(guess - low) < <u32>width) countWindow(true, table, low, width, guess, a, aStep, n);
+  else countWindow(false, table, low, width, guess, a, aStep, n);
+}
+
+@inline
+function countWindow(hasGuess: bool, table: usize, low: i32, width: i32, guess: i32, a: usize, aStep: usize, n: i32): void {
+  const base = i16x8.splat(<i16>(low >> 16));
+  const last = i16x8.splat(<i16>((width >> 16) - 1));
+  const below = i16x8.splat(-1);
+  const magnitude = i32x4.splat(MAGNITUDE);
+  const frequent = i32x4.splat(guess);
+  let above = i16x8.splat(0);
+  let often = above;
+  let rest: u32 = 0;
+  let i = 0;
+  // With the test at the end, V8 keeps constants out of the loop.
+  if (n >= 8) {
+    do {
+      const x = v128.load(a);
+      const y = v128.load(a + aStep);
+      const bin = i16x8.sub(bins(x, y), base);
+      const over = i16x8.gt_s(bin, last);
+      above = i16x8.sub(above, over);
+      let hits = v128.andnot(i16x8.gt_s(bin, below), over);
+      if (hasGuess) {
+        const equal = i16x8.narrow_i32x4_s(i32x4.eq(v128.and(x, magnitude), frequent), i32x4.eq(v128.and(y, magnitude), frequent));
+        often = i16x8.sub(often, equal);
+        hits = v128.andnot(hits, equal);
+      }
+      for (let mask = i16x8.bitmask(hits); mask != 0; mask &= mask - 1) bump(table, keyAt(a, aStep, ctz(mask)) - low);
+      a += aStep << 1;
+      i += 8;
+    } while (i + 8 <= n);
+  }
+  for (let lane = 0; i < n; i++, lane++) {
+    const place = <i32>keyAt(a, aStep, lane) - low;
+    if (place >= width) rest++;
+    else if (place >= 0) bump(table, place);
+  }
+  if (hasGuess) {
+    const place = table + 16 + (<usize>(guess - low) << 2);
+    store<u32>(place, load<u32>(place) + laneSum(i32x4.extadd_pairwise_i16x8_s(often)));
+  }
+  store<u32>(table, load<u32>(table) + rest + laneSum(i32x4.extadd_pairwise_i16x8_s(above)));
 }
 
 @inline
