@@ -25,7 +25,34 @@ interface Golden {
   readonly expected: readonly number[];
 }
 
+/** Changes of a base of zeros whose merges are worked out by hand. */
+const zeros: ArrayModel = { values: new Array(8).fill(0), isBase: true };
+const worked: ArrayModel[] = [
+  [0.5, -0.4, 0.1, -0.05, 0.3, -0.2, 0.02, 0],
+  [-0.3, -0.6, 0.2, 0.04, 0.1, 0.25, -0.01, 0.07],
+].map((values) => ({ values, parameters: { weight: 1, density: 0.5 } }));
+const corners: ArrayModel[] = [
+  [1, 1, 0, 0, 0, 0, 0, 0],
+  [1, 0, 1, 0, 0, 0, 0, 0],
+  [0, 1, 1, 0, 0, 0, 0, 0],
+].map((values) => ({ values }));
+
 const GOLDEN: readonly Golden[] = [
+  {
+    what: "of the worked example, lambda .5",
+    method: "task_arithmetic",
+    models: [zeros, ...worked],
+    parameters: { lambda: 0.5 },
+    expected: [0.1, -0.5, 0.15, -0.005, 0.2, 0.025, 0.005, 0.035],
+  },
+  { what: "of the worked example", method: "ties", models: [zeros, ...worked], expected: [0.5, -0.5, 0.2, 0, 0.3, 0.25, 0, 0] },
+  {
+    what: "of two at cosine .5: two thirds of the mean",
+    method: "model_stock",
+    models: [zeros, ...corners.slice(0, 2)],
+    expected: [2 / 3, 1 / 3, 1 / 3, 0, 0, 0, 0, 0],
+  },
+  { what: "of three at cosine .5: three quarters of the mean", method: "model_stock", models: [zeros, ...corners], expected: [0.5, 0.5, 0.5, 0, 0, 0, 0, 0] },
   { what: "weights .6/.4", method: "linear", models: pair(), expected: [0.512, -1.192, 0.454, 1.936, 1.94, 0.752, -0.502, -1.854] },
   {
     what: "weights .6/.6 unnormalised",
