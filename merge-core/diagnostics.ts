@@ -81,8 +81,12 @@ export function formatDiagnostic(d: Diagnostic): string {
   const values = [d.found === undefined ? "" : `found ${d.found}`, d.expected === undefined ? "" : `expected ${d.expected}`].filter(Boolean).join(", ");
   const text = [d.message, values, d.remedy ?? ""].filter(Boolean).join("; ");
   const notes = (d.notes ?? []).map((note) => `\n  note: ${note}`).join("");
-  return `${d.severity}[${d.code}]${place || ":"} ${text}${notes}${formatFix(d.fix)}`;
+  return printable(`${d.severity}[${d.code}]${place || ":"} ${text}${notes}${formatFix(d.fix)}`);
 }
+
+/** With letters that steer a terminal, which a hostile file may hold, as numbers; line ends stay. */
+const printable = (text: string): string =>
+  text.replace(/\p{Cc}/gu, (letter) => (letter === "\n" || letter === "\t" ? letter : `\\x${letter.charCodeAt(0).toString(16).padStart(2, "0")}`));
 
 /** Lines that a fix adds, and where; what a replacement does is said by the remedy. */
 function formatFix(fix: Fix | undefined): string {

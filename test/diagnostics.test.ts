@@ -17,6 +17,11 @@ describe("formatDiagnostic", () => {
     assert.equal(text, "error[unknown-key] a.yml:3:5: unknown key; found wieght, expected a known key; did you mean weight?\n  note: inside parameters");
   });
 
+  it("shows letters that steer a terminal as numbers", () => {
+    const text = formatDiagnostic({ code: "c", severity: "error", message: "m", found: "\u001b]0;x\u0007\r\u009b", notes: ["a\tb\u0000"] });
+    assert.equal(text, "error[c]: m; found \\x1b]0;x\\x07\\x0d\\x9b\n  note: a\tb\\x00");
+  });
+
   it("leaves out what is not known", () => {
     assert.equal(formatDiagnostic({ code: "c", severity: "warning", message: "m" }), "warning[c]: m");
   });

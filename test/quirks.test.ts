@@ -218,6 +218,20 @@ describe("docs/mergekit.md", () => {
     }
   });
 
+  it("names tests that there are for the differences of recipes too", () => {
+    const places = readFileSync("docs/mergekit.md", "utf8").matchAll(/^\|.* \| `(test\/[^`]+)`: (.+) \|$/gm);
+    const others = [...places].filter(([line]) => !/^\| Q\d/.test(line));
+    assert.ok(others.length >= 14);
+    for (const [, file = "", title = ""] of others) {
+      if (file.endsWith("mergekit.test.ts")) assert.ok(existsSync(`test/fixtures/oracles/mergekit/recipes/${title}.yml`), title);
+      else
+        assert.ok(
+          ['"', "`"].some((quote) => readFileSync(file, "utf8").includes(quote + title)),
+          `${file}: ${title}`,
+        );
+    }
+  });
+
   it("names tests that there are", () => {
     for (const [, id, , , , place] of rows) {
       const [, file, title] = /^`([^`]+)`: (.+)$/.exec(place ?? "") ?? [];

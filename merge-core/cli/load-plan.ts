@@ -93,8 +93,18 @@ export async function readRecipe(file: string): Promise<string> {
     const { size } = await stat(file);
     if (size > MAX_RECIPE_BYTES)
       throw inputError("recipe-too-large", "too large for a recipe", { file, found: `${size} bytes`, expected: `at most ${MAX_RECIPE_BYTES}` });
-    return await readFile(file, "utf8");
+    return decodeText(await readFile(file), file);
   } catch (error) {
     throw error instanceof WeightsmithError ? error : openError(file, error);
+  }
+}
+
+/** UTF-8, or UTF-16 with its mark, as some editors and shells of Windows write. */
+function decodeText(bytes: Uint8Array, file: string): string {
+  const encoding = bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : bytes[0] === 0xfe && bytes[1] === 0xff ? "utf-16be" : "utf-8";
+  try {
+    return new TextDecoder(encoding, { fatal: true }).decode(bytes);
+  } catch {
+    throw inputError("recipe-encoding", "the recipe is not text", { file, expected: "UTF-8", remedy: "save the file as UTF-8; is it a recipe at all?" });
   }
 }

@@ -73,7 +73,7 @@ export function planMoe(config: MoeConfig, models: MoeModels, warnings: readonly
     jobs,
   } as const;
   const bytesToWrite = shards.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  const findings = [...warnings, ...noteExpertCount(config, layout)];
+  const findings = [...warnings, ...noteExpertCount(config, layout), ...noteDeeper(context)];
   const plan: MergePlan = {
     ...decided,
     bytesToWrite,
@@ -231,6 +231,16 @@ function describe(config: MoeConfig, models: MoeModels): MergePlan["models"] {
     folder: resolve(folder),
     files: shards.map(({ file, sizeBytes }) => ({ file, sizeBytes })),
   }));
+}
+
+/** Experts with layers that the base has not: the base's count is the mixture's. */
+function noteDeeper({ config, models, layers }: Context): Diagnostic[] {
+  return config.experts.flatMap(({ source: { text, range } }, i): Diagnostic[] => {
+    const count = layerCount(models.experts[i]?.tensors.keys() ?? []);
+    if (count <= layers) return [];
+    const message = `${text} has more layers than the base: those beyond are left out`;
+    return [{ code: "moe-expert-layers", severity: "warning", message, file: config.file, range, found: `${count} layers`, expected: `${layers}` }];
+  });
 }
 
 function noteExpertCount({ experts, file }: MoeConfig, { name }: Layout): Diagnostic[] {

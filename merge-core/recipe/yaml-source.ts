@@ -8,6 +8,9 @@ export const MAX_RECIPE_CHARACTERS = 1 << 20;
 /** Recipes need eight or so. */
 const MAX_DEPTH = 100;
 
+/** The parser quotes what it cannot read, however long that is. */
+const MAX_MESSAGE = 120;
+
 /** One parsed document: its root, and where things are. */
 export interface YamlSource {
   readonly root: Node | null;
@@ -54,7 +57,8 @@ const SYNTAX_REMEDIES: Readonly<Record<string, string>> = {
 function syntaxProblem(code: string, message: string): { code: string; message: string } {
   if (code === "DUPLICATE_KEY") return { code: "duplicate-key", message: "this key appears twice in one map" };
   if (code === "MULTIPLE_DOCS") return { code: "multiple-documents", message: "the file holds more than one YAML document" };
-  return { code: "yaml-syntax", message: message.charAt(0).toLowerCase() + message.slice(1) };
+  const short = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE - 3)}...` : message;
+  return { code: "yaml-syntax", message: short.charAt(0).toLowerCase() + short.slice(1) };
 }
 
 /**

@@ -106,9 +106,14 @@ function lostGpu(gpu: GpuEngine | undefined, wasLost: boolean, tensor: string): 
 
 /** Errors of the file system, a full disk above all, become diagnostics; others stay what they are. */
 function asWriteError(error: unknown, out: string): unknown {
+  const remedy = "free space or repair the disk, then run the same command again: it goes on where it stopped";
+  if (error instanceof WeightsmithError && error.code === "file-write")
+    return new WeightsmithError(
+      error.diagnostics.map((d) => ({ remedy, ...d })),
+      { exitCode: error.exitCode, cause: error },
+    );
   if (error instanceof WeightsmithError || errorCode(error) === "unknown") return error;
   const found = error instanceof Error ? error.message : String(error);
-  const remedy = "free space or repair the disk, then run the same command again: it goes on where it stopped";
   return new WeightsmithError(
     { code: "file-write", severity: "error", message: "the output could not be written", file: out, found, remedy },
     { exitCode: 1, cause: error },
@@ -143,11 +148,12 @@ async function fillFolder(
   resumed: Resumed,
 ): Promise<Pick<MergeResult, "files" | "warnings">> {
   await checkShards(plan.shards, resumed.finished, work.path);
-  await prepareShards(plan.shards, work.path);
+  // First the journal, by which a later run knows the folder for its own even if there is no room for the shards.
   const journal = await Journal.open(work.path, identity, resumed.bytes, options.syncIntervalMs);
   const hashes = new ShardHashes(plan.shards, work.path, { enabled: options.hashOutputs ?? true, signal: options.signal });
   const noted = new Map([...resumed.finished].map(([tensor, entry]) => [tensor, entry.warnings]));
   try {
+    await prepareShards(plan.shards, work.path);
     await runJobs(plan, options, work.path, noted, journal, hashes);
   } catch (error) {
     // What is done is worth keeping, but the reason for stopping is what the user must hear.

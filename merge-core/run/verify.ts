@@ -1,6 +1,6 @@
 // Checks a finished folder against the manifest it was written with.
 import { readdir, readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { type Diagnostic, throwIfCancelled } from "../diagnostics.ts";
 import { sha256 } from "../plan/plan-hash.ts";
 import { fileSha256 } from "./manifest.ts";
@@ -70,7 +70,7 @@ function checkRecipe(file: string, text: string | undefined, expected: string): 
 /** Tensor files that a loader may pick up although they are no part of the result. */
 async function strayTensors(out: string, { files }: StoredManifest): Promise<Diagnostic[]> {
   const known = new Set(files.map(({ file }) => file));
-  const strays = (await readdir(out)).filter((name) => /\.(safetensors|bin|index\.json)$/.test(name) && !known.has(name));
+  const strays = (await readdir(resolve(out))).filter((name) => /\.(safetensors|bin|index\.json)$/.test(name) && !known.has(name));
   return strays.map((name) => ({
     code: "output-file-unknown",
     severity: "warning",

@@ -1,6 +1,6 @@
 // Where a run works until it is complete: OUT.partial beside OUT. OUT appears by one rename, so that whoever sees it
 // sees all of it. Nothing that a user might miss is ever deleted.
-import { mkdir, open, readdir, readFile, realpath, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
+import { lstat, mkdir, open, readdir, readFile, realpath, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { errorCode } from "../bytes/file-source.ts";
 import { type Diagnostic, inputError } from "../diagnostics.ts";
@@ -38,6 +38,8 @@ export async function checkOutput({ out, overwrite, inputs }: OutputRequest): Pr
     throw inputError("output-is-input", "the output would replace an input", { file: out, found: input, remedy: "choose another output folder" });
   }
   const stats = await stat(out).catch(() => undefined);
+  if (stats === undefined && (await isLink(out)))
+    throw inputError("output-not-folder", "output is a link to nothing", { file: out, remedy: "remove the link" });
   if (stats === undefined) return;
   if (!stats.isDirectory()) throw inputError("output-not-folder", "output exists and is not a folder", { file: out, remedy: "choose another output" });
   if (inside(process.cwd())) throw inputError("output-unsafe", "output is the current folder or holds it", { file: out, remedy: "name a new folder" });
@@ -58,7 +60,7 @@ async function realPath(path: string): Promise<string> {
 
 /** @throws WeightsmithError `disk-space` unless the disk of `out` has room for `bytes` more than OUT.partial holds already. */
 export async function checkDiskSpace(out: string, bytes: number): Promise<void> {
-  const partial = partialPath(out);
+  const partial = partialPath(await targetOf(out));
   const { bavail, bsize } = await statfs(await existingFolder(partial));
   const missing = bytes - (await storedBytes(partial)) - bavail * bsize;
   if (missing <= 0) return;
@@ -82,7 +84,12 @@ async function storedBytes(folder: string): Promise<number> {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-const partialPath = (out: string): string => `${resolve(out)}.partial`;
+const partialPath = (target: string): string => `${target}.partial`;
+
+const isLink = async (path: string): Promise<boolean> => (await lstat(resolve(path)).catch(() => undefined))?.isSymbolicLink() === true;
+
+/** Where the output goes: there, or where a link of its name leads to, for that may be another disk. */
+const targetOf = async (out: string): Promise<string> => ((await isLink(out)) ? realpath(out) : resolve(out));
 
 /**
  * Opens OUT.partial, new or left by an earlier run, for this process alone. `accept` decides from the journal's text
@@ -90,7 +97,8 @@ const partialPath = (out: string): string => `${resolve(out)}.partial`;
  * @throws WeightsmithError `output-busy`, `partial-not-ours`, `output-unwritable`, what `accept` throws
  */
 export async function openWorkFolder(request: OutputRequest, accept: (journal: string) => boolean): Promise<WorkFolder> {
-  const path = partialPath(request.out);
+  const target = await targetOf(request.out);
+  const path = partialPath(target);
   try {
     await mkdir(path, { recursive: true });
     await lock(path);
@@ -109,7 +117,7 @@ export async function openWorkFolder(request: OutputRequest, accept: (journal: s
     await release();
     throw error;
   }
-  return { path, finish: () => finish(path, request.out), release };
+  return { path, finish: () => finish(path, target, request.out), release };
 }
 
 const isDiagnosed = (error: unknown): boolean => error instanceof Error && error.name === "WeightsmithError";
@@ -160,8 +168,7 @@ async function keepOrClear(folder: string, accept: (journal: string) => boolean)
   await rm(join(folder, JOURNAL_FILE));
 }
 
-async function finish(partial: string, out: string): Promise<readonly Diagnostic[]> {
-  const target = resolve(out);
+async function finish(partial: string, target: string, out: string): Promise<readonly Diagnostic[]> {
   for (const name of await readdir(partial)) if (name !== LOCK_FILE) await syncPath(join(partial, name));
   await syncPath(partial);
   const old = await moveAside(target);

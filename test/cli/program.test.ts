@@ -1,7 +1,7 @@
 // The built program as a user runs it: exit status, stdout, stderr, and what is left on disk.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { temporaryFolder } from "../helpers/folders.ts";
@@ -66,6 +66,19 @@ describe("weightsmith", () => {
     assert.deepEqual(readdirSync(join(file, "..")), ["recipe.yml"]);
   });
 
+  it("reads recipes in the encodings of Windows, and says of other bytes that they are no text", () => {
+    const file = linear(model([1, 2, 3, 4]), model([3, 2, 1, 0]));
+    const text = readFileSync(file, "utf8").replaceAll("\n", "\r\n");
+    for (const bytes of [Buffer.from(`\ufeff${text}`), Buffer.from(`\ufeff${text}`, "utf16le"), Buffer.from(`\ufeff${text}`, "utf16le").swap16()]) {
+      writeFileSync(file, bytes);
+      assert.equal(weightsmith("plan", file).status, 0);
+    }
+    writeFileSync(file, Buffer.from([...Buffer.from(text), 0xff, 0xfe]));
+    const { status, err } = weightsmith("plan", file);
+    assert.equal(status, 2);
+    assert.match(err, /^error\[recipe-encoding\] .*recipe\.yml: the recipe is not text; expected UTF-8/);
+  });
+
   it("prints nothing on stdout under --json but one document, errors included", () => {
     const { status, out, err } = weightsmith("inspect", "/no/such/model", "--json");
     assert.equal(status, 2);
@@ -100,7 +113,7 @@ describe("bad input to weightsmith merge", () => {
     { name: "missing base", recipe: recipe(`merge_method: ties\nmodels:\n  - model: ${b}\n    parameters: { weight: 1 }\n`), code: /base/ },
     { name: "shapes that differ", recipe: linear(a, wide), code: /shape/ },
     { name: "unknown dtype", recipe: linear(a, b, "dtype: float31\n"), code: /dtype/, place: ":7:8:" },
-    { name: "density of 0", recipe: taskArithmetic("weight: 1, density: 0"), code: /range/, place: ":5:39:" },
+    { name: "density below 0", recipe: taskArithmetic("weight: 1, density: -0.5"), code: /range/, place: ":5:39:" },
     { name: "density above 1", recipe: taskArithmetic("weight: 1, density: 1.5"), code: /range/, place: ":5:39:" },
     { name: "weight NaN", recipe: taskArithmetic("weight: .nan"), code: /parameter|number/, place: ":5:27:" },
     { name: "YAML syntax error", recipe: recipe("merge_method: [linear\n"), code: /yaml/ },

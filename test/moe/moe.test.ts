@@ -96,6 +96,15 @@ describe("weightsmith moe", () => {
     );
   });
 
+  it("warns of experts with more layers than the base", async () => {
+    const { config, tensors } = await copyOf("llama-a");
+    const third = tensors.filter(({ name }) => name.includes("layers.1.")).map((t) => ({ ...t, name: t.name.replace("layers.1.", "layers.2.") }));
+    const deep = writeModel([...tensors, ...third], { config });
+    const { warnings } = await make({ experts: [TWO[0] ?? {}, { source_model: deep, positive_prompts: ["one and two"] }] });
+    const found = warnings.find(({ code }) => code === "moe-expert-layers");
+    assert.deepEqual([found?.found, found?.expected], ["3 layers", "2"]);
+  });
+
   it("warns of gates that are nearly the same", async () => {
     const near = await make({ experts: [expert("llama-a", ["the rain in the east is at it"]), expert("llama-b", ["the rain in the east is at its"])] });
     assert.ok(near.warnings.some(({ code }) => code === "moe-degenerate-gates"));

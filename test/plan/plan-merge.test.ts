@@ -176,6 +176,7 @@ describe("dtypes", () => {
   it("are dtype, or out_dtype before it, and the config says so", async () => {
     for (const [line, dtype, name] of [
       ["dtype: bfloat16", "BF16", "bfloat16"],
+      ["dtype: torch.bfloat16", "BF16", "bfloat16"],
       ["dtype: float32\nout_dtype: float16", "F16", "float16"],
     ] as const) {
       const plan = await three().good(`${TIES}${line}\n`);

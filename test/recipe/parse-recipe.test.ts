@@ -55,6 +55,7 @@ const BAD: readonly (readonly [what: string, text: string, problem: string])[] =
   ["condition without value", LINEAR.replace("0.4", "[{filter: mlp}]"), "error missing-key 6:27"],
   ["condition with a slip", LINEAR.replace("0.4", "[{filtre: mlp, value: 1}]"), "error unknown-key 6:28"],
   ["YAML syntax", "merge_method: [linear\nmodels:\n", "error yaml-syntax 2:1"],
+  ["YAML that is no text", `merge_method: @${"x".repeat(1000)}\n`, "error yaml-syntax 1:15"],
   ["YAML tab", "merge_method: linear\nmodels:\n\t- model: a\n", "error yaml-syntax 3:1"],
   ["key twice", `${LINEAR}merge_method: ties\n`, "error duplicate-key 7:1"],
   ["two documents", `${LINEAR}---\n${LINEAR}`, "error multiple-documents 7:1"],

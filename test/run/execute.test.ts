@@ -175,6 +175,15 @@ describe("runMerge", () => {
     assert.equal((await runMerge(plan, { out, threads: 1 })).resumedTensors, TENSORS + 1);
   });
 
+  it("knows its folder again where there was no room for the shards", async () => {
+    const plan = await linearPlan();
+    const out = freshOut();
+    const hindered = { ...plan, shards: plan.shards.map((shard) => ({ ...shard, file: `missing/${shard.file}` })) };
+    const diagnostic = await rejectsWith("file-write", () => runMerge(hindered, { out, threads: 1 }));
+    assert.match(diagnostic.remedy ?? "", /the same command again/);
+    assert.equal((await runMerge(plan, { out, threads: 1 })).resumedTensors, 0);
+  });
+
   it("checks output and disk before it writes anything", async () => {
     const plan = await linearPlan();
     const out = freshOut();

@@ -67,6 +67,18 @@ describe("work folder", () => {
     await checkOutput(request(`${model}-2`, true, inputs));
   });
 
+  it("follows a link of the output's name to its empty folder, which may be on another disk", async () => {
+    const [near, far] = [temporaryFolder(), temporaryFolder()];
+    symlinkSync(far, join(near, "out"));
+    await checkOutput(request(join(near, "out")));
+    const work = await openWorkFolder(request(join(near, "out")), keep);
+    writeFileSync(join(work.path, "a"), "1");
+    await work.finish();
+    assert.deepEqual([readdirSync(far), readdirSync(near)], [["a"], ["out"]]);
+    symlinkSync(join(near, "nothing"), join(near, "dangling"));
+    await rejectsWith("output-not-folder", () => checkOutput(request(join(near, "dangling"))));
+  });
+
   it("never replaces a file or the current folder", async () => {
     const file = join(folderWith(temporaryFolder(), "f", "file"), "file");
     await rejectsWith("output-not-folder", () => checkOutput(request(file, true)));
