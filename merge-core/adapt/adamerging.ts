@@ -8,6 +8,7 @@ import type { TokenRow } from "../nn/data.ts";
 import { disposeDecoder } from "../nn/load.ts";
 import type { StepJournal } from "../train/step-journal.ts";
 import { createAdam } from "./adam.ts";
+import { checkLearned } from "./check-learned.ts";
 import { entropyGradients, taskBatch } from "./entropy.ts";
 import { type Coefficients, combine, decoderOf, type Masks, type TaskVectors } from "./task-vectors.ts";
 
@@ -60,6 +61,7 @@ export async function adaMerging(
     const batches = data.map((rows, task) => taskBatch(rows, batchSize, seed, task, step));
     const { loss, gradient } = coefficientGradient(vectors, layout, used(values), batches, masks);
     adam.step(values, clamp ? gradient.map((g, i) => (isInside(values[i] ?? 0) ? g : 0)) : gradient);
+    checkLearned(step + 1, loss, [values]);
     losses.push(loss);
     options.onStep?.(step + 1, steps, loss);
     await journal?.save("coefficients", { step: step + 1, losses }, () => state, step + 1 === steps || signal?.aborted === true);

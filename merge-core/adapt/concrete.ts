@@ -9,6 +9,7 @@ import { disposeDecoder } from "../nn/load.ts";
 import { uniforms } from "../nn/random.ts";
 import { type Adam, createAdam } from "./adam.ts";
 import { type AdaMergingOptions, type Adapted, adaMerging, coefficientGradient, coefficientLayout } from "./adamerging.ts";
+import { checkLearned } from "./check-learned.ts";
 import { entropyGradients, taskBatch } from "./entropy.ts";
 import { type Coefficients, combine, decoderOf, type Masks, type TaskVectors } from "./task-vectors.ts";
 
@@ -116,6 +117,7 @@ async function learnMask(
     const batches = data.map((rows, task) => taskBatch(rows, batchSize, seed, task, step));
     const { loss, gradients } = maskGradients(vectors, coefficients, draws, batches);
     for (const [tensor, gradient] of gradients.entries()) adams[tensor]?.step(logits[tensor] as Float64Array, gradient);
+    checkLearned(step + 1, loss, logits);
     losses.push(loss);
     options.onStep?.(step + 1, maskSteps, loss);
     await journal?.save("mask", { step: step + 1, losses }, () => state, step + 1 === maskSteps || signal?.aborted === true);

@@ -1,7 +1,7 @@
 // One adaptation from recipe and data to a model on disk. Node only.
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { inputError } from "../diagnostics.ts";
+import { inputError, WeightsmithError } from "../diagnostics.ts";
 import { planRecipe } from "../evaluate/evaluators.ts";
 import { rowEntropies } from "../evaluate/likelihood.ts";
 import { mergeByRecipe } from "../evaluate/recipe-merge.ts";
@@ -74,7 +74,11 @@ export async function runAdaptation(request: AdaptationRequest): Promise<Adaptat
     const rows = await Promise.all(data.map((file) => readRows(vectors.base, file, request.limit)));
     const { saveEvery: every } = request;
     const journal = await openStepJournal(`${out}.learning`, await identityOf(request, vectors), { overwrite, ...(every === undefined ? {} : { every }) });
-    const result = await adapt({ ...request, journal }, vectors, rows);
+    const result = await adapt({ ...request, journal }, vectors, rows).catch(async (error: unknown) => {
+      // Nothing comes of going on from there.
+      if (error instanceof WeightsmithError && error.code === "adapt-diverged") await journal.discard();
+      throw error;
+    });
     await journal.discard();
     return result;
   } finally {

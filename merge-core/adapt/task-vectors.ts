@@ -34,13 +34,21 @@ export function openTaskModels(
   file: string,
   signal?: AbortSignal,
 ): { readonly base: ModelReference; readonly experts: readonly ModelReference[]; readonly open: OpenModel } {
-  const { recipe, diagnostics } = parseRecipe(text, file);
+  const { recipe, diagnostics } = parseModels(text, file);
   if (recipe === undefined) throw new WeightsmithError(diagnostics);
   const slices = recipe.modules.flatMap((module) => module.slices);
   const sources = slices.flatMap((slice) => slice.sources).filter((source) => !source.isBase);
   if (recipe.base === undefined || slices.length !== 1 || sources.length === 0 || sources.some(({ layers }) => layers !== undefined))
     throw inputError("adapt-recipe", "only whole models with a base can be adapted", { file, expected: "base_model and a list of models" });
   return { base: recipe.base, experts: sources.map(({ model }) => model), open: modelOpener(file, { signal }) };
+}
+
+/** A recipe whose weights may be missing: they are what is learned. */
+function parseModels(text: string, file: string): ReturnType<typeof parseRecipe> {
+  const parsed = parseRecipe(text, file);
+  const errors = parsed.diagnostics.filter(({ severity }) => severity === "error");
+  if (errors.length === 0 || errors.some(({ code }) => code !== "missing-parameter")) return parsed;
+  return parseRecipe(coefficientRecipe(text, { names: [] }, []), file);
 }
 
 /** Reads base_model and models of a recipe. @throws WeightsmithError as `openTaskModels`, and what the models throw */
@@ -95,7 +103,7 @@ export function decoderOf({ base, names }: TaskVectors, values: readonly Float32
 }
 
 /** The recipe of a sum of task vectors with these coefficients: what it merges is what `combine` gives, rounded once. */
-export function coefficientRecipe(text: string, { names }: TaskVectors, coefficients: Coefficients): string {
+export function coefficientRecipe(text: string, { names }: Pick<TaskVectors, "names">, coefficients: Coefficients): string {
   const document = parseDocument(text);
   for (const key of ["merge_method", "parameters", "models"]) if (!document.has(key)) document.set(key, key === "merge_method" ? "task_arithmetic" : {});
   document.set("merge_method", "task_arithmetic");

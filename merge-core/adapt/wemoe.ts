@@ -15,6 +15,7 @@ import { liveValues } from "../nn/storage.ts";
 import { withExperts } from "../nn/weight-ensemble.ts";
 import { adamW, createAdamState, disposeAdamState } from "../train/optimizer.ts";
 import type { StepJournal } from "../train/step-journal.ts";
+import { checkLearned } from "./check-learned.ts";
 import { batchEntropy, taskBatch } from "./entropy.ts";
 import { combine, type TaskVectors } from "./task-vectors.ts";
 
@@ -100,6 +101,7 @@ export async function trainRouters(model: Decoder, data: readonly (readonly Toke
       const { loss, gradients } = routerGradients(model, parameters, batches);
       adamW(parameters, gradients, state, { lr, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0, step, gradientScale: 1 });
       tf.dispose([...gradients.values()]);
+      checkLearned(step, loss, [...parameters.values()].map(liveValues));
       losses.push(loss);
       options.onStep?.(step, steps, loss);
       await journal?.save("routers", { step, losses }, all, step === steps || signal?.aborted === true);

@@ -21,7 +21,7 @@ export const adapt: Command = {
   usage: "RECIPE OUT --data FILE... [--method NAME]",
   help: `
 Takes base_model and models of the recipe, and one JSONL file for each model, in their order ({"prompt": ...} or
-{"text": ...}; answers are not looked at). Learns what makes the merge surest of its next token, and writes OUT.
+{"text": ...}; answers are not looked at). Weights need not be in the recipe. Learns what makes the merge surest of its next token, and writes OUT.
 
   --method adamerging            a coefficient for each tensor of each model, or --per task (default)
   --method adamerging++          the same of what TIES leaves of each model's change

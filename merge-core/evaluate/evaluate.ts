@@ -68,16 +68,23 @@ export async function evaluateCheckpoint(
 ): Promise<Evaluation> {
   if (dataFiles.length === 0) throw inputError("data-missing", "no data to evaluate on", { expected: "one JSONL file or more" });
   const examples = (await Promise.all(dataFiles.map((file) => readExamples(file)))).flat();
-  return onEngine(options, () => evaluateOn(path, examples, options));
+  return onEngine(options, () => evaluateOn(path, { files: dataFiles, examples }, options));
 }
 
-async function evaluateOn(path: string, examples: readonly Example[], options: EvaluateOptions & { readonly adapter?: string }): Promise<Evaluation> {
+async function evaluateOn(
+  path: string,
+  { files, examples }: { readonly files: readonly string[]; readonly examples: readonly Example[] },
+  options: EvaluateOptions & { readonly adapter?: string },
+): Promise<Evaluation> {
   const model = await loadModel(path, options);
   let attached: AttachedAdapter | undefined;
   try {
     const { adapter, signal } = options;
     if (adapter !== undefined) attached = await attachAdapter(model.decoder, adapter, signal === undefined ? {} : { signal });
-    return await evaluate(attached === undefined ? model : { ...model, decoder: attached.decoderOf([]) }, examples, options);
+    const found = await evaluate(attached === undefined ? model : { ...model, decoder: attached.decoderOf([]) }, examples, options);
+    if (found.loss === undefined && found.exactMatch === undefined && found.tooLong === undefined)
+      throw inputError("data-no-tokens", "the data gives this model nothing to predict", { file: files.join(", "), remedy: "check data and tokenizer" });
+    return found;
   } finally {
     attached?.dispose();
     disposeDecoder(model.decoder);

@@ -102,6 +102,26 @@ describe("an adaptation", () => {
     disposeDecoder(frozen.decoder);
   });
 
+  it("takes a recipe without weights, and no other that lacks something", async () => {
+    const bare = recipe.text.replaceAll(", parameters: {weight: 1}", "");
+    assert.notEqual(bare, recipe.text);
+    await runAdaptation({ ...request, recipe: { ...recipe, text: bare }, method: "adamerging", out: place("bare") });
+    await runAdaptation({ ...request, method: "adamerging", out: place("weighted") });
+    assert.ok(weights("bare").equals(weights("weighted")));
+    const wrong = { ...recipe, text: bare.replace("{model: a}", "{model: a, parameters: {weigth: 1}}") };
+    await rejectsWith("unknown-parameter", () => runAdaptation({ ...request, recipe: wrong, method: "adamerging", out: place("wrong") }));
+  });
+
+  for (const method of ["adamerging", "adamerging++", "concrete_adamerging", "wemoe"] as const)
+    it(`by ${method} that leaves the numbers says so, and leaves nothing`, async () => {
+      const out = place(`${method}-diverged`);
+      await rejectsWith("adapt-diverged", () => runAdaptation({ ...request, method, out, lr: 1e300, maskLr: 1e300, saveEvery: 0 }));
+      assert.deepEqual(
+        readdirSync(folder).filter((name) => name.startsWith(`${method}-diverged`)),
+        [],
+      );
+    });
+
   it("holds coefficients in [0, 1] if it is to", async () => {
     const wild = { ...request, method: "adamerging" as const, lr: 2, per: "task" as const };
     const free = await runAdaptation({ ...wild, out: place("free") });

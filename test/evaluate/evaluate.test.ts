@@ -109,6 +109,11 @@ describe("evaluation", () => {
     assert.equal(tf.memory().numTensors, tensors);
   });
 
-  it("refuses to evaluate on nothing", () => rejectsWith("data-missing", () => evaluateCheckpoint(model.folder, [])));
+  it("refuses to evaluate on nothing", async () => {
+    await rejectsWith("data-missing", () => evaluateCheckpoint(model.folder, []));
+    const file = join(temporaryFolder(), "empty.jsonl");
+    writeFileSync(file, '{"text": "ab"}\n');
+    await rejectsWith("data-no-tokens", () => evaluateCheckpoint(model.folder, [file], { limit: 0 }));
+  });
   it("can be cancelled", () => rejectsWith("cancelled", () => evaluate(model, EXAMPLES, { signal: AbortSignal.abort() })));
 });
