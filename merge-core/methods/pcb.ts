@@ -6,7 +6,7 @@
 import type { TensorEngine } from "../compute/engine.ts";
 import { abs, add, compare, constant, div, type Expr, input, kept, linear, mul, type Reduction, sub } from "../compute/expr.ts";
 import { exp, nearTanh, tanh } from "./elementary.ts";
-import type { MergeMethod } from "./method.ts";
+import type { MergeMethod, MergeTask } from "./method.ts";
 import { numberOf, WEIGHT, weightOf } from "./parameters.ts";
 
 const ZERO = constant(0);
@@ -50,6 +50,7 @@ export const pcb: MergeMethod = {
     const origin = input(base.index);
     const deltas = others.map(({ index }) => sub(input(index), origin));
     const clipped = await winsorize(deltas, numberOf(task, "quantile"), engine);
+    warnFlat(task, clipped);
     const scores = scoresOf(deltas, clipped, numberOf(task, "variant"));
     const ranges = await bestRanges(scores, numberOf(task, "ratio"), engine);
     const scales = scores.map((score, i) => scaleOf(score, ranges[i] as Range));
@@ -60,7 +61,24 @@ export const pcb: MergeMethod = {
   },
 };
 
+/** Tells of differences that have nothing to be scored by. */
+function warnFlat({ name, others, warn }: MergeTask, clipped: readonly Clipped[]): void {
+  const named = (has: (one: Clipped) => boolean): string[] => others.flatMap(({ model }, i) => (has(clipped[i] as Clipped) ? [model] : []));
+  const [zero, flat] = [named(({ most }) => most === 0), named(({ least, most }) => most > 0 && least === most)];
+  if (zero.length > 0)
+    warn({ code: "difference-zero", message: `differences of ${name} are zero up to their upper quantile: they add nothing to it`, found: zero.join(", ") });
+  if (flat.length > 0)
+    warn({
+      code: "magnitudes-alike",
+      message: `differences of ${name} have one magnitude between their quantiles: their elements score alike`,
+      found: flat.join(", "),
+    });
+}
+
 interface Clipped {
+  /** The magnitudes at the quantiles. */
+  readonly least: number;
+  readonly most: number;
   /** With the sign of the difference; zeros stay zero. */
   readonly value: Expr;
   /** The same but for magnitudes below the lower quantile, which stay as they are: for elements whose share of 0 makes their score 0. */
@@ -85,9 +103,9 @@ async function winsorize(deltas: readonly Expr[], quantile: number, engine: Tens
     const [least = 0, most = 0] = [found[2 * i], found[2 * i + 1]];
     const bounded = within(x, most);
     const value = signed(x, { op: "max", a: abs(bounded), b: constant(least) });
-    if (!(most > least)) return { value, bounded, share: ZERO };
+    if (!(most > least)) return { least, most, value, bounded, share: ZERO };
     const beyond = least > 0 ? sub(bounded, within(bounded, least)) : bounded;
-    return { value, bounded, share: mul(beyond, constant(1 / (most - least))) };
+    return { least, most, value, bounded, share: mul(beyond, constant(1 / (most - least))) };
   });
 }
 

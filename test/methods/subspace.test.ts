@@ -283,6 +283,18 @@ describe("tensors that subspace methods cannot take as matrices", () => {
     }
   });
 
+  it("are told of by pcb if they have nothing to be scored by", async () => {
+    const told = async (...differences: readonly number[][]) => {
+      const warnings: Omit<Diagnostic, "severity">[] = [];
+      await merge("pcb", differences, { parameters: { ratio: 0.5, quantile: 0.2 }, warnings });
+      return warnings.map(({ code, found }) => [code, found]);
+    };
+    const flat = T1.map((_, i) => (i % 2 === 0 ? 0.5 : -0.5));
+    assert.deepEqual(await told(T1, T2), []);
+    assert.deepEqual(await told(T1, [0, 0, 0, 0, 0, 0, 0, 9]), [["difference-zero", "model 2"]]);
+    assert.deepEqual(await told(flat, T2), [["magnitudes-alike", "model 1"]]);
+  });
+
   it("are refused while planning if cabs keeps more than a block has", () => {
     const { warn: _, ...task } = arrayTask("cabs", [{ values: [0], isBase: true }, { values: [1] }], { parameters: { n: 5, m: 4 } });
     assert.equal(findMethod("cabs")?.check?.(task)?.code, "parameter-range");
