@@ -1,11 +1,10 @@
 // Adapters of one shape, read as rows of numbers: the population whose weights make up a space (weights2weights: Dravid et al. 2024, 2406.09413).
 import { join } from "node:path";
+import { reduceRank } from "../adapters/low-rank.ts";
 import { CONFIG, readAdapterConfig, TENSORS } from "../adapters/peft-config.ts";
 import type { TensorEntry } from "../checkpoints/checkpoint.ts";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
 import type { TensorReader } from "../checkpoints/tensor-reader.ts";
-import { plainSpace } from "../compute/linalg/plain-space.ts";
-import { svd } from "../compute/linalg/svd.ts";
 import { inputError } from "../diagnostics.ts";
 import { elementCount, type FloatDType, isFloat } from "../formats/dtypes.ts";
 
@@ -71,23 +70,25 @@ export async function readSlot(member: Member, { name }: Slot, reader: TensorRea
   return side === "A" ? canonicalFactor(values, own.shape, partner, other.shape, "A") : canonicalFactor(partner, other.shape, values, own.shape, "B");
 }
 
-async function canonicalFactor(
+function canonicalFactor(
   a: Float32Array,
   [rank = 0, inputs = 0]: readonly number[],
   b: Float32Array,
   [outputs = 0]: readonly number[],
   side: "A" | "B",
-): Promise<Float32Array> {
-  const space = plainSpace();
-  const product = space.product({ rows: outputs, columns: rank, data: b }, { rows: rank, columns: inputs, data: a });
-  const { left, values, right } = await svd(space, product, Math.min(rank, outputs, inputs));
+): Float32Array {
+  const bt = Float64Array.from({ length: rank * outputs }, (_, at) => b[(at % outputs) * rank + Math.floor(at / outputs)] as number);
+  // From inner products of the factors' rows: the product itself may be large.
+  const found = reduceRank({ r: rank, inFeatures: inputs, outFeatures: outputs, a: new Float64Array(a), bt }, rank);
   const result = new Float32Array(side === "A" ? a.length : b.length);
-  for (const [k, value] of values.entries()) {
-    let largest = 0;
-    for (let i = 0; i < outputs; i++) if (Math.abs(left.data[k * outputs + i] as number) > Math.abs(largest)) largest = left.data[k * outputs + i] as number;
-    const scale = Math.sqrt(Math.max(0, value)) * (largest < 0 ? -1 : 1);
-    if (side === "A") for (let j = 0; j < inputs; j++) result[k * inputs + j] = scale * (right.data[k * inputs + j] as number);
-    else for (let i = 0; i < outputs; i++) result[i * rank + k] = scale * (left.data[k * outputs + i] as number);
+  for (let k = 0; k < rank; k++) {
+    const left = found.bt.subarray(k * outputs, (k + 1) * outputs);
+    const value = Math.sqrt(left.reduce((sum, x) => sum + x * x, 0));
+    if (value === 0) break;
+    const largest = left.reduce((most, x) => (Math.abs(x) > Math.abs(most) ? x : most), 0);
+    const scale = Math.sqrt(value) * (largest < 0 ? -1 : 1);
+    if (side === "A") for (let j = 0; j < inputs; j++) result[k * inputs + j] = scale * (found.a[k * inputs + j] as number);
+    else for (let i = 0; i < outputs; i++) result[i * rank + k] = (scale / value) * (left[i] as number);
   }
   return result;
 }
