@@ -151,6 +151,12 @@ export function sideRange(memoryBytes: number, sides: number): number {
   return Math.max(BLOCK, Math.min(MOST_SIDE_ELEMENTS, affordable));
 }
 
+/** A larger copy is no faster than to read the file again, which is in the system's cache by then; memory that was never used is slow to get. */
+const MOST_COPIED_BYTES = 2 ** 29;
+
+/** The inputs of a tensor stay in memory between passes if all of them take no more than this. */
+export const copiedBytes = (memoryBytes: number): number => Math.min(MOST_COPIED_BYTES, memoryBytes / 2);
+
 /** Bytes of one bit for each element of a tensor, for each of some masks; 0 if that is more than a sixteenth of the budget. */
 export function keptMaskBytes(masks: number, size: number, memoryBytes: number): number {
   const bytes = masks * (Math.ceil(size / 8) + AHEAD_BYTES);

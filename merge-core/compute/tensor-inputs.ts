@@ -3,6 +3,7 @@ import { DTYPE_BYTES, type FloatDType } from "../formats/dtypes.ts";
 import { type PassInput, paddedBytes } from "./passes.ts";
 import type { ComputePool } from "./pool.ts";
 import type { PlainStore, RowPicks } from "./row-gather.ts";
+import { copiedBytes } from "./side-values.ts";
 import type { TileStore } from "./tiles.ts";
 
 /** Elements of one tensor, row by row: in a file, in memory (`offset` then counts from the start of `bytes`), or picked from several tensors. */
@@ -64,12 +65,12 @@ export class TensorInputs {
     this.#files.length = 0;
   }
 
-  /** Room for every input, if that is at most half of the budget. */
+  /** Room for every input, if that is not too much. */
   #reserve(): number[] {
     const { inputs, size, memoryBytes } = this.#task;
     const sizes = inputs.map((input) => size * DTYPE_BYTES[input.dtype]);
     const total = sizes.reduce((sum, bytes) => sum + bytes, 0);
-    return total <= memoryBytes / 2 ? sizes.map((bytes) => this.#pool.arena.alloc(paddedBytes(bytes))) : [];
+    return total <= copiedBytes(memoryBytes) ? sizes.map((bytes) => this.#pool.arena.alloc(paddedBytes(bytes))) : [];
   }
 
   /** A copy grows from its start; the others read the file where there is none yet. */

@@ -1,5 +1,5 @@
 // What a plan will cost, from sizes alone.
-import { keptValueBytes, sideBytes } from "../compute/side-values.ts";
+import { copiedBytes, keptValueBytes, sideBytes } from "../compute/side-values.ts";
 import { elementCount } from "../formats/dtypes.ts";
 import { findMethod } from "../methods/registry.ts";
 import { mergeInputs } from "./merge-inputs.ts";
@@ -52,7 +52,8 @@ const inputBytes = (job: TensorJob): number =>
 /** Gram matrices are read once, whole. */
 const gramBytes = (job: TensorJob): number => (job.kind === "copy" ? 0 : job.inputs.reduce((sum, { gram }) => sum + (gram?.byteLength ?? 0), 0));
 
-const workingBytes = (job: TensorJob, memoryBytes: number): number => inputBytes(job) + job.byteLength + sideValues(job, memoryBytes);
+const workingBytes = (job: TensorJob, memoryBytes: number): number =>
+  Math.min(inputBytes(job), copiedBytes(memoryBytes)) + job.byteLength + sideValues(job, memoryBytes);
 
 function sideValues(job: TensorJob, memoryBytes: number): number {
   if (job.kind === "copy") return 0;
@@ -64,9 +65,9 @@ function sideValues(job: TensorJob, memoryBytes: number): number {
   return sideBytes(sides, size, memoryBytes) + keptValueBytes(method?.keeps?.(others) ?? 0, size, memoryBytes);
 }
 
-/** Inputs that take up to half the budget stay in memory from the first pass on; larger ones are read in every pass. */
+/** Inputs that take little enough stay in memory from the first pass on; larger ones are read in every pass. */
 function bytesRead(job: TensorJob, memoryBytes: number): number {
-  const once = job.kind === "copy" || inputBytes(job) <= memoryBytes / 2;
+  const once = job.kind === "copy" || inputBytes(job) <= copiedBytes(memoryBytes);
   return inputBytes(job) * ((once ? 1 : (findMethod(job.method)?.passes ?? 1)) + statisticRounds(job)) + gramBytes(job);
 }
 
