@@ -83,7 +83,7 @@ export async function runEvolve(config: EvolveConfig, out: string, options: Evol
 
 type Candidate = EvolutionTrial & { readonly recipe?: string };
 
-/** All trials: the start, then generation by generation until the budget or the search is at its end. */
+/** All trials: the start, then generation by generation until the budget, which may cut the last one short, or the search is at its end. */
 async function search(
   { genomes, trials: budget, population, seed, objectives, early }: EvolveConfig,
   run: SearchRun,
@@ -103,9 +103,9 @@ async function search(
   };
   note(start, 0, await measure(start, "start", objectives));
   let generation = 0;
-  while (cma.stopped === undefined && trials.length + cma.population <= budget) {
+  while (cma.stopped === undefined && trials.length < budget) {
     generation++;
-    const asked = cma.ask();
+    const asked = cma.ask().slice(0, budget - trials.length);
     const label = (i: number) => `generation ${generation}, ${i + 1} of ${asked.length}`;
     const cheap: (Result | undefined)[] = [];
     for (const [i, { x }] of asked.entries()) cheap.push(early && (await measure(x, `${label(i)}, early`, early.objectives)));
@@ -119,7 +119,7 @@ async function search(
         : await measure(x, label(i), objectives);
       results.push(note(x, generation, result));
     }
-    cma.tell(costsOf(results));
+    if (asked.length === cma.population) cma.tell(costsOf(results));
   }
   return { trials, stopped: cma.stopped ?? "budget used" };
 }

@@ -130,6 +130,18 @@ population: 6
     assert.equal(evolution.reported, null);
   });
 
+  it("takes as many trials as it is given, be they less than a generation", async () => {
+    const { evolution } = await run("few", CONFIG.replace("trials: 25", "trials: 3"));
+    assert.deepEqual(
+      evolution.trials.map(({ generation, status }) => [generation, status]),
+      [
+        [0, "done"],
+        [1, "done"],
+        [1, "done"],
+      ],
+    );
+  });
+
   it("refuses to report on the searched split or a copy of it, unless told", async () => {
     const copy = join(folder, "copy.jsonl");
     copyFileSync(data("sort"), copy);

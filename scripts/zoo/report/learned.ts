@@ -6,6 +6,7 @@ import { averagedScores, exactMatchBy } from "../../../merge-core/adapt/ensemble
 import { pooledStates, routeOf, trainRouter } from "../../../merge-core/adapt/router.ts";
 import { expertEntropies } from "../../../merge-core/adapt/run-adaptation.ts";
 import { combine, decoderOf } from "../../../merge-core/adapt/task-vectors.ts";
+import { tiesVectors } from "../../../merge-core/adapt/ties-vectors.ts";
 import { buildWeMoe, trainRouters } from "../../../merge-core/adapt/wemoe.ts";
 import { evaluate } from "../../../merge-core/evaluate/evaluate.ts";
 import { planRecipe, type Scores } from "../../../merge-core/evaluate/evaluators.ts";
@@ -55,6 +56,7 @@ const UNLABELLED = "unlabelled data, gradients";
 export const LEARNED: readonly Learned[] = [
   { name: "AdaMerging, per task", needs: UNLABELLED, run: async (bench, seed) => (await adaMergingFrom(bench, seed, LEARNING.init, "task")).scores },
   { name: "AdaMerging, per tensor", needs: UNLABELLED, run: async (bench, seed) => (await adaMergingFrom(bench, seed, LEARNING.init)).scores },
+  { name: "AdaMerging++, per tensor", needs: UNLABELLED, run: trimmed },
   { name: "Concrete task arithmetic", needs: UNLABELLED, run: (bench, seed) => masked(bench, seed, concreteTaskArithmetic) },
   { name: "Concrete AdaMerging, per tensor", needs: UNLABELLED, run: (bench, seed) => masked(bench, seed, concreteAdaMerging) },
   { name: "DaWin, one merge per data set", needs: "unlabelled data, task known", run: dawin },
@@ -63,6 +65,13 @@ export const LEARNED: readonly Learned[] = [
   { name: "1-bit, routed", needs: "labelled tasks, all task vectors in one bit", run: routed },
   { name: "ensemble of scores", needs: "all models", fixed: true, run: ensemble },
 ];
+
+/** AdaMerging of what TIES leaves of each change. */
+async function trimmed(bench: Bench, seed: number): Promise<Scores> {
+  const vectors = tiesVectors(bench.vectors);
+  const { coefficients } = await adaMerging(vectors, bench.prompts(seed), { ...LEARNING, seed });
+  return bench.test.tensors(`${ZOO}/base`, asTensors(vectors, combine(vectors, coefficients)));
+}
 
 async function masked(bench: Bench, seed: number, learn: typeof concreteTaskArithmetic): Promise<Scores> {
   const { coefficients, masks } = await learn(bench.vectors, bench.prompts(seed), { ...LEARNING, seed });

@@ -211,6 +211,7 @@ export async function measureUnlearning(bench: Bench, threads: number): Promise<
   const ways = [
     { method: "negate", expert: zoo(forget), base: zoo("base"), strengths: [0.1, 0.2, 0.3, 0.4, 0.6] },
     { method: "ssd", strengths: [1, 2, 5, 10, 25] },
+    { method: "slug" },
   ];
   const unlearned: Unlearned[] = [];
   for (const way of ways) {
