@@ -3,11 +3,12 @@
 // so they are not sums of the adapters' changes; how far they are from it is always told.
 import { firstRows, type Matrix, type MatrixSpace } from "../compute/linalg/matrix.ts";
 import type { LoadRows } from "../compute/linalg/rows.ts";
+import { inTurns } from "../compute/linalg/steps.ts";
 import { svd } from "../compute/linalg/svd.ts";
 import { randomKey, uniforms } from "../compute/rng.ts";
 import { copa } from "./copa.ts";
 import type { LowRank } from "./family.ts";
-import { type Factors, type Reduced, reduceRank, relativeDistance, stack } from "./low-rank.ts";
+import { type Factors, type Reduced, reduceRankSteps, relativeDistance, stack } from "./low-rank.ts";
 
 const BY_FACTORS = ["linear", "ties", "dare_linear", "dare_ties", "magnitude_prune"] as const;
 const ON_PRODUCTS = ["ties_svd", "dare_linear_svd", "dare_ties_svd", "magnitude_prune_svd"] as const;
@@ -60,7 +61,7 @@ export async function combine(terms: readonly Term[], options: CombineOptions): 
   const { method, rank } = options;
   const sum = stack(terms);
   if (isStacked(method, terms, rank)) return { ...sum, relativeError: 0 };
-  if (method === "exact" || method === "cat" || method === "svd") return reduceRank(sum, rank, options.rows);
+  if (method === "exact" || method === "cat" || method === "svd") return inTurns(reduceRankSteps(sum, rank, options.rows), options.space.pause);
   if (method === "average" || method === "mwa") return withDistance(averageFactors(terms), sum, options);
   if (method === "copa" || method === "copa_released")
     return withDistance(copa(terms, options.density, method === "copa" ? "paper" : "released"), sum, options);

@@ -2,7 +2,8 @@
 // best one of that rank (Eckart and Young, 1936) is found from inner products of the factors' rows.
 import { pivotedCholesky } from "../compute/linalg/gram.ts";
 import { type LoadRows, plainRows } from "../compute/linalg/rows.ts";
-import { symmetricEigen } from "../compute/linalg/symmetric-eigen.ts";
+import { atOnce, type Steps } from "../compute/linalg/steps.ts";
+import { symmetricEigenSteps } from "../compute/linalg/symmetric-eigen.ts";
 import type { LayerShape, LowRank } from "./family.ts";
 
 /** B A with B^T [r, out] and A [r, in]: both sides as rows, which is what sums of products need. */
@@ -102,12 +103,15 @@ function joined(x: Float64Array, y: Float64Array): Float64Array {
  * With A = L Q (L from the Cholesky factor of A A^T, Q with orthonormal rows) the right singular vectors of B A are V^T Q,
  * V the eigenvectors of L^T B^T B L; and B A (V^T Q)^T = B L V.
  */
-export function reduceRank({ inFeatures, outFeatures, r, a, bt }: Factors, rank: number, load: LoadRows = plainRows): Reduced {
+export const reduceRank = (product: Factors, rank: number, load?: LoadRows): Reduced => atOnce(reduceRankSteps(product, rank, load));
+
+/** The same in steps: with ranks that sum up to a thousand it takes seconds. */
+export function* reduceRankSteps({ inFeatures, outFeatures, r, a, bt }: Factors, rank: number, load: LoadRows = plainRows): Steps<Reduced> {
   const [rowsA, rowsB] = [load(a, r, inFeatures), load(bt, r, outFeatures)];
   try {
     const { pivots, lower } = pivotedCholesky(rowsA.gram(), r);
     const k = pivots.length;
-    const { values, vectors } = symmetricEigen(congruence(rowsB.gram(), lower, r, k), k);
+    const { values, vectors } = yield* symmetricEigenSteps(congruence(rowsB.gram(), lower, r, k), k);
     const kept = Math.min(rank, k);
     const total = values.reduce((sum, x) => sum + Math.max(0, x), 0);
     const dropped = values.subarray(kept).reduce((sum, x) => sum + Math.max(0, x), 0);

@@ -108,7 +108,7 @@ async function compute(request: AlignRequest, found: Symmetries): Promise<Comput
     ...(request.threads === undefined ? {} : { threads: request.threads }),
     maxMemoryBytes: (request.memoryBytes ?? defaultMemoryBytes()) + ARENA_SLACK_BYTES,
   });
-  const space = poolSpace(pool);
+  const space = poolSpace(pool, signal);
   const reader = new TensorReader();
   try {
     const onLayer = (done: number, total: number, layer: string) => onProgress?.("match experts", done, total, "items", layer);

@@ -83,7 +83,7 @@ export async function combineAdapters(request: CombineRequest): Promise<CombineR
         // Read while this module is combined; a failure is told when its turn comes.
         next = readTerms(plan.modules[i + 1], plan, request, files);
         next.catch(() => {});
-        const [space, rows] = [poolSpace(pool), poolRows(pool)];
+        const [space, rows] = [poolSpace(pool, signal), poolRows(pool)];
         try {
           modules.push(await combineModule(module, terms, request, { space, rows, write }));
         } finally {
