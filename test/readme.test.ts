@@ -1,8 +1,10 @@
 // The README's tables are checked against the program they describe.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { families } from "../merge-core/adapters/registry.ts";
 import { commands } from "../merge-core/cli/commands.ts";
 import { methods } from "../merge-core/methods/registry.ts";
+import { ENTRIES } from "../scripts/zoo/families.ts";
 
 const readme = readFileSync("README.md", "utf8");
 const manifest = JSON.parse(readFileSync("package.json", "utf8"));
@@ -14,6 +16,16 @@ describe("README", () => {
       assert.ok(row !== undefined, `no row for ${method.id}`);
       for (const parameter of method.parameters) assert.ok(row.includes(parameter.name), `${method.id} lacks ${parameter.name}`);
     }
+  });
+
+  it("has a measured row for every adapter family that can be trained", () => {
+    const trainable = families.filter(({ training }) => training !== undefined).map(({ type }) => type);
+    assert.deepEqual(
+      trainable.filter((type) => !ENTRIES.some((entry) => entry.type === type)),
+      [],
+    );
+    for (const { name } of ENTRIES)
+      assert.match(readme, new RegExp(`^\\| ${name.replace("+", "\\+")} \\| [\\d,]+ \\| [\\d,]+ \\| \\d\\.\\d{3} \\|`, "m"), name);
   });
 
   it("names every command", () => {

@@ -1,6 +1,6 @@
 // npm run zoo -- --families: trains an adapter of every family on one task of the zoo, all for the same steps on the same
-// rows in the same order, and writes what was measured into the README. With names after it only those are trained, and the
-// README stays.
+// rows in the same order, and writes what was measured into the README. With names after it only those are trained, and their
+// rows alone are written.
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -35,7 +35,7 @@ const native = (id: string): string => `x-weightsmith-${id}`;
 const OUTPUTS = ["o_proj", "down_proj"];
 const NORMS = ["input_layernorm", "post_attention_layernorm", "norm"];
 
-const ENTRIES: readonly Entry[] = [
+export const ENTRIES: readonly Entry[] = [
   { name: "LoRA", type: "LORA", settings: { r: 8, lora_alpha: 16 }, lr: 0.003 },
   { name: "rsLoRA", type: "LORA", settings: { r: 8, lora_alpha: 16, use_rslora: true }, lr: 0.003 },
   { name: "DoRA", type: "LORA", settings: { r: 8, lora_alpha: 16, use_dora: true }, lr: 0.003 },
@@ -57,6 +57,7 @@ const ENTRIES: readonly Entry[] = [
   { name: "LoRETTA", type: native("loretta"), settings: { r: 8, lora_alpha: 16 }, lr: 0.01 },
   { name: "MiSS", type: "MISS", settings: { r: 8 }, lr: 0.003 },
   { name: "MiSS bat", type: "MISS", settings: { r: 8, init_weights: "bat" }, lr: 0.003 },
+  { name: "Bone", type: "BONE", settings: { r: 8 }, lr: 0.003 },
   { name: "C3A", type: "C3A", settings: { block_size: 64 }, lr: 0.1 },
   { name: "SVFT banded", type: native("svft"), settings: { pattern: "banded", off_diagonals: 4 }, lr: 0.01 },
   { name: "SVFT top_k", type: native("svft"), settings: { pattern: "top_k", off_diagonals: 4 }, lr: 0.01 },
@@ -110,7 +111,7 @@ export async function measureFamilies(names: readonly string[], threads: number,
   }
   const base = await exactMatchOf(undefined, work);
   await rm(work, { recursive: true });
-  if (names.length === 0) await writeTable(rows, base);
+  await writeTable(rows, base);
 }
 
 async function measureFamily({ name, type, settings, lr, targets }: Entry, work: string, threads: number): Promise<Row> {
@@ -147,27 +148,26 @@ async function exactMatchOf(adapter: string | undefined, work: string): Promise<
   }
 }
 
-/** Replaces what stands between the marks. */
+/** Replaces what stands between the marks; rows of families that were not measured stay. */
 async function writeTable(rows: readonly Row[], base: number): Promise<void> {
   const readme = await readFile("README.md", "utf8");
   const [begin, end] = ["<!-- families -->", "<!-- /families -->"];
   const [before, after] = [readme.indexOf(begin), readme.indexOf(end)];
   if (before < 0 || after < before) throw new Error(`README.md has no ${begin} ... ${end} block`);
   const folds = (type: string) => findFamily(type)?.foldable ?? "";
-  const lines = rows.map((row) => [
-    row.name,
-    row.parameters.toLocaleString("en"),
-    row.bytes.toLocaleString("en"),
-    row.loss.toFixed(3),
-    row.exactMatch.toFixed(3),
-    folds(row.type),
-  ]);
+  const lineOf = (row: Row) =>
+    [row.name, row.parameters.toLocaleString("en"), row.bytes.toLocaleString("en"), row.loss.toFixed(3), row.exactMatch.toFixed(3), folds(row.type)].join(" | ");
+  const old = readme.slice(before, after).split("\n");
+  const lines = ENTRIES.flatMap(({ name }) => {
+    const row = rows.find((measured) => measured.name === name);
+    return row === undefined ? old.filter((line) => line.startsWith(`| ${name} |`)) : [`| ${lineOf(row)} |`];
+  });
   const table = [
     `Each trained for ${STEPS} steps of ${BATCH} examples on the sample task \`${TASK}\` (the base alone: exact match ${base.toFixed(3)}), one seed, bf16 files, learning rates by family:`,
     "",
     "| family | parameters | file bytes | validation loss | exact match | folds |",
     "| --- | ---: | ---: | ---: | ---: | --- |",
-    ...lines.map((cells) => `| ${cells.join(" | ")} |`),
+    ...lines,
   ].join("\n");
   await writeFile("README.md", `${readme.slice(0, before + begin.length)}\n${table}\n${readme.slice(after)}`);
 }

@@ -26,7 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-5
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
-# name -> (family, settings)
+DATA = ROOT / "media/zoo/data"
+SLICED = {"data": {"train": [str(DATA / f"{task}.validation.jsonl") for task in ("sort", "reverse")]}, "slices": {"layers": 1}}
+
+# name -> (family, settings), and what else the training file says
 FAMILIES = {
     "lora": ("LORA", dict(r=4, lora_alpha=6)),
     "rslora": ("LORA", dict(r=4, lora_alpha=6, use_rslora=True)),
@@ -38,6 +41,10 @@ FAMILIES = {
     "delora": ("DELORA", dict(r=4)),
     "vera": ("VERA", dict(r=8)),
     "vblora": ("VBLORA", dict(r=2, num_vectors=12, vector_length=16)),
+    "vblora-topk": ("VBLORA", dict(r=2, num_vectors=12, vector_length=16, topk=3, save_only_topk_weights=True)),
+    "lora-slices": ("LORA", dict(r=4), SLICED),
+    "vera-slices": ("VERA", dict(r=8), SLICED),
+    "vblora-slices": ("VBLORA", dict(r=2, num_vectors=12, vector_length=16), SLICED),
     "loha": ("LOHA", dict(r=3)),
     "lokr": ("LOKR", dict(r=2)),
     "lokr-both": ("LOKR", dict(r=2, decompose_both=True)),
@@ -76,17 +83,18 @@ def difference(before, theirs, ours):
 
 
 def check(name, work, base):
-    family, settings = FAMILIES[name]
+    family, settings, *more = FAMILIES[name]
     norms = ["input_layernorm", "post_attention_layernorm", "norm"]
     targets = norms if family == "LN_TUNING" else LINEAR
     config = {
         "model": str(base),
-        "data": {"train": str(ROOT / "media/zoo/data/sort.validation.jsonl")},
+        "data": {"train": str(DATA / "sort.validation.jsonl")},
         "method": "adapter",
         "adapter": {"family": family, "target_modules": targets, **settings},
         "optimizer": {"lr": 0.01},
         "steps": 4,
         "dtype": "float32",
+        **dict(*more),
     }
     (work / f"{name}.yml").write_text(json.dumps(config))
     run("train", work / f"{name}.yml", work / name, "--quiet")
@@ -109,7 +117,7 @@ def logits(model, **more):
 def check_poly(name, work, base):
     """POLY cannot be merged in PEFT: its logits for each task beside those of the LoRA that we expand that task to."""
     splits = {"poly": 1, "mhr": 4}[name]
-    data = [str(ROOT / f"media/zoo/data/{task}.validation.jsonl") for task in ("sort", "reverse")]
+    data = [str(DATA / f"{task}.validation.jsonl") for task in ("sort", "reverse")]
     settings = {"family": "poly", "target_modules": LINEAR, "r": 4, "n_skills": 3, "n_splits": splits}
     config = {"model": str(base), "data": {"train": data}, "method": "adapter", "adapter": settings, "optimizer": {"lr": 0.01}, "steps": 4, "dtype": "float32"}
     (work / f"{name}.yml").write_text(json.dumps(config))
