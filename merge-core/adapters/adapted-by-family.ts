@@ -48,7 +48,7 @@ export function checkFoldable({ family, configFile }: Pick<AdapterFile, "family"
 }
 
 /** Vectors [out, 1] scale outputs, those [1, in] inputs: only the former reach the bias. */
-const changesBias = ({ family }: AdapterFile, entries: ModuleEntries): boolean =>
+export const changesBias = ({ family }: Pick<AdapterFile, "family">, entries: ModuleEntries): boolean =>
   family.biasFactor !== undefined && Object.values(entries).some(({ shape }) => shape[1] === 1);
 
 function patchOf(adapter: AdapterFile, module: string, entries: ModuleEntries, weight: TensorEntry): FamilyPatch {

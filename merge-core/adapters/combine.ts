@@ -7,7 +7,7 @@ import { inTurns } from "../compute/linalg/steps.ts";
 import { svd } from "../compute/linalg/svd.ts";
 import { randomKey, uniforms } from "../compute/rng.ts";
 import { copa } from "./copa.ts";
-import type { LowRank } from "./family.ts";
+import type { LayerShape, LowRank } from "./family.ts";
 import { type Factors, type Reduced, reduceRankSteps, relativeDistance, stack } from "./low-rank.ts";
 
 const BY_FACTORS = ["linear", "ties", "dare_linear", "dare_ties", "magnitude_prune"] as const;
@@ -18,13 +18,22 @@ export const COMBINATIONS = ["exact", "cat", "svd", ...BY_FACTORS, ...ON_PRODUCT
 export type Combination = (typeof COMBINATIONS)[number];
 type Operator = (typeof BY_FACTORS)[number];
 
-/** One adapter's part in a module. */
-export interface Term {
+/** One adapter's part in a module, a product of low rank. */
+export interface ProductTerm {
   readonly factors: LowRank;
   readonly weight: number;
   /** Position among the adapters; the key of its random numbers. */
   readonly index: number;
 }
+
+/** The part of an adapter that is no product of low rank: what it makes of the untouched base, less the base. */
+export interface DenseTerm extends Omit<ProductTerm, "factors"> {
+  /** [outFeatures, inFeatures] */
+  readonly delta: Float64Array;
+  readonly layer: LayerShape;
+}
+
+export type Term = ProductTerm | DenseTerm;
 
 export interface CombineOptions {
   readonly method: Combination;
@@ -41,6 +50,8 @@ export interface CombineOptions {
   readonly rows?: LoadRows;
 }
 
+const isProduct = (term: Term): term is ProductTerm => "factors" in term;
+
 export const worksOnFactors = (method: Combination): boolean => ([...BY_FACTORS, ...OF_PAPERS] as readonly string[]).includes(method);
 
 /** Rank of a module's result. @param ranks of the adapters that have the module @param wanted as the user asked */
@@ -53,15 +64,18 @@ export function combinedRank(method: Combination, ranks: readonly number[], want
 }
 
 /** Whether the result holds all factors as they are, side by side. */
-export const isStacked = (method: Combination, terms: readonly Term[], rank: number): boolean =>
-  (method === "exact" || method === "cat" || method === "svd") && rank === terms.reduce((sum, { factors }) => sum + factors.r, 0);
+export const isStacked = (method: Combination, terms: readonly Term[], rank: number): terms is readonly ProductTerm[] =>
+  isSum(method) && terms.every(isProduct) && rank === terms.reduce((sum, { factors }) => sum + factors.r, 0);
+
+const isSum = (method: Combination): boolean => method === "exact" || method === "cat" || method === "svd";
 
 /** Combines the adapters of a module; `relativeError` is the distance from the exact sum. */
 export async function combine(terms: readonly Term[], options: CombineOptions): Promise<Reduced> {
   const { method, rank } = options;
+  if (!terms.every(isProduct)) return combineDense(terms, options);
   const sum = stack(terms);
   if (isStacked(method, terms, rank)) return { ...sum, relativeError: 0 };
-  if (method === "exact" || method === "cat" || method === "svd") return inTurns(reduceRankSteps(sum, rank, options.rows), options.space.pause);
+  if (isSum(method)) return inTurns(reduceRankSteps(sum, rank, options.rows), options.space.pause);
   if (method === "average" || method === "mwa") return withDistance(averageFactors(terms), sum, options);
   if (method === "copa" || method === "copa_released")
     return withDistance(copa(terms, options.density, method === "copa" ? "paper" : "released"), sum, options);
@@ -74,7 +88,7 @@ export async function combine(terms: readonly Term[], options: CombineOptions): 
 const withDistance = (result: Factors, sum: Factors, { rows }: CombineOptions): Reduced => ({ ...result, relativeError: relativeDistance(result, sum, rows) });
 
 /** The weighted means of the factors themselves: right for checkpoints of one run, whose factors share a basis. */
-function averageFactors(terms: readonly Term[]): Factors {
+function averageFactors(terms: readonly ProductTerm[]): Factors {
   const [first] = terms;
   if (first === undefined) throw new TypeError("nothing to combine");
   const { r, inFeatures, outFeatures } = first.factors;
@@ -88,7 +102,7 @@ function averageFactors(terms: readonly Term[]): Factors {
 }
 
 /** Each side on its own; half of each weight goes to either, the sign to A. */
-function byFactors(terms: readonly Term[], operator: Operator, options: CombineOptions): Factors {
+function byFactors(terms: readonly ProductTerm[], operator: Operator, options: CombineOptions): Factors {
   const weights = terms.map(({ factors, weight }) => factors.scale * weight);
   const halves = weights.map((w) => Math.sqrt(Math.abs(w)));
   const [{ factors } = { factors: undefined }] = terms;
@@ -110,25 +124,64 @@ function byFactors(terms: readonly Term[], operator: Operator, options: CombineO
 }
 
 /** The products themselves, dense, and the nearest product of the rank that is wanted. */
-async function onProducts(terms: readonly Term[], operator: Operator, options: CombineOptions): Promise<Factors> {
-  const { space, rank, module } = options;
-  const made: Matrix[] = [];
-  const parts = terms.map((term) => {
-    const product = productOf(term.factors, space);
-    made.push(product);
-    return { values: product.data, weight: term.weight, index: term.index };
-  });
-  const merged = apply(operator, parts, { ...options, name: module });
-  const [first] = made;
+async function onProducts(terms: readonly ProductTerm[], operator: Operator, options: CombineOptions): Promise<Factors> {
+  const parts = terms.map((term) => partOf(term, options.space));
+  const merged = apply(operator, parts, { ...options, name: options.module });
+  options.space.free(...parts.flatMap(({ made }) => made));
+  return nearestProduct(merged, sidesOf(terms), options);
+}
+
+/** Where an adapter is no product of low rank the sum is dense, and the distance from it is measured on it. */
+async function combineDense(terms: readonly Term[], options: CombineOptions): Promise<Reduced> {
+  const { method, space, module } = options;
+  const parts = terms.map((term) => partOf(term, space));
+  const at = { ...options, name: module };
+  const sum = apply("linear", parts, at);
+  const merged = isSum(method) ? sum : apply(method.replace(/_svd$/, "") as Operator, parts, at);
+  space.free(...parts.flatMap(({ made }) => made));
+  const result = await nearestProduct(merged, sidesOf(terms), options);
+  const [distance, norm] = [lengthOf(denseOf(result), sum), lengthOf(sum)];
+  return { ...result, relativeError: norm === 0 ? (distance === 0 ? 0 : Number.POSITIVE_INFINITY) : distance / norm };
+}
+
+/** B A [outFeatures, inFeatures] */
+function denseOf({ r, inFeatures, outFeatures, a, bt }: Factors): Float64Array {
+  const out = new Float64Array(outFeatures * inFeatures);
+  for (let o = 0; o < outFeatures; o++)
+    for (let k = 0; k < r; k++) {
+      const factor = bt[k * outFeatures + o] as number;
+      for (let i = 0; i < inFeatures; i++) out[o * inFeatures + i]! += factor * (a[k * inFeatures + i] as number);
+    }
+  return out;
+}
+
+/** |x - y| */
+const lengthOf = (x: Float64Array, y?: Float64Array): number => Math.sqrt(x.reduce((sum, value, i) => sum + (value - (y?.[i] ?? 0)) ** 2, 0));
+
+function sidesOf(terms: readonly Term[]): LayerShape {
+  const [first] = terms;
   if (first === undefined) throw new TypeError("nothing to combine");
-  first.data.set(merged);
-  const { left, values, right } = await svd(space, first, rank);
-  const { columns: inFeatures, rows: outFeatures } = first;
+  return isProduct(first) ? first.factors : first.layer;
+}
+
+/** The dense change of one adapter. */
+function partOf(term: Term, space: MatrixSpace): Part & { readonly made: readonly Matrix[] } {
+  const { weight, index } = term;
+  if (!isProduct(term)) return { values: term.delta, weight, index, made: [] };
+  const product = productOf(term.factors, space);
+  return { values: product.data, weight, index, made: [product] };
+}
+
+/** The product of the rank that is wanted nearest to a dense change. */
+async function nearestProduct(merged: Float64Array, { inFeatures, outFeatures }: LayerShape, { space, rank }: CombineOptions): Promise<Factors> {
+  const dense = space.zeros(outFeatures, inFeatures);
+  dense.data.set(merged);
+  const { left, values, right } = await svd(space, dense, rank);
   const a = new Float64Array(rank * inFeatures);
   const bt = new Float64Array(rank * outFeatures);
   a.set(firstRows(right, values.length).data);
   for (const [k, value] of values.entries()) for (let o = 0; o < outFeatures; o++) bt[k * outFeatures + o] = value * (left.data[k * outFeatures + o] as number);
-  space.free(...made, left, right);
+  space.free(dense, left, right);
   return { r: rank, inFeatures, outFeatures, a, bt };
 }
 

@@ -2,7 +2,7 @@
 // tensors, and everything that does not fit. Node only.
 import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
 import { type Diagnostic, inputError, nearestName, type WeightsmithError } from "../diagnostics.ts";
-import { checkShapes } from "./adapted-by-family.ts";
+import { changesBias, checkFoldable, checkShapes } from "./adapted-by-family.ts";
 import { baseNames, missingError, shapeError } from "./base-tensors.ts";
 import { type Combination, combinedRank, worksOnFactors } from "./combine.ts";
 import type { LayerShape, Settings } from "./family.ts";
@@ -17,6 +17,8 @@ export interface ModuleSource {
   readonly settings: Settings;
   readonly entries: ModuleEntries;
   readonly rank: number;
+  /** Of the base, where the adapter is no product of low rank; `turned` where it is stored as [in, out]. */
+  readonly weight?: { readonly entry: TensorEntry; readonly turned: boolean };
 }
 
 export interface CombinedModule {
@@ -47,7 +49,7 @@ export function planCombination(
   adapters: readonly AdapterFile[],
   { method, rank, base }: { readonly method: Combination; readonly rank?: number | undefined; readonly base?: Checkpoint | undefined },
 ): CombinationPlan {
-  for (const adapter of adapters) checkCombinable(adapter, method);
+  for (const adapter of adapters) checkCombinable(adapter, method, base);
   const findings = [...differentBases(adapters), ...differentModules(adapters)];
   const paths = [...new Set(adapters.flatMap(({ modules }) => [...modules.keys()]))].sort();
   const modules = paths.map((path) => planModule(path, adapters, method, rank, base));
@@ -56,12 +58,32 @@ export function planCombination(
   return { adapters, modules, replacements, fanInFanOut, findings };
 }
 
-function checkCombinable({ family, config, configFile }: AdapterFile, method: Combination): void {
-  const remedy = "fold it into the base with weightsmith adapter fold, and take it out again with weightsmith adapter extract";
-  if (family.factors === undefined || config.init_weights === "bat")
-    throw inputError("adapter-family-unlike", `adapters of type ${family.type} have no factors to combine`, { file: configFile, found: family.title, remedy });
-  if (config.use_dora === true)
-    throw inputError("adapter-family-unlike", "DoRA is no sum of products", { file: configFile, found: "use_dora true", expected: "use_dora false", remedy });
+/** Whether the change is no product of low rank: then it is what the adapter makes of the untouched base, less the base. */
+const isDense = ({ family, config }: AdapterFile): boolean => family.factors === undefined || config.init_weights === "bat" || config.use_dora === true;
+
+/** @throws WeightsmithError `adapter-family-unlike`, `adapter-not-foldable`, `adapter-base-needed` */
+function checkDense(adapter: AdapterFile, method: Combination, base: Checkpoint | undefined): void {
+  const { family, config, configFile, modules } = adapter;
+  checkFoldable(adapter);
+  const found = config.use_dora === true ? "use_dora true" : family.title;
+  if (modules.size === 0) throw inputError("adapter-family-unlike", `adapters of type ${family.type} change no matrices`, { file: configFile, found });
+  if (worksOnFactors(method) || method === "cat")
+    throw inputError("adapter-family-unlike", `${method} combines factors, and this adapter is no product of them`, {
+      file: configFile,
+      found,
+      remedy: "use exact, svd or another of the svd methods, with --base",
+    });
+  if (base === undefined)
+    throw inputError("adapter-base-needed", "the adapter is no product of low rank: its change is taken from the base", {
+      file: configFile,
+      found,
+      remedy: "name the model it was made for with --base",
+    });
+}
+
+function checkCombinable(adapter: AdapterFile, method: Combination, base: Checkpoint | undefined): void {
+  const { family, config, configFile } = adapter;
+  if (isDense(adapter)) checkDense(adapter, method, base);
   if (family.type !== "LORA" && worksOnFactors(method))
     throw inputError("adapter-family-unlike", `${method} combines factors of LoRA`, {
       file: configFile,
@@ -106,7 +128,8 @@ function planModule(
     if ("lora_embedding_A" in entries !== embedding)
       throw inputError("adapter-shape-mismatch", `${path} is an embedding in one adapter and a layer in another`, { file: adapter.file });
     const settings = moduleSettings(adapter, path);
-    return { index, settings, entries, rank: rankOf(adapter, path, entries, settings) };
+    if (!isDense(adapter)) return { index, settings, entries, rank: rankOf(adapter, path, entries, settings) };
+    return { index, settings, entries, rank: Math.min(layer.inFeatures, layer.outFeatures), weight: baseWeight(path, adapter, entries, base) };
   });
   const ranks = sources.map((source) => source.rank);
   if (worksOnFactors(method) && new Set(ranks).size > 1)
@@ -117,6 +140,20 @@ function planModule(
       ranks,
     );
   return { path, layer, embedding, rank: combinedRank(method, ranks, wanted, [layer.inFeatures, layer.outFeatures]), sources };
+}
+
+/** The weight that a change is taken from. @throws WeightsmithError `adapter-family-unlike` where the bias changes too, which no LoRA does */
+function baseWeight(path: string, adapter: AdapterFile, entries: ModuleEntries, base: Checkpoint | undefined): ModuleSource["weight"] {
+  if (base === undefined) throw new TypeError("a change without a base");
+  const name = baseNames(base)(`${path}.weight`) ?? "";
+  const entry = base.tensors.get(name);
+  if (entry === undefined) throw missingError(base, [`${path}.weight`], adapter.file);
+  if (base.tensors.has(name.replace(/weight$/, "bias")) && changesBias(adapter, entries))
+    throw inputError("adapter-family-unlike", `the adapter changes the bias of ${path}, which no LoRA does`, {
+      file: adapter.file,
+      found: adapter.family.title,
+    });
+  return { entry, turned: adapter.config.fan_in_fan_out === true };
 }
 
 function ownLayer(adapter: AdapterFile, path: string, entries: ModuleEntries): LayerShape | undefined {

@@ -1,9 +1,9 @@
 // Combines adapters into one LoRA, module by module. Node only.
 
 import { type Combination, combine, isStacked, type Term } from "../adapters/combine.ts";
-import type { ModuleTensor } from "../adapters/family.ts";
+import { type AdapterFamily, deltaOf, type LayerShape, type LowRank, type ModuleTensor } from "../adapters/family.ts";
 import { stackedFactors } from "../adapters/low-rank.ts";
-import { type CombinationPlan, type CombinedModule, type CombinedTensor, planCombination } from "../adapters/plan-combination.ts";
+import { type CombinationPlan, type CombinedModule, type CombinedTensor, type ModuleSource, planCombination } from "../adapters/plan-combination.ts";
 import { readAdapter } from "../adapters/read-adapter.ts";
 import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
 import { TensorReader } from "../checkpoints/tensor-reader.ts";
@@ -161,13 +161,26 @@ const aboutOf = ({ adapters, weights, method }: CombineRequest): string =>
 async function readTerms(module: CombinedModule | undefined, plan: CombinationPlan, { weights }: CombineRequest, files: TensorReader): Promise<Term[]> {
   const terms: Term[] = [];
   const read = async ([name, entry]: [string, TensorEntry]): Promise<[string, ModuleTensor]> => [name, { shape: entry.shape, values: await files.read(entry) }];
-  for (const { index, settings, entries } of module?.sources ?? []) {
+  for (const { index, settings, entries, weight } of module?.sources ?? []) {
     const tensors = Object.fromEntries(await Promise.all(Object.entries(entries).map(read)));
-    const factors = plan.adapters[index]?.family.factors?.({ layer: (module as CombinedModule).layer, settings, tensors });
-    if (factors === undefined) throw new Error(`adapter ${index} has no factors`);
-    terms.push({ factors, weight: weights[index] ?? 1, index });
+    const { layer } = module as CombinedModule;
+    const family = plan.adapters[index]?.family as AdapterFamily;
+    const [held, at] = [
+      { layer, settings, tensors },
+      { weight: weights[index] ?? 1, index },
+    ];
+    if (weight !== undefined) terms.push({ ...at, layer, delta: deltaOf(family, held, await weightOf(weight, layer, files)) });
+    else terms.push({ ...at, factors: family.factors?.(held) as LowRank });
   }
   return terms;
+}
+
+/** W [out, in] of the base. */
+async function weightOf({ entry, turned }: NonNullable<ModuleSource["weight"]>, layer: LayerShape, files: TensorReader): Promise<ArrayLike<number>> {
+  const values = await files.read(entry);
+  if (!turned) return values;
+  const { inFeatures, outFeatures } = layer;
+  return Float64Array.from({ length: values.length }, (_, at) => values[(at % inFeatures) * outFeatures + Math.floor(at / inFeatures)] as number);
 }
 
 interface ModuleContext {

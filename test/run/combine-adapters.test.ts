@@ -13,6 +13,7 @@ import { folderHashes } from "../helpers/trees.ts";
 import { readTensors, valuesOf } from "../oracles/read-tensors.ts";
 
 const ORACLES = "test/fixtures/oracles";
+const [OFT, DORA] = [`${ORACLES}/peft-families/oft`, `${ORACLES}/peft/dora`];
 const [LORA, LOHA, VERA] = [`${ORACLES}/peft/lora`, `${ORACLES}/peft-families/loha`, `${ORACLES}/peft-families/vera`];
 const Q = "model.layers.0.self_attn.q_proj";
 
@@ -45,6 +46,31 @@ describe("combineAdapters", () => {
     for (const [i, x] of delta.entries()) assert.ok(Math.abs(x - ((parts[0]?.[i] ?? 0) - 0.5 * (parts[1]?.[i] ?? 0) + 2 * (parts[2]?.[i] ?? 0))) < 2e-6);
     assert.deepEqual([...new Set(warnings.map(({ code }) => code))], ["adapter-modules-differ"]);
     assert.match(warnings[0]?.found ?? "", /^no model\.layers/);
+  });
+
+  it("adds up what rotations, mirrors and magnitudes make of the untouched base, and tells what a rank loses", async () => {
+    const base = await openCheckpoint(`${ORACLES}/llama-tiny`);
+    const [adapters, weights] = [
+      [LORA, OFT, DORA, `${ORACLES}/peft-families/hra`],
+      [0.5, -1, 2, 0.25],
+    ];
+    const parts = await Promise.all(adapters.map((adapter) => mergedDelta(adapter, `${Q}.weight`)));
+    const sum = parts[0]?.map((_, i) => parts.reduce((total, part, k) => total + (weights[k] ?? 0) * (part[i] ?? 0), 0)) ?? new Float64Array();
+    const lengthOf = (x: Float64Array) => Math.hypot(...x);
+    const deltaIn = async (out: string) => loraDelta((await readPeftLora(out)).modules.get(Q) as never);
+    const whole = await combined(adapters, { base, weights });
+    const delta = await deltaIn(whole.out);
+    for (const [i, x] of delta.entries()) assert.ok(Math.abs(x - (sum[i] ?? 9)) < 5e-6, `${x} for ${sum[i]}`);
+    assert.ok(whole.largestError < 1e-5, `${whole.largestError}`);
+    const { out, modules } = await combined(adapters, { base, weights, rank: 3 });
+    const told = modules.find(({ module }) => module === Q);
+    const left = (await deltaIn(out)).map((x, i) => x - (sum[i] ?? 0));
+    assert.equal(told?.rank, 3);
+    assert.ok(Math.abs(lengthOf(left) / lengthOf(sum) - (told?.relativeError ?? 0)) < 1e-4 && (told?.relativeError ?? 0) > 0.01, `${told?.relativeError}`);
+    // One adapter at weight one is itself, elected signs and all.
+    const alone = await combined([OFT], { base, method: "ties_svd", rank: 99 });
+    const own = await mergedDelta(OFT, `${Q}.weight`);
+    for (const [i, x] of (await deltaIn(alone.out)).entries()) assert.ok(Math.abs(x - (own[i] ?? 9)) < 5e-6);
   });
 
   it("keeps embeddings, Conv1D and the places of trained biases", async () => {
@@ -83,8 +109,10 @@ describe("combineAdapters", () => {
 
   for (const [what, code, adapters, changes] of [
     ["ranks that differ where factors are combined", "adapter-rank-mismatch", [LORA, `${ORACLES}/peft/rslora`], { method: "linear" }],
-    ["families without factors", "adapter-family-unlike", [LORA, `${ORACLES}/peft-families/oft`], {}],
-    ["DoRA", "adapter-family-unlike", [LORA, `${ORACLES}/peft/dora`], {}],
+    ["families without factors, without a base", "adapter-base-needed", [LORA, OFT], {}],
+    ["DoRA, without a base", "adapter-base-needed", [LORA, DORA], {}],
+    ["methods for factors of LoRA on rotations", "adapter-family-unlike", [LORA, OFT], { method: "linear" }],
+    ["adapters that change no matrices", "adapter-family-unlike", [LORA, `${ORACLES}/peft-families/ln-tuning`], {}],
     ["methods for factors of LoRA on others", "adapter-family-unlike", [LORA, LOHA], { method: "ties" }],
     ["families that need the base, without it", "adapter-base-needed", [VERA], {}],
     ["a wrong number of weights", "usage", [LORA, LOHA], { weights: [1] }],

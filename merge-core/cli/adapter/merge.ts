@@ -21,7 +21,9 @@ export const merge: Command = {
 Merges adapters into one LoRA that PEFT loads, module by module and without the dense matrices of their changes.
 
 exact adds the changes up. Without --rank nothing is lost and ranks add up; with it each module gets the best
-approximation of that rank, and how much it loses is told. All families that are low-rank products can take part.
+approximation of that rank, and how much it loses is told. All families that are low-rank products can take part. Others
+that fold (OFT, HRA, DoRA, IA3, ...) can too with --base, by exact and the svd methods: the change of each is what it makes
+of the untouched base, less the base. Give --rank then, or the result has the ranks of whole matrices.
 
 The others give the numbers of PEFT's add_weighted_adapter: cat and svd are sums too; linear, ties, dare_linear,
 dare_ties and magnitude_prune work on the factors one by one, which mixes one adapter's A with another's B; the same
@@ -48,7 +50,12 @@ other (CoPA-Merging), as the paper has it; copa_released as its released code, w
     { name: "penalty", type: "string", value: "P", doc: "how much losses or steps count: 0 weighs all alike (default: 1)" },
     { name: "softmax", type: "flag", doc: "weigh by the softmax of the z-scores of losses or steps instead of by their powers" },
     { name: "majority", type: "string", value: "RULE", choices: ["total", "frequency"], doc: "how ties elects signs: by sums or by counts (default: total)" },
-    { name: "base", type: "string", value: "MODEL", doc: "the base model, for families that do not tell the sides of their layers" },
+    {
+      name: "base",
+      type: "string",
+      value: "MODEL",
+      doc: "the base model, for families that are no low-rank products or do not tell the sides of their layers",
+    },
     { name: "dtype", type: "string", value: "DTYPE", choices: Object.keys(DTYPES), doc: "of the result (default: float32)" },
     SEED,
     MEMORY,
