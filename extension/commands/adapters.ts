@@ -7,13 +7,13 @@ import { askOutput } from "./output-folder.ts";
 
 /** Ways to combine adapters, of those the command line has, each with what it does. */
 export const WAYS: Readonly<Record<string, string>> = {
-  exact: "Adds the changes up. Ranks add up, and nothing is lost.",
-  svd: "The sum at one rank, by singular values. How much is lost is told.",
-  ties: "Trims the factors, elects signs, adds up what agrees.",
-  dare_ties: "Drops elements of the factors at random, rescales, then as ties.",
-  ties_svd: "As ties, on the changes themselves instead of the factors.",
-  linear: "Adds the factors up one by one, as PEFT does.",
-  average: "The mean of the factors: right for checkpoints of one training run.",
+  exact: vscode.l10n.t("Adds the changes up. Ranks add up, and nothing is lost."),
+  svd: vscode.l10n.t("The sum at one rank, by singular values. How much is lost is told."),
+  ties: vscode.l10n.t("Trims the factors, elects signs, adds up what agrees."),
+  dare_ties: vscode.l10n.t("Drops elements of the factors at random, rescales, then as ties."),
+  ties_svd: vscode.l10n.t("As ties, on the changes themselves instead of the factors."),
+  linear: vscode.l10n.t("Adds the factors up one by one, as PEFT does."),
+  average: vscode.l10n.t("The mean of the factors: right for checkpoints of one training run."),
 };
 
 export const mergeAdapters: Run = async ({ jobs, library }, _argument, selected) => {

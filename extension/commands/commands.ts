@@ -49,6 +49,7 @@ export const COMMANDS: Readonly<Record<string, Run>> = {
   "weightsmith.setCellKind": setCellKind,
 };
 
+/** Registers every command, and tells what goes wrong in one. */
 export function registerCommands(context: CommandContext): void {
   for (const [id, run] of Object.entries(COMMANDS))
     context.extension.subscriptions.push(vscode.commands.registerCommand(id, (...args: unknown[]) => guard(context, () => run(context, ...args))));

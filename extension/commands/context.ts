@@ -25,6 +25,7 @@ export function uriOf(argument: unknown): vscode.Uri | undefined {
   return model && vscode.Uri.file(model.path);
 }
 
+/** The model of a node of the models' tree. */
 export function modelOf(argument: unknown): FoundModel | undefined {
   return typeof argument === "object" && argument !== null && "kind" in argument && argument.kind === "model" && "model" in argument
     ? (argument.model as FoundModel)

@@ -1,6 +1,6 @@
 // Where a result goes.
 import { existsSync } from "node:fs";
-import { relative, resolve } from "node:path";
+import { join, relative, resolve } from "node:path";
 import * as vscode from "vscode";
 
 export interface OutputFolder {
@@ -25,4 +25,12 @@ export async function askOutput(folder: string, suggestion: string): Promise<Out
   const detail = vscode.l10n.t("What is there now is deleted when the new result is complete.");
   const said = await vscode.window.showWarningMessage(vscode.l10n.t("{0} is there already.", relative(folder, path)), { modal: true, detail }, replace);
   return said === replace ? { path, replace: true } : undefined;
+}
+
+/** The first of NAME, NAME-2, ... with this ending that is not in the folder. */
+export function freeName(folder: string, name: string, ending = ""): string {
+  for (let i = 1; ; i++) {
+    const candidate = `${name}${i === 1 ? "" : `-${i}`}${ending}`;
+    if (!existsSync(join(folder, candidate))) return candidate;
+  }
 }

@@ -1,5 +1,4 @@
 // Commands on runs and the log.
-import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import * as vscode from "vscode";
 import { formatDiagnostic } from "../../merge-core/diagnostics.ts";
@@ -10,7 +9,7 @@ import { joinWords, splitWords } from "../jobs/words.ts";
 import { describeJob } from "../views/runs-view.ts";
 import { type CommandContext, isAllowed, type Run } from "./context.ts";
 import { inspectCheckpoint } from "./models.ts";
-import { askOutput } from "./output-folder.ts";
+import { askOutput, freeName } from "./output-folder.ts";
 
 /** The run given by a view, or one chosen among those that `fits` allows. */
 async function runFor({ jobs }: CommandContext, argument: unknown, fits: (job: Job) => boolean): Promise<Job | undefined> {
@@ -41,7 +40,7 @@ export const rerunRun: Run = async (context, argument) => {
   const job = await runFor(context, argument, (candidate) => !isUnfinished(candidate));
   if (job === undefined) return;
   const { verb, title, args, cwd, output, input } = job.record;
-  const target = output === undefined ? undefined : await askOutput(dirname(output), freeName(output));
+  const target = output === undefined ? undefined : await askOutput(dirname(output), freeName(dirname(output), basename(output)));
   if (output !== undefined && target === undefined) return;
   const words = args.filter((word) => word !== "--overwrite").map((word) => (word === output && target !== undefined ? target.path : word));
   const line = await vscode.window.showInputBox({
@@ -56,12 +55,6 @@ export const rerunRun: Run = async (context, argument) => {
   context.jobs.start({ verb, title, args: changed, cwd, ...(target && { output: target.path }), ...(input && { input }) });
   await vscode.commands.executeCommand("weightsmith.runs.focus");
 };
-
-/** The name of an output with the first number behind it that nothing has yet. */
-function freeName(output: string): string {
-  const name = basename(output);
-  for (let i = 2; ; i++) if (!existsSync(join(dirname(output), `${name}-${i}`))) return `${name}-${i}`;
-}
 
 /** The model a run made; of a run that made none, such as an evaluation, what it said. */
 export const openRunOutput: Run = async (context, argument) => {
@@ -93,7 +86,7 @@ export async function tellEnd(context: CommandContext, job: Job): Promise<void> 
   } else if (job.status === "failed" || job.status === "died") {
     const [resume, log] = [vscode.l10n.t("Resume"), vscode.l10n.t("Show Log")];
     const [cause] = job.diagnostics;
-    const said = await vscode.window.showErrorMessage(`${name}: ${cause === undefined ? job.status : formatDiagnostic(cause)}`, resume, log);
+    const said = await vscode.window.showErrorMessage(`${name}: ${cause === undefined ? describeJob(job) : formatDiagnostic(cause)}`, resume, log);
     if (said === resume) context.jobs.resume(job.record.id);
     if (said === log) context.log.show();
   }

@@ -1,5 +1,4 @@
 // Unlearning: a configuration that is there, or one written by a few questions.
-import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import * as vscode from "vscode";
@@ -7,14 +6,14 @@ import { referenceTo } from "../recipes/recipe-models.ts";
 import { unlearnText } from "../recipes/unlearn-text.ts";
 import { threadOptions } from "../settings.ts";
 import { type CommandContext, isAllowed, isWhole, pickModel, type Run, uriOf } from "./context.ts";
-import { askOutput } from "./output-folder.ts";
+import { askOutput, freeName } from "./output-folder.ts";
 import { pickFiles, SKIPPED } from "./work.ts";
 
 /** How to forget, of the ways the command line has, each with what it does. */
 export const FORGETTING: Readonly<Record<string, string>> = {
-  ssd: "Weights that matter to what is forgotten and not to the rest are damped.",
-  slug: "One step along a gradient, in the one tensor where it costs least.",
-  negate: "The change of a model that is good at it is taken away.",
+  ssd: vscode.l10n.t("Weights that matter to what is forgotten and not to the rest are damped."),
+  slug: vscode.l10n.t("One step along a gradient, in the one tensor where it costs least."),
+  negate: vscode.l10n.t("The change of a model that is good at it is taken away."),
 };
 
 export const unlearnModel: Run = async (context, argument) => {
@@ -57,15 +56,8 @@ async function writeConfig({ library }: CommandContext): Promise<string | undefi
   if (forget === undefined || retain === undefined || retain.length === 0) return undefined;
   const near = (path: string) => referenceTo(folder, path);
   const text = unlearnText({ method, model: near(model), expert: expert && near(expert), forget: forget.map(near), retain: retain.map(near) });
-  const file = freeFile(folder, `${basename(model)}.unlearn`);
+  const file = join(folder, freeName(folder, `${basename(model)}.unlearn`, ".yml"));
   await vscode.workspace.fs.writeFile(vscode.Uri.file(file), Buffer.from(text));
   await vscode.window.showTextDocument(vscode.Uri.file(file), { preview: false });
   return file;
-}
-
-function freeFile(folder: string, name: string): string {
-  for (let i = 1; ; i++) {
-    const file = join(folder, `${name}${i === 1 ? "" : `-${i}`}.yml`);
-    if (!existsSync(file)) return file;
-  }
 }

@@ -103,6 +103,7 @@ async function measure(extensionPath: string, path: string, name: string, signal
   return JSON.parse(text) as TensorStatistics;
 }
 
+/** The read-only editor of tensor files. */
 export function registerCheckpointEditor(context: vscode.ExtensionContext): void {
   context.subscriptions.push(
     vscode.window.registerCustomEditorProvider(CHECKPOINT_EDITOR, new CheckpointEditor(context), { supportsMultipleEditorsPerDocument: true }),

@@ -1,5 +1,4 @@
 // What a point of a search's result can start: its recipe, its merge, its measuring. For the editor of results and for notebooks.
-import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import * as vscode from "vscode";
@@ -8,7 +7,7 @@ import { inputError } from "../../merge-core/diagnostics.ts";
 import { FRONT_FILE, type FrontFile } from "../../merge-core/pareto/front-file.ts";
 import { parseFront } from "../../merge-core/pareto/read-front.ts";
 import { type CommandContext, isAllowed } from "../commands/context.ts";
-import { askOutput } from "../commands/output-folder.ts";
+import { askOutput, freeName } from "../commands/output-folder.ts";
 import { runForText } from "../jobs/program.ts";
 import { memoryOptions, threadOptions } from "../settings.ts";
 
@@ -54,14 +53,6 @@ export function evaluatePoint({ jobs }: CommandContext, file: string, setting: r
   const folder = dirname(file);
   const args = [folder, `--evaluate=${setting.join(",")}`, ...threadOptions()];
   return jobs.start({ verb: "pareto", title: basename(folder), args, cwd: dirname(folder), output: folder }).id;
-}
-
-/** The first of NAME, NAME-2, ... that is not there. */
-function freeName(folder: string, name: string): string {
-  for (let i = 1; ; i++) {
-    const candidate = i === 1 ? name : `${name}-${i}`;
-    if (!existsSync(join(folder, candidate))) return candidate;
-  }
 }
 
 /** The command line knows a search by its folder. */

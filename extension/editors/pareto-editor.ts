@@ -102,6 +102,7 @@ class ParetoEditor implements vscode.CustomReadonlyEditorProvider<ParetoDocument
   }
 }
 
+/** The editor of searches' results. */
 export function registerParetoEditor(context: CommandContext): void {
   context.extension.subscriptions.push(
     vscode.window.registerCustomEditorProvider(PARETO_EDITOR, new ParetoEditor(context), { supportsMultipleEditorsPerDocument: true }),

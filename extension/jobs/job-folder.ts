@@ -66,6 +66,7 @@ export function readEnd(root: string, id: string): JobEnd {
 
 const LAST_CHARACTERS = 64 * 1024;
 
+/** Keeps what is known of a job. */
 export function writeJob(root: string, record: JobRecord): void {
   writeFileSync(join(root, record.id, "job.json"), JSON.stringify(record));
 }
@@ -89,6 +90,7 @@ function readJob(root: string, id: string): JobRecord | undefined {
   }
 }
 
+/** Removes a job with all that it said. */
 export function removeJob(root: string, id: string): void {
   rmSync(join(root, id), { recursive: true, force: true });
 }

@@ -5,6 +5,7 @@ import * as vscode from "vscode";
 import { RecipeProblem } from "../recipes/to-vscode.ts";
 import type { Job, Jobs } from "./jobs.ts";
 
+/** Shows what failed runs say of files among the problems. */
 export function showJobProblems(jobs: Jobs): vscode.Disposable {
   const collection = vscode.languages.createDiagnosticCollection("weightsmith-runs");
   /** The run that each file's problems come from. */

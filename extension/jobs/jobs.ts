@@ -28,6 +28,7 @@ function requestOf({ verb, title, args, cwd, output, input }: JobRecord): JobReq
   return { verb, title, args, cwd, ...(output && { output }), ...(input && { input }) };
 }
 
+/** Runs of this workspace: started, followed, waited for, taken up again. */
 export class Jobs implements vscode.Disposable {
   readonly #root: string;
   readonly #extensionPath: string;

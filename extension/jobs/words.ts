@@ -1,6 +1,7 @@
 // A command line as one text that a user can change; pure. Double quotes keep words with spaces together, a backslash before a quote or
 // a backslash takes it as it is.
 
+/** The text of words. */
 export function joinWords(words: readonly string[]): string {
   return words.map((word) => (/^[^\s"\\]+$/.test(word) ? word : `"${word.replaceAll(/["\\]/g, "\\$&")}"`)).join(" ");
 }

@@ -16,6 +16,7 @@ export interface ModelGroups {
   readonly pinned: readonly FoundModel[];
 }
 
+/** Models in reach, and their headers, which are read once. */
 export class ModelLibrary implements vscode.Disposable {
   readonly #memento: vscode.Memento;
   readonly #changed = new vscode.EventEmitter<void>();

@@ -19,6 +19,7 @@ interface OutputsFile {
 /** By text, so that a cell that has changed since does not show what its former self gave. */
 const digest = (text: string): string => createHash("sha256").update(text.replaceAll("\r\n", "\n")).digest("hex").slice(0, 32);
 
+/** The text of the file that keeps outputs. */
 export function writeOutputs(kept: readonly KeptOutput[]): string {
   const file: OutputsFile = { format: "weightsmith-notebook-outputs", version: 1, cells: kept.map(({ text, output }) => ({ cell: digest(text), output })) };
   return `${JSON.stringify(file, undefined, 2)}\n`;

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import type * as vscode from "vscode";
+import * as vscode from "vscode";
 import { inputError, WeightsmithError } from "../../merge-core/diagnostics.ts";
 import type { CellOutput, CellResult } from "../../merge-core/notebook/cell-output.ts";
 import type { EditorCell } from "../../merge-core/notebook/editor-cells.ts";
@@ -56,7 +56,7 @@ function ended(jobs: Jobs, id: string, onProgress: (text: string) => void): Prom
         const { progress, first } = job;
         onProgress(
           job.status === "queued"
-            ? "waiting for another run"
+            ? vscode.l10n.t("waiting for another run")
             : progress === undefined
               ? ""
               : progressText(progress, first ?? { done: 0, atMs: Date.now() }, Date.now()),

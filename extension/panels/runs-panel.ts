@@ -169,6 +169,7 @@ async function adapterTensors(folder: string): Promise<TrainingRun["tensors"] | 
 
 let panel: RunsPanel | undefined;
 
+/** The panel of curves, brought back in a new window. */
 export function registerRunsPanels(context: CommandContext): void {
   const made = new RunsPanel(context);
   panel = made;

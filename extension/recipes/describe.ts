@@ -2,6 +2,7 @@
 import type { MergeMethod, ParameterSpec } from "../../merge-core/methods/method.ts";
 import { legalValues } from "../../merge-core/recipe/resolve-parameters.ts";
 
+/** What a method does, its formula, parameters and paper. */
 export function methodText(method: MergeMethod): string {
   const { id, title, summary, formula, paper, parameters } = method;
   const rows = parameters.map((p) => `| \`${p.name}\` | ${defaultText(p)} | ${cell(legalValues(p))} | ${cell(p.doc)} |`);
@@ -17,6 +18,7 @@ export function methodText(method: MergeMethod): string {
     .join("\n\n");
 }
 
+/** What a parameter means, its values, default and scope. */
 export function parameterText(spec: ParameterSpec): string {
   const scope = spec.scope === "model" ? "Can be given for each model, and for all." : "Given for the whole merge, a module or a slice.";
   return `**${spec.name}**: ${spec.doc}\n\n${legalValues(spec)}; ${spec.default === undefined ? "required" : `default ${defaultText(spec)}`}. ${scope}`;

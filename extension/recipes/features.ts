@@ -13,10 +13,12 @@ import { RecipeProblem, toRange } from "./to-vscode.ts";
 
 export const YAML: vscode.DocumentSelector = [{ language: "yaml" }, { pattern: "**/*.merge.{yml,yaml}" }];
 
+/** Whether a document is a recipe, by its name or what it holds. */
 export function isRecipeDocument(document: vscode.TextDocument): boolean {
   return isRecipe(document.fileName, document.languageId, document.getText(new vscode.Range(0, 0, 2000, 0)));
 }
 
+/** Completion, hovers, lenses, outline and quick fixes of recipes. */
 export function registerRecipeFeatures(context: vscode.ExtensionContext, library: ModelLibrary): void {
   const { languages } = vscode;
   context.subscriptions.push(

@@ -8,6 +8,7 @@ const SEVERITIES: Readonly<Record<Severity, vscode.DiagnosticSeverity>> = {
   info: vscode.DiagnosticSeverity.Information,
 };
 
+/** A range of a diagnostic as the editor's. */
 export function toRange(range: SourceRange): vscode.Range {
   return new vscode.Range(range.line, range.column, range.endLine, range.endColumn);
 }

@@ -73,6 +73,6 @@ function modelItem(group: keyof ModelGroups, model: FoundModel): vscode.TreeItem
   item.description = group === "workspace" ? vscode.workspace.asRelativePath(model.path) : "";
   item.tooltip = model.path;
   item.contextValue = group === "pinned" ? "model-pinned" : "model";
-  item.command = { command: "weightsmith.inspectCheckpoint", title: "Inspect", arguments: [vscode.Uri.file(model.file)] };
+  item.command = { command: "weightsmith.inspectCheckpoint", title: vscode.l10n.t("Inspect"), arguments: [vscode.Uri.file(model.file)] };
   return item;
 }
