@@ -98,13 +98,29 @@ export interface FrontSetting {
   readonly coefficients: readonly number[];
 }
 
-/** What outputs of notebooks ask for; their results are those of `ParetoMethods`. */
-export type NotebookMethods = {
+/** What a comparison in a notebook is of: outputs that compare the same are alike. */
+export type Compared = Pick<Comparison, "base" | "models" | "density">;
+
+/** What outputs of searches in notebooks ask for; their results are those of `ParetoMethods`. */
+export type FrontOutputMethods = {
   recipeAt: { params: FrontSetting; result: string };
   writeMerge: { params: FrontSetting; result: string | undefined };
   /** The output changes when it is done. */
   evaluate: { params: FrontSetting; result: undefined };
 };
+
+/** What comparisons in notebooks ask for; their results are those of `ComparisonMethods`. */
+export type CompareOutputMethods = {
+  /** Merge methods that a recipe may name. */
+  methods: { params: undefined; result: readonly string[] };
+  /** Writes the change into a merge cell; gives a name for it, undefined if the user thought better of it. */
+  changeRecipe: { params: { readonly compared: Compared; readonly change: RecipeChange }; result: string | undefined };
+  spectra: { params: { readonly compared: Compared; readonly tensor: string }; result: TensorSpectra };
+  /** The output changes when it is done. */
+  subspaces: { params: Compared; result: undefined };
+};
+
+export type NotebookMethods = FrontOutputMethods & CompareOutputMethods;
 
 /** A training run by its log. */
 export interface TrainingRun {

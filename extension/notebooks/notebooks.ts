@@ -5,12 +5,13 @@ import { type CellOutput, markdownTable, OUTPUT_MIME, outputTable } from "../../
 import { CELL_KINDS, CELL_NAME, type CellKind } from "../../merge-core/notebook/notebook.ts";
 import { type CommandContext, isAllowed, type Run } from "../commands/context.ts";
 import { diagnosticsOf } from "../panels/page-channel.ts";
-import { cellsOfDocument, kindOf, metadataOf, NOTEBOOK_TYPE } from "./cells.ts";
-import { outputOfCell, serveFrontOutputs } from "./front-outputs.ts";
+import { cellsOfDocument, kindOf, metadataOf, NOTEBOOK_TYPE, outputOfCell } from "./cells.ts";
 import { outputsPath, readOutputs, writeOutputs } from "./outputs-file.ts";
 import { runCell } from "./run-cell.ts";
 import { notebookSerializer } from "./serializer.ts";
+import { serveOutputs } from "./serve-outputs.ts";
 
+/** What opens, runs and saves notebooks. */
 export function registerNotebooks(context: CommandContext): void {
   const controller = vscode.notebooks.createNotebookController("weightsmith-cells", NOTEBOOK_TYPE, "Weightsmith");
   controller.supportedLanguages = ["yaml"];
@@ -21,7 +22,7 @@ export function registerNotebooks(context: CommandContext): void {
   };
   context.extension.subscriptions.push(
     controller,
-    serveFrontOutputs(context, (cell, output) => showOutput(controller, cell, output)),
+    serveOutputs(context, (cell, output) => showOutput(controller, cell, output)),
     // Outputs are no part of the file, and so do not make it unsaved.
     vscode.workspace.registerNotebookSerializer(NOTEBOOK_TYPE, notebookSerializer, { transientOutputs: true }),
     controller.onDidChangeSelectedNotebooks(({ notebook, selected }) => void (selected && restore(controller, notebook))),

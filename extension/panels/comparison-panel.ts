@@ -1,6 +1,7 @@
 // The similarity page in a panel. What it shows is kept in a file, so that it comes back after a reload of the window.
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import * as vscode from "vscode";
 import type { Comparison } from "../../merge-core/analysis/comparison.ts";
 import { inputError } from "../../merge-core/diagnostics.ts";
@@ -54,14 +55,15 @@ async function keep(extension: vscode.ExtensionContext, kept: Kept): Promise<str
 function serve(extension: vscode.ExtensionContext, panel: vscode.WebviewPanel, first: string, kept: Kept): void {
   panel.title = kept.title;
   let [key, { comparison }] = [first, kept];
+  const cwd = dirname(kept.recipe ?? comparison.models[0] ?? "");
   const state = (): ComparisonState => ({ comparison, key, methods: methods.map(({ id }) => id) });
   const page = servePage<ComparisonState, ComparisonMethods>(panel.webview, state, {
     save: saveExport,
     changeRecipe: (change) => changeRecipe(change, kept.recipe),
-    spectra: (tensor, signal) => measureSpectra(extension.extensionPath, kept, tensor, signal),
+    spectra: (tensor, signal) => measureSpectra(extension.extensionPath, comparison, tensor, { cwd, signal }),
     subspaces: async () => {
       const doing = vscode.l10n.t("Measuring the subspaces of {0}", kept.title);
-      comparison = await measureSubspaces(kept, (args, cwd) => runReport({ extension }, { doing, args, cwd }));
+      comparison = await measureSubspaces(comparison, (args) => runReport({ extension }, { doing, args, cwd }));
       key = await keep(extension, { ...kept, comparison });
       page.push();
       return undefined;

@@ -6,12 +6,13 @@ import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { seriousViolations } from "./axe.ts";
 import { type Server, startServer } from "./server.ts";
-import { command, exportAll, launchBrowser, missingColours, openFile, openWorkbench, quickInput, saved, setTheme, webview } from "./workbench.ts";
+import { command, exportAll, launchBrowser, missingColours, openFile, openWorkbench, quickInput, saved, setTheme, WAIT_MS, webview } from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
 const objective = (task: string) => `  - { name: ${task}, metric: loss, data: ../data/${task}.validation.jsonl, limit: 4 }\n`;
 /** A search that takes seconds. */
 const FRONT = `# Front\n\n\`\`\`yaml pareto front\nbase: ../base\nmodels: [../sort, ../shift]\nrange: [0, 1]\nobjectives:\n${objective("sort")}${objective("shift")}samples: 8\nfront: 2\n\`\`\`\n`;
+const COMPARE = "# Two\n\n```yaml compare\nbase: ../base\nmodels: [../sort, ../shift]\n```\n";
 const LONG = `# Long\n\n\`\`\`yaml train long\nmodel: ../base\ndata: { train: ../data/sort.validation.jsonl }\nmethod: full\nsteps: 100000\nbatch_size: 4\n\`\`\`\n`;
 
 /** The first value of the metric in what the command prints. */
@@ -32,6 +33,13 @@ describe("notebooks", function () {
     await saved(place("first-merge.merge.md"), before);
     await page.locator(".squiggly-warning, .squiggly-error").first().waitFor({ state: "detached" });
   };
+  /** A file's text, once the editor has saved what it is to hold. */
+  const whenIn = async (name: string, what: RegExp) => {
+    const text = () => readFileSync(place(name), "utf8");
+    for (const end = Date.now() + WAIT_MS; Date.now() < end && !what.test(text()); ) await page.waitForTimeout(100);
+    assert.match(text(), what);
+    return text();
+  };
   /** By its button, which lies beside the cell. */
   const press = async (text: string, icon: string) => {
     await cell(text).hover();
@@ -45,6 +53,7 @@ describe("notebooks", function () {
     cpSync("media/zoo", join(server.workspace, "zoo"), { recursive: true });
     writeFileSync(place("long.merge.md"), LONG);
     writeFileSync(place("front.merge.md"), FRONT);
+    writeFileSync(place("compare-only.merge.md"), COMPARE);
     page = await openWorkbench(browser, server.url());
     // Notebooks hold only what is in view.
     await page.setViewportSize({ width: 1280, height: 2600 });
@@ -163,6 +172,50 @@ describe("notebooks", function () {
     const frame = await webview(page, '[data-testid="comparison"] .heatmap');
     await frame.locator('[data-testid="comparison"] .heatmap').nth(1).locator(".cell").nth(3).click();
     await shot("conflict");
+  });
+
+  it("writes what is chosen in a comparison into a merge of the notebook", async () => {
+    const frame = await webview(page, '[data-testid="comparison"] .cell.selected');
+    await frame.getByRole("button", { name: "Exclude From Merge" }).first().click();
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: "sum" }).first().waitFor();
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: "ties" }).first().click();
+    await frame.getByText("Written into cell ties.").waitFor();
+    await command(page, "File: Save");
+    const text = await whenIn("why-conflict.merge.md", /merge_method: passthrough/);
+    const [, ties = ""] = /```yaml merge ties\n(.*?)```/s.exec(text) ?? [];
+    assert.match(ties, /^merge_method: ties\n.*\noverrides:\n {2}- filter: 're:.*'\n {4}merge_method: passthrough\n {4}models: \[\.\.\/base\]\n/s);
+    assert.doesNotMatch(text.replace(ties, ""), /overrides/);
+    await shot("changed");
+  });
+
+  it("offers a new merge where there is none, and measures subspaces of what is compared", async () => {
+    await openFile(page, "compare-only.merge.md");
+    await press("[../sort, ../shift]", "execute");
+    const found = await webview(page, 'p:has-text("2 models against ../base:")');
+    const shown = found.locator('[data-testid="comparison"]').last();
+    await shown
+      .getByRole("group", { name: /Layers by roles/ })
+      .locator(".cell")
+      .first()
+      .click();
+    await shown.getByRole("button", { name: "Measure Subspaces" }).click();
+    await shown.getByRole("button", { name: "Measure Subspaces" }).waitFor({ state: "detached", timeout: 60_000 });
+    await shown.locator("#measure").selectOption("subspace");
+    const map = shown.getByRole("group", { name: /Layers by roles/ });
+    assert.equal(await map.locator(".cell.selected").count(), 1, "what was chosen stays");
+    const values = await map.locator(".cell text").allTextContents();
+    assert.ok(
+      values.some((value) => /^[01]\.\d\d$/.test(value)),
+      values.join(),
+    );
+    await shown.getByLabel("Merge method").selectOption("ties");
+    await shown.getByRole("button", { name: "Use Method" }).click();
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: "New merge cell" }).first().click();
+    await shown.getByText("Written into a new cell.").waitFor();
+    await command(page, "File: Save");
+    const text = await whenIn("compare-only.merge.md", /```yaml merge\n/);
+    assert.match(text, /base_model: \.\.\/base\nmodels:\n {2}- model: \.\.\/sort\n.*overrides:\n {2}- filter: .*\n {4}merge_method: ties\n```\n$/s);
+    await shot("subspaces");
   });
 
   it("writes a merge of a search's output and measures a point of it", async () => {

@@ -1,6 +1,7 @@
 // What pages are looked at with: the usual, and what is hard to draw.
 import type { Comparison, Measures } from "../../merge-core/analysis/comparison.ts";
-import type { FollowedRun, ParetoState, RunsState, TrainingRun } from "../../webviews/protocol.ts";
+import type { CheckpointSummary } from "../../merge-core/checkpoints/describe.ts";
+import type { FollowedRun, InspectorState, ParetoState, RunsState, TrainingRun } from "../../webviews/protocol.ts";
 import { frontOf, randomFront } from "../helpers/fronts.ts";
 
 /** Numbers between -1 and 1 that repeat. */
@@ -36,13 +37,77 @@ function measures(models: number, seed: number, missing = false): Measures {
   };
 }
 
+const tally = (tensors: number, parameters: number) => ({ tensors, parameters, bytes: 2 * parameters });
+
+/** A checkpoint of so many layers of six tensors. */
+function checkpointOf(layers: number, options: { path?: string; more?: Partial<CheckpointSummary> } = {}): InspectorState {
+  const { path = "/models/llama-8b", more = {} } = options;
+  const parts: readonly [string, string, readonly number[]][] = [
+    ["self_attn.q_proj", "attention", [4096, 4096]],
+    ["self_attn.k_proj", "attention", [1024, 4096]],
+    ["mlp.gate_proj", "mlp", [14336, 4096]],
+    ["mlp.up_proj", "mlp", [14336, 4096]],
+    ["mlp.down_proj", "mlp", [4096, 14336]],
+    ["input_layernorm", "norm", [4096]],
+  ];
+  const of = (name: string, role: string, shape: readonly number[], layer?: number) => ({
+    ...{ name, dtype: "BF16", shape, bytes: 2 * shape.reduce((a, b) => a * b, 1), role },
+    ...(layer === undefined ? {} : { layer }),
+  });
+  const inLayers = Array.from({ length: layers }, (_, layer) =>
+    parts.map(([part, role, shape]) => of(`model.layers.${layer}.${part}.weight`, role, shape, layer)),
+  );
+  const tensors = [of("model.embed_tokens.weight", "embedding", [128256, 4096]), ...inLayers.flat(), of("lm_head.weight", "head", [128256, 4096])];
+  const elements = (role: string) => tensors.filter((tensor) => tensor.role === role).reduce((sum, { bytes }) => sum + bytes / 2, 0);
+  const roles = [...new Set(tensors.map(({ role }) => role))];
+  const all = tally(
+    tensors.length,
+    roles.reduce((sum, role) => sum + elements(role), 0),
+  );
+  const summary: CheckpointSummary = {
+    ...{ path, parameters: all.parameters, bytes: all.bytes, tensors, layers, packed: [], byDtype: { BF16: all } },
+    shards: [{ file: `${path}/model.safetensors`, bytes: all.bytes, metadata: { format: "pt" } }],
+    byRole: Object.fromEntries(roles.map((role) => [role, tally(tensors.filter((tensor) => tensor.role === role).length, elements(role))])),
+    config: { architectures: ["LlamaForCausalLM"], hidden_size: 4096 },
+    sideFiles: ["config.json", "tokenizer.json"],
+    ...more,
+  };
+  return { kind: "checkpoint", summary };
+}
+
+export const INSPECTORS = {
+  usual: checkpointOf(32),
+  "no layers": checkpointOf(0, { more: { config: undefined, packed: ["gptq or awq"] } }),
+  "long names": checkpointOf(2, { path: `/models/${"very-long-name-".repeat(13)}` }),
+  problem: {
+    kind: "problem",
+    path: "/models/broken.safetensors",
+    diagnostics: [
+      {
+        code: "safetensors-truncated",
+        severity: "error",
+        message: "the file ends too early",
+        found: "12 bytes",
+        expected: "4 kB",
+        remedy: "download it again",
+      },
+    ],
+  } satisfies InspectorState,
+};
+
 const ROLES = ["attention", "mlp", "norm"];
 
+interface ComparisonOptions {
+  readonly names?: (i: number) => string;
+  readonly missing?: boolean;
+  readonly roles?: readonly string[];
+}
+
 /** A comparison of any size. */
-export function comparisonOf(models: number, layers: number, options: { names?: (i: number) => string; missing?: boolean } = {}): Comparison {
-  const { names = (i) => `/models/expert-${i + 1}`, missing = false } = options;
+export function comparisonOf(models: number, layers: number, options: ComparisonOptions = {}): Comparison {
+  const { names = (i) => `/models/expert-${i + 1}`, missing = false, roles = ROLES } = options;
   const tensors = Array.from({ length: layers }, (_, layer) =>
-    ROLES.map((role, k) => ({ name: `model.layers.${layer}.${role}.weight`, role, layer, shape: [10, 100], ...measures(models, 7 * layer + k, missing) })),
+    roles.map((role, k) => ({ name: `model.layers.${layer}.${role}.weight`, role, layer, shape: [10, 100], ...measures(models, 7 * layer + k, missing) })),
   ).flat();
   return {
     format: "weightsmith-comparison",
@@ -51,10 +116,10 @@ export function comparisonOf(models: number, layers: number, options: { names?: 
     models: Array.from({ length: models }, (_, i) => names(i)),
     density: 0.2,
     total: measures(models, 3, missing),
-    roles: ROLES.map((name, k) => ({ name, ...measures(models, 100 + k, missing) })),
+    roles: roles.map((name, k) => ({ name, ...measures(models, 100 + k, missing) })),
     layers: Array.from({ length: layers }, (_, layer) => ({
       ...{ name: `model.layers.${layer}`, layer, ...measures(models, layer, missing) },
-      roles: ROLES.map((name, k) => ({ name, ...measures(models, 7 * layer + k, missing) })),
+      roles: roles.map((name, k) => ({ name, ...measures(models, 7 * layer + k, missing) })),
     })),
     tensors,
     ...(models > 2 ? { merges: [models - 1] } : {}),
@@ -93,6 +158,7 @@ export const COMPARISONS = {
   "one model": state(comparisonOf(1, 4)),
   "40 models": state(comparisonOf(40, 2)),
   "200 layers": state(comparisonOf(3, 200)),
+  "5,200 cells": state(comparisonOf(2, 200, { roles: Array.from({ length: 25 }, (_, i) => `role_${i + 1}_proj`) })),
   "missing numbers": state(comparisonOf(3, 4, { missing: true })),
   "long names": state(comparisonOf(3, 4, { names: long })),
 };

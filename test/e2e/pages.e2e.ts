@@ -7,12 +7,12 @@ import { join } from "node:path";
 import type { Browser } from "playwright-core";
 import { seriousViolations } from "./axe.ts";
 import { type BarePage, openBarePage } from "./bare-page.ts";
-import { COMPARISONS, FRONTS, RUNS } from "./page-fixtures.ts";
+import { COMPARISONS, FRONTS, INSPECTORS, RUNS } from "./page-fixtures.ts";
 import { type Theme, themeCss } from "./themes.ts";
 import { launchBrowser } from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots", "pages");
-const PAGES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = { comparison: COMPARISONS, pareto: FRONTS, runs: RUNS };
+const PAGES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = { comparison: COMPARISONS, pareto: FRONTS, runs: RUNS, inspector: INSPECTORS };
 const VIEWS: readonly { theme: Theme; width: number }[] = (["light", "dark", "high-contrast"] as const).flatMap((theme) =>
   [1100, 320].map((width) => ({ theme, width })),
 );
@@ -50,6 +50,13 @@ describe("pages", function () {
           assert.deepEqual(await seriousViolations(page), []);
         });
     }
+
+  for (const theme of ["light", "dark", "high-contrast"] as const)
+    it(`have numbers in cells of every colour that can be read, in ${theme}`, async () => {
+      const page = await show("comparison", COMPARISONS.usual, { theme });
+      const least = await page.evaluate(leastContrast);
+      assert.ok(least.cells > 50 && least.contrast >= 4.5, JSON.stringify(least));
+    });
 
   it("are judged by an axe that sees", async () => {
     const page = await show("runs", RUNS.nothing);
@@ -200,6 +207,46 @@ describe("pages", function () {
         .count(),
       1,
     );
+  });
+
+  it("similarity: cells of a large map are painted, and reached and chosen as others are", async () => {
+    const page = await show("comparison", COMPARISONS["5,200 cells"], { theme: "light" });
+    const map = page.getByRole("group", { name: /Layers by roles/ });
+    const figure = page.locator("figure", { has: map });
+    const readout = () => figure.locator(".readout").innerText();
+    const shownAt = async (row: number, column: number) => (await figure.locator("tbody tr").nth(row).locator("td").allInnerTexts())[column + 1];
+    await figure.locator("summary").click();
+    assert.equal(await map.locator(".cell").count(), 1, "one element stands for all");
+    await map.focus();
+    await page.keyboard.press("ArrowDown");
+    for (let i = 0; i < 3; i++) await page.keyboard.press("ArrowRight");
+    assert.equal(await readout(), `layer 1, role_4_proj: ${await shownAt(1, 3)}`);
+    await page.keyboard.press("Enter");
+    assert.equal(await map.locator(".cell.selected").count(), 1);
+    assert.match(await page.locator(".tensors").innerText(), /model\.layers\.1\.role_4_proj\.weight/);
+    // The stand-in lies where the cell is: what is there is painted in the cell's colour, and a mouse finds it.
+    await page.keyboard.press("ArrowLeft");
+    const box = await map.locator(".cell.cursor rect").boundingBox();
+    assert.ok(box);
+    await page.mouse.move(box.x + box.width / 2 + 40, box.y + box.height / 2);
+    await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2, { steps: 2 });
+    assert.equal(await readout(), `layer 1, role_3_proj: ${await shownAt(1, 2)}`);
+    assert.equal(await map.locator(".under title").textContent(), await readout());
+    await page.mouse.down();
+    await page.mouse.up();
+    assert.match(await page.locator(".tensors").innerText(), /model\.layers\.1\.role_3_proj\.weight/);
+    const painted = await map.locator("canvas").evaluate((canvas: HTMLCanvasElement) => {
+      const { data = [] } = canvas.getContext("2d")?.getImageData(0, 0, canvas.width, canvas.height) ?? {};
+      const colours = new Set<string>();
+      for (let i = 0; i < data.length; i += 4) if (data[i + 3] === 255) colours.add(`${data[i]},${data[i + 1]},${data[i + 2]}`);
+      return colours.size;
+    });
+    assert.ok(painted > 20, `${painted} colours`);
+    await figure.getByRole("button", { name: "Save SVG" }).click();
+    await page.waitForFunction("seam.sent.some(({ method }) => method === 'save')");
+    const svg = (await page.evaluate("new TextDecoder().decode(seam.sent.find(({ method }) => method === 'save').params.bytes)")) as string;
+    assert.ok(svg.split("<title").length > 5200, "the export has every cell");
+    assert.doesNotMatch(svg, /var\(|color-mix|oklab/);
   });
 
   it("similarity: comes back as it was left", async () => {
@@ -397,6 +444,26 @@ describe("pages", function () {
 function privateBytes(pid: number): number {
   const lines = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8").matchAll(/^Private_\w+:\s+(\d+) kB/gm);
   return [...lines].reduce((sum, [, kibibytes]) => sum + 1024 * Number(kibibytes), 0);
+}
+
+/** Runs in the page: the least contrast of a cell's number on its colour (WCAG 2). Axe does not look into pictures. */
+function leastContrast() {
+  const context = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+  const luminance = (colour: string) => {
+    if (context === null) return Number.NaN;
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    const [r = 0, g = 0, b = 0] = [...context.getImageData(0, 0, 1, 1).data].map((byte) => {
+      const share = byte / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const contrasts = [...document.querySelectorAll(".heatmap .cell:not(.missing)")].map((cell) => {
+    const [dark = 0, light = 0] = ["rect", "text"].map((name) => luminance(getComputedStyle(cell.querySelector(name) as Element).fill)).sort((a, b) => a - b);
+    return (light + 0.05) / (dark + 0.05);
+  });
+  return { cells: contrasts.length, contrast: Math.min(...contrasts) };
 }
 
 /** Runs in the page: hands it its numbers, and times until what they draw is on the screen. */

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "no
 import { basename, join } from "node:path";
 import { type Browser, chromium, type Frame, type Locator, type Page } from "playwright-core";
 
-const WAIT_MS = 30_000;
+export const WAIT_MS = 30_000;
 /** Begins a line of a host test that is meant for the reader. */
 const FIGURE = "figure: ";
 

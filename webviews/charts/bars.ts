@@ -13,7 +13,7 @@ export interface Bars {
 const ROW = 28;
 const BAR = 16;
 const FOOT = 22;
-const VALUE_ROOM = 52;
+const VALUE_ROOM = 64;
 const CHARACTER = 8.2;
 
 /** Draws bars from 0 to 1; colours come from `--chart-*` custom properties. */
@@ -50,11 +50,12 @@ export function drawBars({ label, bars, mark }: Bars, size: ChartSize): SVGSVGEl
     .attr("class", "value")
     .attr("x", ({ value }) => left + (Number.isNaN(value) ? 0 : value * length) + 6)
     .attr("y", BAR + 2)
-    .text(({ value }) => (Number.isNaN(value) ? "–" : percent(value)));
+    .text(({ value }) => (Number.isNaN(value) ? "–" : `${percent(value)} %`));
   if (mark === undefined) return svg;
   const at = left + mark.value * length;
   const bottom = ROW * bars.length;
-  select(svg).append("line").attr("class", "mark-line").attr("x1", at).attr("x2", at).attr("y1", 0).attr("y2", bottom);
+  // Below the values, which it may cross.
+  select(svg).insert("line", "g").attr("class", "mark-line").attr("x1", at).attr("x2", at).attr("y1", 0).attr("y2", bottom);
   select(svg)
     .append("text")
     .attr("class", "mark-name")

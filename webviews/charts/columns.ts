@@ -9,6 +9,8 @@ export interface Columns {
     readonly name: string;
     readonly count: number /** Draws the column in the colour of the other sign. */;
     readonly negative?: boolean;
+    /** Neither side. */
+    readonly neutral?: boolean;
   }[];
 }
 
@@ -16,6 +18,7 @@ const HEIGHT = 150;
 const MARGIN = { top: 20, bottom: 44 };
 const NAME_ROOM = 26;
 
+/** Draws columns whose heights are square roots of counts. */
 export function drawColumns({ label, axisTitle, columns }: Columns, size: ChartSize): SVGSVGElement {
   const total = columns.reduce((sum, { count }) => sum + count, 0);
   const most = Math.max(1, ...columns.map(({ count }) => count));
@@ -28,7 +31,7 @@ export function drawColumns({ label, axisTitle, columns }: Columns, size: ChartS
     .selectAll("g")
     .data(columns)
     .join("g")
-    .attr("class", ({ negative }) => `column-mark${negative ? " negative" : ""}`)
+    .attr("class", ({ negative, neutral }) => `column-mark${negative ? " negative" : neutral ? " neutral" : ""}`)
     .attr("data-row", 0)
     .attr("data-column", (_, i) => i);
   groups.append("title").text(({ name, count }) => `${name}: ${count.toLocaleString("en")} elements, ${share(count, total)}`);

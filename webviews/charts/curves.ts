@@ -2,7 +2,7 @@
 import { axisBottom, axisLeft } from "d3-axis";
 import { scaleLinear, scaleLog } from "d3-scale";
 import { select } from "d3-selection";
-import { type ChartSize, createChart, shorten } from "./svg.ts";
+import { type ChartSize, createChart, figure, shorten } from "./svg.ts";
 
 export interface Curve {
   readonly name: string;
@@ -36,6 +36,7 @@ const NAME_ROOM = 150;
 const CHARACTER = 8;
 const LINE = 15;
 
+/** Draws curves over a common x axis; names stand at their ends where there is room. */
 export function drawCurves(data: Curves, size: ChartSize): SVGSVGElement {
   const names = size.width > 460 && data.curves.length > 1;
   const right = names ? Math.min(NAME_ROOM, 16 + CHARACTER * Math.max(...data.curves.map(({ name }) => name.length))) : 16;
@@ -90,6 +91,8 @@ export function drawCurves(data: Curves, size: ChartSize): SVGSVGElement {
     const last = points.findLast(([, v]) => Number.isFinite(v));
     group.append("title").text(`${name}: ${last === undefined ? "no values" : `${points.length} values, the last ${figure(last[1])} at ${last[0]}`}`);
     if (raw !== undefined) group.append("path").attr("class", "raw").attr("d", path(raw));
+    // A thin or dashed line is hard to hit.
+    group.append("path").attr("class", "reach").attr("d", path(points));
     group.append("path").attr("class", "curve").attr("d", path(points));
     if (points.length === 1 && last !== undefined && isShown(last[1]))
       group.append("circle").attr("class", "curve-dot").attr("r", 3).attr("cx", x(last[0])).attr("cy", y(last[1]));
@@ -108,25 +111,30 @@ export function curveX(svg: SVGSVGElement, data: Curves, pixel: number): number 
   return low + ((pixel - MARGIN.left) / width) * (high - low);
 }
 
-/** Names at the curves' ends, moved down where they would touch. */
+/** Names at the curves' ends, moved apart where they would touch, and as many as there is height for. */
 function drawNames(svg: SVGSVGElement, { curves }: Curves, y: (value: number) => number, left: number, room: number): void {
   const ends = curves.map(({ name, points, series }, i) => ({
     name,
     series: series ?? i,
     at: y(points.findLast(([, v]) => Number.isFinite(v))?.[1] ?? Number.NaN),
   }));
-  let free = 0;
-  for (const { name, series, at } of ends.sort((a, b) => a.at - b.at)) {
-    const place = Math.max(free, at + 4);
-    free = place + LINE;
-    if (place > HEIGHT + MARGIN.bottom) return;
+  const shown = ends.sort((a, b) => a.at - b.at).slice(0, Math.floor(HEIGHT / LINE));
+  const places = apart(shown.map(({ at }) => at + 4));
+  shown.forEach(({ name, series }, i) => {
     select(svg)
       .append("text")
       .attr("class", `curve-name series-${series % SERIES}`)
       .attr("x", left)
-      .attr("y", MARGIN.top + place)
+      .attr("y", MARGIN.top + (places[i] ?? 0))
       .text(shorten(name, Math.floor(room / CHARACTER)));
-  }
+  });
+}
+
+/** Rising places a line apart: pushed down where they would touch, then up again where that leads below the axis. */
+function apart(wanted: readonly number[]): number[] {
+  const down: number[] = [];
+  for (const at of wanted) down.push(Math.max(at, (down.at(-1) ?? -LINE) + LINE));
+  return down.map((at, i) => Math.min(at, HEIGHT - (down.length - 1 - i) * LINE));
 }
 
 const linePath = (points: readonly (readonly number[])[]): string => {
@@ -152,8 +160,6 @@ function range(values: readonly number[], logarithmic: boolean): [number, number
   if (!Number.isFinite(low)) return [logarithmic ? 0.1 : 0, 1];
   return logarithmic ? [low / 2, low * 2] : [low - 1, low + 1];
 }
-
-const figure = (value: number): string => String(Number(value.toPrecision(4)));
 
 function summarise({ label, curves }: Curves): string {
   const of = ({ name, points }: Curve) => {

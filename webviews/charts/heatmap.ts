@@ -1,10 +1,10 @@
 // A table drawn as coloured cells: rows in groups, every value printed in its cell, colour a second reading of the same number.
 import { select } from "d3-selection";
-import { type ChartSize, createChart, percent, scaleColour, shorten, signedColour, TEXT_SWITCH } from "./svg.ts";
+import { type ChartSize, createChart, inkOn, percent, scaleColour, shorten, signedColour, TEXT_SWITCH } from "./svg.ts";
 
 export interface HeatmapRow {
   readonly label: string;
-  /** Rows of one group stand together under its name. */
+  /** Rows of one group stand together under its name, if it has one. */
   readonly group: string;
   /** Fractions, unless the map says how to colour others; one per column. NaN is a missing value. */
   readonly values: readonly number[];
@@ -39,6 +39,8 @@ export interface HeatmapLayout {
   readonly headerHeight: number;
   readonly headerTurned: boolean;
   readonly labelWidth: number;
+  /** Of the key above, where cells hold no numbers; all other places count from below it. */
+  readonly keyHeight: number;
   /** Rows are so low that values are told by colour and title alone. */
   readonly compact: boolean;
   /** By row, then column. */
@@ -47,8 +49,8 @@ export interface HeatmapLayout {
 }
 
 const HEADER = 26;
-/** Where column names would touch, they are turned, which takes more height. */
-const TURNED_HEADER = 92;
+/** Where column names would touch, they are turned, which takes as much height as they are long, up to a bound. */
+const MOST_TURNED = 150;
 /** Below this width a cell's number is set smaller, below the next also without its decimal. */
 const NARROW_CELL = 44;
 const NARROWEST_CELL = 36;
@@ -57,7 +59,7 @@ const ROW = 30;
 const COMPACT_ROW = 12;
 const MANY_ROWS = 60;
 const LEAST_PRINTED = 22;
-const NAME_ROOM = 10;
+const NAME_ROOM = 12;
 const GROUP = 26;
 const GAP = 2;
 const SUMMARY_GAP = 10;
@@ -65,7 +67,8 @@ const SUMMARY_GAP = 10;
 const KEY_HEIGHT = 44;
 const KEY_STEPS = 9;
 const KEY_STEP = 22;
-const CHARACTER = 7.2;
+/** Of wide fonts; names are not to be cut by the picture's edge. */
+const CHARACTER = 8;
 
 /** Where everything stands. Pure. */
 export function layoutHeatmap(map: Heatmap, width: number): HeatmapLayout {
@@ -74,17 +77,21 @@ export function layoutHeatmap(map: Heatmap, width: number): HeatmapLayout {
   const hasSummaries = map.summariesFrom < map.columns.length;
   const pitch = (width - labelWidth - (hasSummaries ? SUMMARY_GAP : 0)) / map.columns.length;
   const compact = map.rows.length > MANY_ROWS || pitch < LEAST_PRINTED;
+  const keyHeight = compact && map.rows.some(({ values }) => values.some(Number.isFinite)) ? KEY_HEIGHT : 0;
   const rowHeight = compact ? COMPACT_ROW : ROW;
-  const headerTurned = Math.max(...map.columns.map((column) => column.length * CHARACTER)) > pitch;
-  const headerHeight = headerTurned ? TURNED_HEADER : HEADER;
+  const longestName = Math.max(...map.columns.map((column) => column.length * CHARACTER));
+  const headerTurned = longestName > pitch;
+  const headerHeight = headerTurned ? Math.min(MOST_TURNED, Math.ceil(longestName) + 20) : HEADER;
   let y = headerHeight;
   let group: string | undefined;
   const groups: { name: string; y: number }[] = [];
   const cells = map.rows.map((row) => {
     if (row.group !== group) {
       group = row.group;
-      groups.push({ name: group, y: y + GROUP - 8 });
-      y += GROUP;
+      if (group !== "") {
+        groups.push({ name: group, y: y + GROUP - 8 });
+        y += GROUP;
+      }
     }
     const top = y;
     y += rowHeight;
@@ -95,17 +102,19 @@ export function layoutHeatmap(map: Heatmap, width: number): HeatmapLayout {
       height: rowHeight - (compact ? 1 : GAP),
     }));
   });
-  return { height: y, headerHeight, headerTurned, labelWidth, compact, cells, groups };
+  return { height: y, headerHeight, headerTurned, labelWidth, keyHeight, compact, cells, groups };
 }
 
-/** Draws `map`; colours come from `--chart-*` custom properties. */
-export function drawHeatmap(map: Heatmap, size: ChartSize): SVGSVGElement {
+/**
+ * Draws `map`; colours come from `--chart-*` custom properties.
+ * @param withCells false for what lies above painted cells: names, key, and the outlines of selected cells
+ */
+export function drawHeatmap(map: Heatmap, size: ChartSize, withCells = true): SVGSVGElement {
   const layout = layoutHeatmap(map, size.width);
-  const known = map.rows.flatMap(({ values }) => values.filter(Number.isFinite));
-  const hasKey = layout.compact && known.length > 0;
-  const svg = createChart(size, layout.height + (hasKey ? KEY_HEIGHT : 0), summarise(map), layout.compact ? "heatmap compact" : "heatmap");
+  const { keyHeight } = layout;
+  const svg = createChart(size, layout.height + keyHeight, summarise(map), layout.compact ? "heatmap compact" : "heatmap");
   // The key stands above, where it is seen beside a map that is longer than the window.
-  const part = hasKey ? select(svg).append("g").attr("transform", `translate(0,${KEY_HEIGHT})`).node() : svg;
+  const part = keyHeight > 0 ? select(svg).append("g").attr("transform", `translate(0,${keyHeight})`).node() : svg;
   const root = select<SVGElement, unknown>(part ?? svg);
   const header = layout.cells[0] ?? [];
   // Names closer than this would lie on each other.
@@ -120,7 +129,7 @@ export function drawHeatmap(map: Heatmap, size: ChartSize): SVGSVGElement {
     .attr("transform", (_, i) => `translate(${centre(header[i])},${layout.headerHeight - 10})${layout.headerTurned ? " rotate(-90)" : ""}`)
     .attr("dy", layout.headerTurned ? "0.35em" : null)
     .attr("text-anchor", layout.headerTurned ? "start" : "middle")
-    .text((column) => (layout.headerTurned ? shorten(column, Math.floor((TURNED_HEADER - 10) / CHARACTER)) : column));
+    .text((column) => (layout.headerTurned ? shorten(column, Math.floor((layout.headerHeight - 20) / CHARACTER)) : column));
   root
     .append("g")
     .attr("class", "groups")
@@ -131,17 +140,17 @@ export function drawHeatmap(map: Heatmap, size: ChartSize): SVGSVGElement {
     .attr("y", (group) => group.y)
     .text((group) => group.name);
   map.rows.forEach((row, index) => {
-    drawRow(part ?? svg, map, row, layout, index);
+    drawRow(part ?? svg, map, row, layout, index, withCells);
   });
-  if (hasKey) drawKey(svg, map, known, layout);
+  if (keyHeight > 0) drawKey(svg, map, layout);
   return svg;
 }
 
 /** Where cells hold no numbers, what their colours stand for: from the least value to the largest. */
-function drawKey(svg: SVGSVGElement, map: Heatmap, known: readonly number[], { labelWidth }: HeatmapLayout): void {
+function drawKey(svg: SVGSVGElement, map: Heatmap, { labelWidth }: HeatmapLayout): void {
+  const known = map.rows.flatMap(({ values }) => values.filter(Number.isFinite));
   const [low, high] = known.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]);
-  const colour = map.signed ? signedColour : scaleColour;
-  const fraction = map.fraction ?? ((value: number) => value);
+  const colour = cellColour(map);
   const steps = low < high ? KEY_STEPS : 1;
   const at = (step: number) => (steps === 1 ? low : low + ((high - low) * step) / (steps - 1));
   const key = select(svg).append("g").attr("class", "key").attr("transform", `translate(${labelWidth},4)`);
@@ -152,7 +161,7 @@ function drawKey(svg: SVGSVGElement, map: Heatmap, known: readonly number[], { l
     .attr("x", (step) => step * KEY_STEP)
     .attr("width", KEY_STEP)
     .attr("height", 10)
-    .attr("fill", (step) => colour(fraction(at(step))));
+    .attr("fill", (step) => colour(at(step)));
   const middle = map.signed && low < 0 && high > 0 ? (-low / (high - low)) * (steps - 1) : (steps - 1) / 2;
   const named = steps === 1 ? [0] : [0, Math.max(2, Math.min(steps - 3, middle)), steps - 1];
   key
@@ -165,13 +174,25 @@ function drawKey(svg: SVGSVGElement, map: Heatmap, known: readonly number[], { l
     .text((step) => shownValue(map, at(step)));
 }
 
-function drawRow(parent: SVGElement, map: Heatmap, row: HeatmapRow, layout: HeatmapLayout, index: number): void {
+/** The colour of a value that is there. */
+export function cellColour({ fraction = (value) => value, signed = false }: Heatmap): (value: number) => string {
+  const colour = signed ? signedColour : scaleColour;
+  return (value) => colour(fraction(value));
+}
+
+/** What a cell means, in full. */
+export function cellTitle(map: Heatmap, row: number, column: number): string {
+  const { label = "", values = [] } = map.rows[row] ?? {};
+  return `${label}, ${map.columns[column]}: ${shownValue(map, values[column] ?? Number.NaN)}`;
+}
+
+function drawRow(parent: SVGElement, map: Heatmap, row: HeatmapRow, layout: HeatmapLayout, index: number, withCells: boolean): void {
   const places = layout.cells[index] ?? [];
   const narrow = (places[0]?.width ?? 0) < NARROW_CELL;
   const fraction = map.fraction ?? ((value: number) => value);
-  const colour = map.signed ? signedColour : scaleColour;
+  const colour = cellColour(map);
   const shadeOf = (value: number) => (Number.isNaN(value) ? "missing" : Math.abs(fraction(value)) >= TEXT_SWITCH ? "high" : "low");
-  const shown = (value: number) => shownValue(map, value);
+  const isSelected = (column: number) => map.selected?.(index, column) ?? false;
   const group = select(parent)
     .append("g")
     .attr("class", narrow ? "row narrow" : "row");
@@ -185,9 +206,9 @@ function drawRow(parent: SVGElement, map: Heatmap, row: HeatmapRow, layout: Heat
     .text(shorten(row.label, characters));
   const cells = group
     .selectAll("g")
-    .data(places.map((place, column) => ({ place, column, value: row.values[column] ?? Number.NaN })))
+    .data(places.map((place, column) => ({ place, column, value: row.values[column] ?? Number.NaN })).filter(({ column }) => withCells || isSelected(column)))
     .join("g")
-    .attr("class", ({ value, column }) => `cell ${shadeOf(value)}${map.selected?.(index, column) ? " selected" : ""}`)
+    .attr("class", ({ value, column }) => `cell ${shadeOf(value)}${isSelected(column) ? " selected" : ""}`)
     .attr("data-row", index)
     .attr("data-column", ({ column }) => column);
   cells
@@ -196,20 +217,22 @@ function drawRow(parent: SVGElement, map: Heatmap, row: HeatmapRow, layout: Heat
     .attr("y", ({ place }) => place.y)
     .attr("width", ({ place }) => place.width)
     .attr("height", ({ place }) => place.height)
-    .attr("fill", ({ value }) => (Number.isNaN(value) ? "none" : colour(fraction(value))));
-  cells.append("title").text(({ column, value }) => `${row.label}, ${map.columns[column]}: ${shown(value)}`);
+    .attr("fill", ({ value }) => (Number.isNaN(value) || !withCells ? "none" : colour(value)));
+  cells.append("title").text(({ column }) => cellTitle(map, index, column));
   if (layout.compact) return;
   cells
     .append("text")
     .attr("x", ({ place }) => centre(place))
     .attr("y", ({ place }) => place.y + place.height / 2 + 5)
     .attr("text-anchor", "middle")
-    .text(({ place, value }) => (place.width < NARROWEST_CELL ? shortValue(map, value) : shown(value)));
+    .style("--cell-ink", ({ value }) => (Number.isNaN(value) ? null : inkOn(colour(value))))
+    .text(({ place, value }) => (place.width < NARROWEST_CELL ? shortValue(map, value) : shownValue(map, value)));
 }
 
 const centre = (place: CellPlace | undefined): number => (place === undefined ? 0 : place.x + place.width / 2);
 
-const shownValue = (map: Heatmap, value: number): string => (Number.isNaN(value) ? "–" : (map.format ?? percent)(value));
+/** A value as text, with a dash for one that is missing. */
+export const shownValue = (map: Heatmap, value: number): string => (Number.isNaN(value) ? "–" : (map.format ?? percent)(value));
 
 /** Without the decimal of a percentage, and without the zero before the point of other numbers. */
 function shortValue(map: Heatmap, value: number): string {

@@ -2,8 +2,7 @@
 import { axisLeft } from "d3-axis";
 import { scaleLinear, scaleSymlog } from "d3-scale";
 import { select } from "d3-selection";
-import { figure } from "./scatter.ts";
-import { type ChartSize, createChart, shorten } from "./svg.ts";
+import { type ChartSize, createChart, figure, shorten } from "./svg.ts";
 
 export interface ParallelAxis {
   readonly title: string;
@@ -36,6 +35,7 @@ const MARGIN = { top: 34, right: 40, bottom: 12, left: 56 };
 /** Names are bold. */
 const CHARACTER = 8;
 
+/** Where axes and values lie on a chart of this width. Pure. */
 export function layoutParallel({ axes }: Parallel, width: number): ParallelLayout {
   const inner = width - MARGIN.left - MARGIN.right;
   const step = axes.length > 1 ? inner / (axes.length - 1) : 0;

@@ -28,6 +28,7 @@ const AREAS = { base: 110, expert: 120, merge: 140, step: 22 };
 const CHARACTER = 7;
 const LEAST = 160;
 
+/** Draws points, their names as far as they do not touch, and the paths between them. */
 export function drawPlane(plane: Plane, size: ChartSize): SVGSVGElement {
   const width = Math.max(LEAST, size.width - MARGIN.left - MARGIN.right);
   const xs = extent(plane.points.map(({ x }) => x));

@@ -4,7 +4,7 @@ import { axisBottom, axisLeft } from "d3-axis";
 import { scaleLinear, scaleSymlog } from "d3-scale";
 import { select } from "d3-selection";
 import { symbol, symbolCircle, symbolCross, symbolDiamond, symbolSquare } from "d3-shape";
-import { type ChartSize, createChart, shorten } from "./svg.ts";
+import { type ChartSize, createChart, figure, shorten } from "./svg.ts";
 
 export interface ScatterAxis {
   readonly title: string;
@@ -47,6 +47,8 @@ export interface ScatterLayout {
 }
 
 const MARGIN = { top: 18, right: 22, bottom: 48, left: 66 };
+/** Room for the title of the axis. */
+const LEAST = 190;
 const TALLEST = 440;
 const CHARACTER = 7;
 /** Above this many, points of the front go to the canvas too. */
@@ -71,7 +73,7 @@ export const scatterMark = (kind: ScatterKind): string => symbol(SHAPES[kind], A
 /** Where values lie on a chart of this width. Pure. */
 export function layoutScatter(data: Scatter, width: number): ScatterLayout {
   const inner = Math.max(80, width - MARGIN.left - MARGIN.right);
-  const height = Math.max(160, Math.min(TALLEST, Math.round(inner * 0.72)));
+  const height = Math.max(LEAST, Math.min(TALLEST, Math.round(inner * 0.72)));
   const scale = (axis: ScatterAxis, values: readonly number[], range: [number, number]) =>
     (axis.logarithmic ? scaleSymlog().constant(smallest(values)) : scaleLinear()).domain(padded(values)).range(axis.inverted ? [range[1], range[0]] : range);
   return {
@@ -218,8 +220,6 @@ function drawAxes(svg: SVGSVGElement, data: Scatter, { width, height, x, y }: Sc
     .attr("text-anchor", "middle")
     .text(shorten(data.y.title, Math.floor(height / CHARACTER)));
 }
-
-export const figure = (value: number): string => (Number.isFinite(value) ? String(Number(value.toPrecision(4))) : "–");
 
 function summarise({ label, points, x, y }: Scatter): string {
   const count = (kinds: readonly ScatterKind[]) => points.filter(({ kind }) => kinds.includes(kind)).length;

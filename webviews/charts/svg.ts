@@ -28,11 +28,22 @@ export function signedColour(fraction: number): string {
   return `color-mix(in oklab, var(--chart-${fraction < 0 ? "negative" : "high"}) ${percent}%, var(--chart-low))`;
 }
 
-/** Text that fits `length` characters. */
-export const shorten = (text: string, length: number): string => (text.length > length ? `${text.slice(0, Math.max(1, length - 1))}…` : text);
+/** Text that fits `length` characters: names that begin alike often differ in their ends, so both are kept. */
+export function shorten(text: string, length: number): string {
+  if (text.length <= length) return text;
+  const tail = Math.max(0, Math.floor((length - 1) / 2));
+  return `${text.slice(0, Math.max(1, length - 1 - tail))}…${text.slice(text.length - tail)}`;
+}
 
-/** From this fraction on, text on a scale colour takes the colour made for the high end. */
+/** Black or white, whichever is further from a colour: at the lightness where they change places both have a contrast of 4.6. */
+export const inkOn = (colour: string): string => `oklch(from ${colour} clamp(0, (0.566 - l) * 1000000, 1) 0 0)`;
+
+/** Where colours cannot be computed so: from this fraction on, text on a scale colour takes the colour made for the high end. */
 export const TEXT_SWITCH = 0.55;
+
+/** A number in four digits, with a dash for one that is missing. */
+export const figure = (value: number | null | undefined): string =>
+  typeof value === "number" && Number.isFinite(value) ? String(Number(value.toPrecision(4))) : "–";
 
 /** A fraction as percent with one decimal. */
 export const percent = (fraction: number): string => (100 * fraction).toFixed(1);

@@ -2,6 +2,7 @@
 import { addCursor, type Cursor } from "./cursor.ts";
 import { element } from "./dom.ts";
 import { standaloneSvg, toCsv, toJson, toPng } from "./export.ts";
+import { messageOf } from "./problem.ts";
 import { liveChart } from "./responsive.ts";
 import { saveBlob, saveFile } from "./save.ts";
 import { dataTable, folded, type Table } from "./table.ts";
@@ -26,6 +27,7 @@ export interface LiveFigure {
   redraw(): void;
 }
 
+/** A chart that follows the width of its place, with cursor, table and exports. */
 export function chartFigure(figure: ChartFigure): LiveFigure {
   const chart = liveChart(figure.show ?? figure.draw, figure.widest);
   const readout = figure.cursor && addCursor(chart.element, figure.cursor);
@@ -70,7 +72,7 @@ function exportBar(figure: ChartFigure, width: () => number): HTMLElement {
     try {
       saveBlob(`${name}.png`, await picture(toPng));
     } catch (error) {
-      problem.textContent = error instanceof Error ? error.message : String(error);
+      problem.textContent = messageOf(error);
     }
   };
   const { table, data = table } = figure;
@@ -83,6 +85,7 @@ function exportBar(figure: ChartFigure, width: () => number): HTMLElement {
   return element("p", { class: "exports" }, ...actions.map(([title, act]) => button(`Save ${title}`, act)), problem);
 }
 
+/** A button that acts when it is chosen. */
 export function button(title: string, act: () => void, attributes: Readonly<Record<string, string>> = {}): HTMLButtonElement {
   const made = element("button", { type: "button", ...attributes }, title);
   made.addEventListener("click", act);

@@ -8,16 +8,52 @@ export interface Cursor {
   readonly label: string;
   /** Enter or click on a mark; with Shift, Ctrl or Command it is added to what is chosen. */
   readonly choose?: (row: number, column: number, add: boolean) => void;
+  /** The marks, while they are painted and no elements. */
+  readonly painted?: () => Marks | undefined;
 }
 
-const STEPS: Readonly<Record<string, readonly [number, number]>> = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] };
+/** Row and column. */
+export type Place = readonly [number, number];
+
+/** Where the marks are; each is an element when it is asked for. */
+export interface Marks {
+  /** The mark at a place, or the first. */
+  at(place?: Place): SVGElement | undefined;
+  /** Where a key leads from a place. */
+  next(from: Place | undefined, key: string): SVGElement | undefined;
+  under(event: MouseEvent): SVGElement | undefined;
+}
+
+export const STEPS: Readonly<Record<string, Place>> = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] };
+
+const placeOf = (mark: SVGElement): Place => [Number(mark.dataset.row), Number(mark.dataset.column ?? 0)];
+
+/** Marks that are elements. */
+function elementMarks(holder: HTMLElement, marks: string): Marks {
+  const all = () => [...holder.querySelectorAll<SVGElement>(marks)];
+  return {
+    at: (place) => (place === undefined ? all()[0] : all().find((mark) => placeOf(mark).every((x, i) => x === place[i]))),
+    next: (from, key) =>
+      target(
+        all().map((mark) => ({ mark, place: placeOf(mark) })),
+        from,
+        key,
+      )?.mark,
+    under: ({ target: hit }) => (hit instanceof Element ? (hit.closest<SVGElement>(marks) ?? undefined) : undefined),
+  };
+}
 
 /** Adds the cursor to the chart's holder and gives the line that names the mark. */
-export function addCursor(holder: HTMLElement, { marks, label, choose }: Cursor): HTMLElement {
+export function addCursor(holder: HTMLElement, { marks, label, choose, painted }: Cursor): HTMLElement {
   const readout = element("p", { class: "readout soft", "aria-live": "polite" });
-  let at: readonly [number, number] | undefined;
-  const all = () => [...holder.querySelectorAll<SVGElement>(marks)];
-  const placeOf = (mark: SVGElement): readonly [number, number] => [Number(mark.dataset.row), Number(mark.dataset.column ?? 0)];
+  const elements = elementMarks(holder, marks);
+  const shown = () => painted?.() ?? elements;
+  let at: Place | undefined;
+  const current = () => (at === undefined ? undefined : shown().at(at));
+  const read = (mark: SVGElement | undefined) => {
+    const text = mark?.querySelector("title")?.textContent ?? "";
+    if (readout.textContent !== text) readout.textContent = text;
+  };
   const show = (mark: SVGElement | undefined) => {
     for (const other of holder.querySelectorAll(".cursor")) other.classList.remove("cursor");
     mark?.classList.add("cursor");
@@ -25,36 +61,40 @@ export function addCursor(holder: HTMLElement, { marks, label, choose }: Cursor)
       at = placeOf(mark);
       mark.scrollIntoView?.({ block: "nearest", inline: "nearest" });
     }
-    readout.textContent = mark?.querySelector("title")?.textContent ?? "";
+    read(mark);
   };
-  const current = () => all().find((mark) => at !== undefined && placeOf(mark).every((x, i) => x === at?.[i]));
+  const chooseAt = (place: Place, event: MouseEvent | KeyboardEvent) => choose?.(...place, event.shiftKey || event.ctrlKey || event.metaKey);
   for (const [name, value] of Object.entries({ tabindex: "0", role: "group", "aria-label": `${label}. Arrow keys move over it.` }))
     holder.setAttribute(name, value);
-  holder.addEventListener("focus", () => show(current() ?? all()[0]));
-  holder.addEventListener("blur", () => holder.querySelector(".cursor")?.classList.remove("cursor"));
-  holder.addEventListener("pointerover", ({ target }) => {
-    const mark = target instanceof Element ? target.closest(marks) : null;
-    if (mark !== null) readout.textContent = mark.querySelector("title")?.textContent ?? "";
+  // A press takes the focus too; to scroll to the cursor then would move what is pressed away from the pointer.
+  let pressed = false;
+  holder.addEventListener("pointerdown", () => {
+    pressed = true;
+  });
+  holder.addEventListener("focus", () => {
+    if (!pressed) show(current() ?? shown().at());
+  });
+  holder.addEventListener("blur", () => {
+    pressed = false;
+    holder.querySelector(".cursor")?.classList.remove("cursor");
+  });
+  holder.addEventListener("pointermove", (event) => {
+    const mark = shown().under(event);
+    if (mark !== undefined) read(mark);
   });
   holder.addEventListener("click", (event) => {
-    const mark = event.target instanceof Element ? event.target.closest<SVGElement>(marks) : null;
-    if (mark === null) return;
+    pressed = false;
+    const mark = shown().under(event);
+    if (mark === undefined) return;
     at = placeOf(mark);
-    choose?.(...at, event.shiftKey || event.ctrlKey || event.metaKey);
+    chooseAt(at, event);
   });
   holder.addEventListener("keydown", (event) => {
     const mark = current();
     if ((event.key === "Enter" || event.key === " ") && mark !== undefined) {
-      choose?.(...placeOf(mark), event.shiftKey || event.ctrlKey || event.metaKey);
+      chooseAt(placeOf(mark), event);
       show(current());
-    } else if (STEPS[event.key] || event.key === "Home" || event.key === "End")
-      show(
-        target(
-          all().map((m) => ({ mark: m, place: placeOf(m) })),
-          at,
-          event.key,
-        )?.mark,
-      );
+    } else if (STEPS[event.key] || event.key === "Home" || event.key === "End") show(shown().next(at, event.key));
     else return;
     event.preventDefault();
   });
@@ -63,11 +103,11 @@ export function addCursor(holder: HTMLElement, { marks, label, choose }: Cursor)
 
 interface Placed<T> {
   readonly mark: T;
-  readonly place: readonly [number, number];
+  readonly place: Place;
 }
 
 /** Where a key leads: the nearest mark that way in the same row or column, else in the next one; at the end of all it stays. */
-export function target<T>(marks: readonly Placed<T>[], at: readonly [number, number] | undefined, key: string): Placed<T> | undefined {
+export function target<T>(marks: readonly Placed<T>[], at: Place | undefined, key: string): Placed<T> | undefined {
   if (at === undefined || key === "Home") return marks[0];
   if (key === "End") return marks.at(-1);
   const [down, right] = STEPS[key] ?? [0, 0];

@@ -14,6 +14,14 @@ export function element<K extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
+/** A part of a page: the question that it answers, and how to read the answer. */
+export const section = (title: string, text: string, ...content: Child[]): HTMLElement =>
+  element("section", {}, element("h2", {}, title), element("p", { class: "soft" }, text), ...content);
+
+/** A name that is broken after its separators where there is no room for it. */
+export const breakable = (name: string): Node[] =>
+  name.split(/(?<=[./])/).flatMap((part, i) => [...(i === 0 ? [] : [document.createElement("wbr")]), document.createTextNode(part)]);
+
 /** A table of text cells; the first row is the header. `numeric` columns are set right. */
 export function textTable(caption: string, header: readonly string[], rows: readonly (readonly string[])[], numeric: readonly number[] = []): HTMLTableElement {
   const classOf = (column: number) => (numeric.includes(column) ? "number" : undefined);

@@ -5,6 +5,7 @@ import theme from "./editor-theme.css";
 import type { Host } from "./host.ts";
 import { saveThrough } from "./save.ts";
 
+/** Takes the editor's colours, and exports through it. */
 export function useEditor(host: Host<ExportMethods>): void {
   adoptStyles(theme);
   saveThrough((name, content) => {

@@ -41,6 +41,7 @@ export function standaloneSvg(svg: SVGSVGElement): string {
       if (value !== "") target.setAttribute(name, name === "fill" || name === "stroke" ? colour(value) : value);
     }
     target.removeAttribute("class");
+    target.removeAttribute("style");
   });
   const ground = document.createElementNS("http://www.w3.org/2000/svg", "rect");
   // What a notebook's page has behind its outputs is nothing.

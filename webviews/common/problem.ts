@@ -2,6 +2,9 @@
 import type { Diagnostic } from "../../merge-core/diagnostics.ts";
 import { element, textTable } from "./dom.ts";
 
+/** What to tell of anything that was thrown. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 /** @param title what cannot be done, e.g. `This checkpoint cannot be read` */
 export function showProblem(title: string, path: string, diagnostics: readonly Diagnostic[], reload: () => void, testId: string): HTMLElement {
   const button = element("button", { type: "button" }, "Read Again");

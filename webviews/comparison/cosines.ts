@@ -40,6 +40,7 @@ export function modelMatrix(comparison: Comparison, order = orderOf(comparison))
   };
 }
 
+/** Models joined by likeness; undefined for less than two. */
 export function modelTree(comparison: Comparison): Dendrogram | undefined {
   const root = clusterItems(comparison.models.length, distanceOf(comparison));
   if (root === undefined || root.parts.length === 0) return undefined;

@@ -59,8 +59,8 @@ export function modelPlane(comparison: Comparison, selected: readonly number[] =
   const ways = origin === undefined ? [] : waysFrom(origin, points, gram, merges, names);
   return {
     label: `Map of the models by their ${hasBase ? "changes from the base" : "weights"}; the axes show ${percent(shown[0])} and ${percent(shown[1])} of their spread`,
-    xTitle: `first axis (${percent(shown[0])})`,
-    yTitle: `second axis (${percent(shown[1])})`,
+    xTitle: `axis 1 (${percent(shown[0])})`,
+    yTitle: `axis 2 (${percent(shown[1])})`,
     points: [...ways.flatMap(({ steps }) => steps), ...base, ...models],
     paths: [
       ...(origin === undefined ? [] : points.slice(0, -1).map((point) => ({ kind: "ray" as const, through: [origin, point] }))),

@@ -20,6 +20,7 @@ export function cellAt(comparison: Comparison, row: number, column: number): Cel
   return layer === undefined ? undefined : { layer, ...(role === undefined ? {} : { role }) };
 }
 
+/** A measure of a subject by layer and role, with whole layers as a summary; chosen cells are marked. */
 export function layerHeatmap(comparison: Comparison, subject: Subject, measure: MeasureView, chosen: readonly Cell[] = []): Heatmap {
   const roles = rolesOf(comparison);
   const stacks = new Set(comparison.layers.map(({ name, layer }) => name.slice(0, -String(layer).length)));

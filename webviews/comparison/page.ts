@@ -3,10 +3,11 @@ import type { ActivationPair, Comparison, TensorSpectra } from "../../merge-core
 import { drawBars } from "../charts/bars.ts";
 import { drawColumns } from "../charts/columns.ts";
 import { drawDendrogram } from "../charts/dendrogram.ts";
-import { drawHeatmap } from "../charts/heatmap.ts";
+import type { Heatmap } from "../charts/heatmap.ts";
 import { drawPlane } from "../charts/plane.ts";
 import { button, chartFigure, type LiveFigure } from "../common/chart-figure.ts";
-import { element } from "../common/dom.ts";
+import { breakable, element, section } from "../common/dom.ts";
+import { heatmapFigure, heatmapTable } from "../common/heatmap-figure.ts";
 import { dataTable, folded } from "../common/table.ts";
 import { activationHeatmap, activationTable } from "./activations.ts";
 import { modelMatrix, modelTree, orderOf } from "./cosines.ts";
@@ -16,7 +17,7 @@ import { type MeasureView, type Subject, subjectsOf } from "./measures.ts";
 import { modelNames } from "./names.ts";
 import { RecipeBar, type RecipeTools } from "./recipe-bar.ts";
 import { SpectraPanel, subspaceOffer } from "./spectra-panel.ts";
-import { columnsTable, heatmapTable, modelsTable, pairsTable, planeTable, roleBars, signColumns, tensorsTable } from "./view.ts";
+import { columnsTable, modelsTable, pairsTable, planeTable, roleBars, signColumns, tensorsTable } from "./view.ts";
 
 /** What is chosen; survives hiding the page. */
 export interface Choice {
@@ -37,6 +38,8 @@ export interface PageOptions {
   /** Measures the subspaces of all matrices; the page is shown anew when it is done. */
   readonly measureSubspaces?: (() => Promise<unknown>) | undefined;
 }
+
+const NO_MEASURES: Heatmap = { label: "No measures", columns: [], summariesFrom: 0, rows: [] };
 
 /** Rows of the list of tensors; the table behind it has all. */
 const LISTED = 200;
@@ -119,10 +122,8 @@ export class ComparisonPage {
       element(
         "p",
         { class: "toolbar sticky" },
-        element("label", { for: "subject" }, "Show "),
-        this.#subject,
-        element("label", { for: "measure" }, "by "),
-        this.#measure,
+        element("span", { class: "field" }, element("label", { for: "subject" }, "Show"), this.#subject),
+        element("span", { class: "field" }, element("label", { for: "measure" }, "by"), this.#measure),
         button("Clear Choice", () => this.#choose({ cells: [], tensor: undefined })),
         ...(comparison.spectra === undefined ? subspaceOffer(this.#options.measureSubspaces) : []),
       ),
@@ -150,14 +151,13 @@ export class ComparisonPage {
       return row !== column && pair.join() === this.#chosenModels.join();
     };
     const matrix = this.#add(
-      chartFigure({
+      heatmapFigure({
         name: "model-cosines",
         caption: map.label,
         widest: 640,
-        draw: (width) => drawHeatmap({ ...map, selected: isChosen }, { width }),
-        table: () => heatmapTable(map),
+        map: () => ({ ...map, selected: isChosen }),
         data: () => ({ models: map.columns, cosines: map.rows.map(({ values }) => values) }),
-        cursor: { marks: ".cell", label: map.label, choose: (row, column) => this.#chooseModels(row, column) },
+        choose: (row, column) => this.#chooseModels(row, column),
       }),
     );
     const plane = () => modelPlane(comparison, this.#chosenModels);
@@ -215,18 +215,16 @@ export class ComparisonPage {
   #layerSection(): HTMLElement {
     const map = () => {
       const [subject, measure] = [this.#chosenSubject, this.#chosenMeasure];
-      return subject === undefined || measure === undefined ? undefined : layerHeatmap(this.#comparison, subject, measure, this.#choice.cells);
+      return subject === undefined || measure === undefined ? NO_MEASURES : layerHeatmap(this.#comparison, subject, measure, this.#choice.cells);
     };
-    const empty = { label: "No measures", columns: [], summariesFrom: 0, rows: [] };
     const hasBase = this.#comparison.base !== undefined;
-    const figure = chartFigure({
+    const figure = heatmapFigure({
       name: "layers",
       caption: "Layers by roles",
       widest: 760,
-      draw: (width) => drawHeatmap(map() ?? empty, { width }),
-      table: () => heatmapTable(map() ?? empty),
-      data: () => ({ subject: this.#chosenSubject?.name, measure: this.#chosenMeasure?.title, columns: map()?.columns, rows: map()?.rows }),
-      cursor: { marks: ".cell", label: "Layers by roles", choose: (row, column, add) => this.#chooseCell(row, column, add) },
+      map,
+      data: () => ({ subject: this.#chosenSubject?.name, measure: this.#chosenMeasure?.title, columns: map().columns, rows: map().rows }),
+      choose: (row, column, add) => this.#chooseCell(row, column, add),
     });
     return section(
       hasBase ? "Where do they conflict?" : "Where do they differ?",
@@ -303,10 +301,11 @@ export class ComparisonPage {
     const shown = names.slice(0, LISTED);
     const caption = shown.length < names.length ? `The first ${shown.length} of ${names.length} tensors` : `${names.length} tensors`;
     const rows = shown.map((name, i) => {
-      const pick = button(name, () => this.#choose({ tensor: name === this.#choice.tensor ? undefined : name }), {
+      const pick = button("", () => this.#choose({ tensor: name === this.#choice.tensor ? undefined : name }), {
         class: "link",
         "aria-pressed": String(name === this.#choice.tensor),
       });
+      pick.append(...breakable(name));
       return element("tr", {}, element("td", {}, pick), ...(table.rows[i] ?? []).slice(1).map((text) => element("td", { class: "number" }, text)));
     });
     const header = table.header.map((text, i) => element("th", i === 0 ? {} : { class: "number" }, text));
@@ -345,14 +344,14 @@ export class ComparisonPage {
       [a, b].filter((model) => model >= 0).join() === this.#chosenModels.join() && this.#choice.cells.some((cell) => cell.layer === layer);
     const map = activationHeatmap(this.#comparison, isChosen);
     const { layers = [] } = this.#comparison.activations ?? {};
-    const figure = chartFigure({
+    const figure = heatmapFigure({
       name: "activations",
       caption: map.label,
       widest: 760,
-      draw: (width) => drawHeatmap(map, { width }),
+      map: () => map,
       table: () => activationTable(this.#comparison),
       data: () => this.#comparison.activations,
-      cursor: { marks: ".cell", label: map.label, choose: (row, column) => this.#chooseOutput(layers[row], column) },
+      choose: (row, column) => this.#chooseOutput(layers[row], column),
     });
     return section(
       "Do their layers put out the same?",
@@ -370,7 +369,7 @@ export class ComparisonPage {
 
   #changeSection(): HTMLElement {
     const { base, density } = this.#comparison;
-    const kept = `${Number((100 * density).toPrecision(4))} %`;
+    const kept = `${Number((100 * density).toPrecision(4))}\u00a0%`;
     const text =
       base === undefined
         ? "Length of the weights."
@@ -392,10 +391,6 @@ export class ComparisonPage {
       ...(spectraSkipped.length === 0 ? [] : [folded(`Tensors without spectra (${spectraSkipped.length})`, () => listed(spectraSkipped))]),
     );
   }
-}
-
-function section(title: string, text: string, ...content: Node[]): HTMLElement {
-  return element("section", {}, element("h2", {}, title), element("p", { class: "soft" }, text), ...content);
 }
 
 /** The comparison in a sentence. */

@@ -3,6 +3,7 @@ import type { Comparison, TensorSpectra } from "../../merge-core/analysis/compar
 import { drawCurves } from "../charts/curves.ts";
 import { button, chartFigure } from "../common/chart-figure.ts";
 import { element } from "../common/dom.ts";
+import { messageOf } from "../common/problem.ts";
 import { dataTable } from "../common/table.ts";
 import { spectraCurves, spectraTable, subspaceTable } from "./view.ts";
 
@@ -21,7 +22,7 @@ export function subspaceOffer(measure: (() => Promise<unknown>) | undefined): HT
   const start = () => {
     said.textContent = "Measuring…";
     measure().catch((error: unknown) => {
-      said.textContent = error instanceof Error ? error.message : String(error);
+      said.textContent = messageOf(error);
     });
   };
   return [button("Measure Subspaces", start), said];
@@ -79,7 +80,7 @@ export class SpectraPanel {
         this.#measured.set(tensor, await measure(tensor));
         if (this.#tensor === tensor) this.show(tensor);
       } catch (error) {
-        said.textContent = error instanceof Error ? error.message : String(error);
+        said.textContent = messageOf(error);
       }
     };
     return [

@@ -1,10 +1,10 @@
 // A comparison -> the tables and smaller charts of the page. Only the drawing needs a document.
-import type { Comparison, Measure, Measures, Spectrum, TensorGroup, TensorSpectra } from "../../merge-core/analysis/comparison.ts";
+import type { Comparison, Measures, Spectrum, TensorGroup, TensorSpectra } from "../../merge-core/analysis/comparison.ts";
 import type { Bars } from "../charts/bars.ts";
 import type { Columns } from "../charts/columns.ts";
 import type { Curves } from "../charts/curves.ts";
-import type { Heatmap } from "../charts/heatmap.ts";
 import type { Plane } from "../charts/plane.ts";
+import { figure } from "../charts/svg.ts";
 import type { Table } from "../common/table.ts";
 import { formatMeasure, type MeasureView } from "./measures.ts";
 import { modelNames } from "./names.ts";
@@ -22,7 +22,7 @@ export function signColumns(name: string, { signCounts = [], elements }: Measure
   return {
     label: `Signed agreement in ${name}, ${elements.toLocaleString("en")} elements`,
     axisTitle: "raised minus lowered, in models",
-    columns: signCounts.map((count, i) => ({ name: signed(i - models), count, negative: i < models })),
+    columns: signCounts.map((count, i) => ({ name: signed(i - models), count, negative: i < models, ...(i === models && { neutral: true }) })),
   };
 }
 
@@ -33,19 +33,10 @@ export const columnsTable = ({ columns }: Columns): Table => ({
   rows: columns.map(({ name, count }) => [name, String(count)]),
 });
 
-/** A heat map's numbers. */
-export function heatmapTable(map: Heatmap): Table {
-  const shown = (value: number) => (Number.isNaN(value) ? "–" : (map.format ?? ((x: number) => (100 * x).toFixed(1)))(value));
-  return { header: ["", ...map.columns], rows: map.rows.map((row) => [row.label, ...row.values.map(shown)]) };
-}
-
 export const planeTable = ({ points, xTitle, yTitle }: Plane): Table => ({
   header: ["point", xTitle, yTitle],
-  rows: points.map(({ name, x, y }) => [name, figures(x), figures(y)]),
+  rows: points.map(({ name, x, y }) => [name, figure(x), figure(y)]),
 });
-
-export const figures = (value: Measure | undefined): string =>
-  value === null || value === undefined || Number.isNaN(value) ? "–" : String(Number(value.toPrecision(4)));
 
 /** The tensors of a choice, those with the most of the measure first. */
 export function tensorsTable(tensors: readonly TensorGroup[], measure: MeasureView): { table: Table; names: string[] } {
@@ -59,25 +50,27 @@ export function tensorsTable(tensors: readonly TensorGroup[], measure: MeasureVi
   };
 }
 
+/** A row for each pair of models. */
 export function pairsTable({ total, models }: Comparison): Table {
   const names = modelNames(models);
   const header = ["pair", "cosine of weights", "L2"];
   const more = ["cosine of changes", "norm ratio", "conflict", "support", "top-k overlap", "top-k conflict"];
   const rows = total.pairs.map(({ a, b, cosine, l2, changes: c }) => [
     `${names[a]}, ${names[b]}`,
-    ...[cosine, l2].map(figures),
-    ...(c === undefined ? [] : [c.cosine, c.normRatio, c.conflict, c.support, c.topOverlap, c.topConflict].map(figures)),
+    ...[cosine, l2].map(figure),
+    ...(c === undefined ? [] : [c.cosine, c.normRatio, c.conflict, c.support, c.topOverlap, c.topConflict].map(figure)),
   ]);
   const hasChanges = total.pairs.some(({ changes }) => changes !== undefined);
   return { header: hasChanges ? [...header, ...more] : header, rows };
 }
 
+/** A row for each model: its norm and, with a base, its change. */
 export function modelsTable({ total, models }: Comparison): Table {
   const names = modelNames(models);
   const header = ["model", "norm", "norm of change", "relative", "density", "median", "90 %", "99 %", "largest", "norm kept", "dropped by sign"];
   const rows = total.models.map(({ norm, changes: c }, i) => {
     const change = c && [c.norm, c.relativeNorm, c.density, c.quantiles.p50, c.quantiles.p90, c.quantiles.p99, c.quantiles.max, c.keptNorm, c.droppedBySign];
-    return [names[i] ?? "", figures(norm), ...(change ?? []).map(figures)];
+    return [names[i] ?? "", figure(norm), ...(change ?? []).map(figure)];
   });
   return { header: total.models.some(({ changes }) => changes !== undefined) ? header : header.slice(0, 2), rows };
 }
@@ -103,10 +96,10 @@ export function spectraTable({ models, base, weights = [] }: TensorSpectra, path
   const names = modelNames(paths);
   const row = (what: string, { singularValues, effectiveRank, stableRank, spanningRank, partial }: Spectrum) => [
     what,
-    figures(singularValues[0]),
-    figures(effectiveRank),
-    figures(stableRank),
-    figures(spanningRank),
+    figure(singularValues[0]),
+    figure(effectiveRank),
+    figure(stableRank),
+    figure(spanningRank),
     `${singularValues.length}${partial === true ? " leading" : ""}`,
   ];
   return {
@@ -127,7 +120,7 @@ export function subspaceTable({ pairs = [] }: TensorSpectra, paths: readonly str
     header: ["pair", "first in second", "second in first", "least angle", "mean angle", "largest angle", "overlap"],
     rows: pairs.map(({ a, b, subspace, subspaceReverse, angles, overlap }) => [
       `${names[a]}, ${names[b]}`,
-      ...[subspace, subspaceReverse, angles[0], mean(angles), angles.at(-1), overlap].map(figures),
+      ...[subspace, subspaceReverse, angles[0], mean(angles), angles.at(-1), overlap].map(figure),
     ]),
   };
 }

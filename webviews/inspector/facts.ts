@@ -7,6 +7,7 @@ import { drawTreemap } from "./treemap.ts";
 
 export type ReadableCheckpoint = Extract<InspectorState, { kind: "checkpoint" }>;
 
+/** Title, totals and what can be unfolded below them. */
 export function checkpointFacts({ summary, adapter }: ReadableCheckpoint): HTMLElement[] {
   const { path, parameters, bytes, tensors, shards, layers, byRole, byDtype } = summary;
   const totals = [

@@ -17,6 +17,7 @@ export function binRows(counts: readonly number[], min: number, max: number): Bi
 const WIDTH = 420;
 const HEIGHT = 110;
 
+/** Draws counts between the least and the largest value as bars. */
 export function drawHistogram(counts: readonly number[], min: number, max: number): SVGSVGElement {
   const bins = binRows(counts, min, max);
   const most = Math.max(...bins.map(({ count }) => count), 1);

@@ -62,7 +62,9 @@ export class CheckpointView {
     const compare = element("button", { type: "button" }, "Compare With...");
     compare.addEventListener("click", () => void host.request("compare", undefined));
     const toolbar = element("div", { class: "toolbar" }, this.#filter, this.#group, this.#count, compare);
-    this.element.append(this.#facts, toolbar, this.#header, this.#list.element, this.#detail.element);
+    // Rows stand in tables; the list is one of its own, which scrolls below.
+    const header = element("div", { role: "table", "aria-label": "Columns" }, this.#header);
+    this.element.append(this.#facts, toolbar, header, this.#list.element, this.#detail.element);
   }
 
   show(state: ReadableCheckpoint): void {

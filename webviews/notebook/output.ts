@@ -1,29 +1,34 @@
 // A cell's output as an element: the charts and tables of the pages. One code for the notebook in the editor and the written page.
+import type { Comparison } from "../../merge-core/analysis/comparison.ts";
 import type { Diagnostic } from "../../merge-core/diagnostics.ts";
 import { type CellOutput, type EvalOutput, type MergeOutput, outputTable, type TrainOutput } from "../../merge-core/notebook/cell-output.ts";
 import { drawCurves } from "../charts/curves.ts";
-import { drawHeatmap, type Heatmap } from "../charts/heatmap.ts";
+import type { Heatmap } from "../charts/heatmap.ts";
 import { chartFigure } from "../common/chart-figure.ts";
 import { element } from "../common/dom.ts";
+import { heatmapFigure } from "../common/heatmap-figure.ts";
 import { dataTable } from "../common/table.ts";
-import { ComparisonPage, headline } from "../comparison/page.ts";
+import { ComparisonPage, headline, type PageOptions } from "../comparison/page.ts";
 import type { ParetoChoice } from "../pareto/model.ts";
 import { ParetoPage, type ParetoTools } from "../pareto/page.ts";
 import { METRICS, metricCurves, metricTable } from "../runs/model.ts";
 
-/** What an editor can do for an output that a page cannot, by the path of the search's result. */
+/** What an editor can do for an output that a page cannot. */
 export interface OutputHost {
+  /** By the path of the search's result. */
   tools(front: string): ParetoTools;
   choice(front: string): Partial<ParetoChoice> | undefined;
   keep(front: string, choice: ParetoChoice): void;
+  compared(comparison: Comparison): PageOptions;
 }
 
+/** Draws an output; what takes an editor is offered where there is one. */
 export function outputElement(output: CellOutput, host?: OutputHost): HTMLElement {
   switch (output.kind) {
     case "merge":
       return mergeElement(output);
     case "compare":
-      return element("div", {}, element("p", {}, headline(output.comparison)), new ComparisonPage(output.comparison).element);
+      return compareElement(output.comparison, host);
     case "eval":
       return evalElement(output);
     case "pareto":
@@ -35,6 +40,10 @@ export function outputElement(output: CellOutput, host?: OutputHost): HTMLElemen
   }
 }
 
+function compareElement(comparison: Comparison, host: OutputHost | undefined): HTMLElement {
+  return element("div", {}, element("p", {}, headline(comparison)), new ComparisonPage(comparison, host?.compared(comparison)).element);
+}
+
 function tableOf(caption: string, output: CellOutput): HTMLElement {
   const { header, rows } = outputTable(output);
   return dataTable(caption, { header: [...header], rows: rows.map((row) => [...row]) });
@@ -42,7 +51,8 @@ function tableOf(caption: string, output: CellOutput): HTMLElement {
 
 function mergeElement(output: MergeOutput): HTMLElement {
   const { warnings } = output;
-  const noticed = warnings.length === 0 ? undefined : problemElement(warnings.length === 1 ? "One warning" : `${warnings.length} warnings`, warnings);
+  const noticed =
+    warnings.length === 0 ? undefined : problemElement(warnings.length === 1 ? "One warning" : `${warnings.length} warnings`, warnings, "warning");
   return element("div", { "data-testid": "merge" }, tableOf("Merged", output), noticed);
 }
 
@@ -67,20 +77,24 @@ export function scoreHeatmap({ metrics, models }: EvalOutput, columns: readonly 
   };
 }
 
+/** Room for names, and for a column: few scores make no wide picture. */
+const SCORE_NAMES = 240;
+const SCORE = 120;
+
 function scoreFigure(output: EvalOutput, columns: readonly number[]): HTMLElement {
   const map = scoreHeatmap(output, columns);
   const { header, rows } = outputTable(output);
   const table = () => ({ header: [...header], rows: rows.map((row) => [...row]) });
-  const draw = (width: number) => drawHeatmap(map, { width });
-  return chartFigure({
+  const figure = heatmapFigure({
     name: "scores",
-    caption: map.label,
-    widest: 760,
-    draw,
+    caption: "Scores",
+    label: map.label,
+    widest: Math.min(760, SCORE_NAMES + SCORE * columns.length),
+    map: () => map,
     table,
     data: () => output,
-    cursor: { marks: ".cell", label: map.label },
-  }).element;
+  });
+  return element("div", {}, element("p", { class: "soft" }, map.label), figure.element);
 }
 
 function trainElement(output: TrainOutput): HTMLElement {
@@ -94,7 +108,8 @@ function trainElement(output: TrainOutput): HTMLElement {
   return element("div", { "data-testid": "train" }, tableOf("Trained", output), element("div", { class: "pictures" }, ...figures));
 }
 
-export function problemElement(title: string, diagnostics: readonly Diagnostic[]): HTMLElement {
+/** Diagnostics under a title, each with its place, values and remedy. */
+export function problemElement(title: string, diagnostics: readonly Diagnostic[], kind: "error" | "warning" = "error"): HTMLElement {
   const items = diagnostics.map(({ message, file, range, found, expected, remedy, notes = [] }) => {
     const place = file === undefined ? "" : `${file}${range === undefined ? "" : `:${range.line + 1}:${range.column + 1}`}: `;
     const values = [found && `found ${found}`, expected && `expected ${expected}`].filter(Boolean).join(", ");
@@ -105,5 +120,6 @@ export function problemElement(title: string, diagnostics: readonly Diagnostic[]
       ...notes.map((note) => element("div", { class: "soft" }, note)),
     );
   });
-  return element("div", { class: "problem", role: "alert", "data-testid": "problem" }, element("p", {}, element("b", {}, title)), element("ul", {}, ...items));
+  const attributes = kind === "error" ? { class: "problem", role: "alert" } : { class: "problem warning", role: "status" };
+  return element("div", { ...attributes, "data-testid": "problem" }, element("p", {}, element("b", {}, title)), element("ul", {}, ...items));
 }

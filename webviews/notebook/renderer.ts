@@ -3,9 +3,11 @@ import type { CellOutput } from "../../merge-core/notebook/cell-output.ts";
 import { element } from "../common/dom.ts";
 import theme from "../common/editor-theme.css";
 import { connect } from "../common/host.ts";
+import { messageOf } from "../common/problem.ts";
 import { saveThrough } from "../common/save.ts";
+import type { Choice } from "../comparison/page.ts";
 import type { ParetoChoice } from "../pareto/model.ts";
-import type { NotebookMethods, ToHost } from "../protocol.ts";
+import type { Compared, NotebookMethods, ToHost } from "../protocol.ts";
 import { type OutputHost, outputElement, problemElement } from "./output.ts";
 import { adoptProperties, shadowed } from "./shadow.ts";
 import { STYLES } from "./styles.ts";
@@ -42,15 +44,29 @@ function hostOf({ postMessage, onDidReceiveMessage, getState, setState }: Render
   const messages = new EventTarget();
   onDidReceiveMessage?.((data) => messages.dispatchEvent(new MessageEvent("message", { data })));
   const host = connect<undefined, NotebookMethods>(() => undefined, { postMessage, getState, setState }, messages);
-  const choices = () => (getState() ?? {}) as Readonly<Record<string, ParetoChoice>>;
+  const choices = () => (getState() ?? {}) as Readonly<Record<string, unknown>>;
+  const keep = (key: string, choice: unknown) => setState({ ...choices(), [key]: choice });
+  let methods: Promise<readonly string[]> | undefined;
   return {
     tools: (front) => ({
       recipeAt: (coefficients) => host.request("recipeAt", { front, coefficients }),
       writeMerge: (coefficients) => host.request("writeMerge", { front, coefficients }),
       evaluate: (coefficients) => host.request("evaluate", { front, coefficients }),
     }),
-    choice: (front) => choices()[front],
-    keep: (front, choice) => setState({ ...choices(), [front]: choice }),
+    choice: (front) => choices()[front] as ParetoChoice | undefined,
+    keep,
+    compared({ base, models, density }) {
+      const compared: Compared = { ...(base !== undefined && { base }), models, density };
+      const key = JSON.stringify([base, ...models]);
+      methods ??= host.request("methods", undefined);
+      return {
+        choice: choices()[key] as Choice | undefined,
+        onChoice: (choice) => keep(key, choice),
+        recipe: { methods, change: (change) => host.request("changeRecipe", { compared, change }) },
+        measureSpectra: (tensor) => host.request("spectra", { compared, tensor }),
+        measureSubspaces: () => host.request("subspaces", compared),
+      };
+    },
   };
 }
 
@@ -58,8 +74,9 @@ function drawn(item: OutputItem, host: OutputHost | undefined): HTMLElement {
   try {
     return outputElement(item.json() as CellOutput, host);
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    return problemElement("This output cannot be shown", [{ code: "notebook-output", severity: "error", message, remedy: "run the cell again" }]);
+    return problemElement("This output cannot be shown", [
+      { code: "notebook-output", severity: "error", message: messageOf(error), remedy: "run the cell again" },
+    ]);
   }
 }
 

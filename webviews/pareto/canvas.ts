@@ -1,44 +1,4 @@
 // Many points and lines on a canvas below a chart's SVG. Positions are computed once a layout; a brush only paints again.
-import { element } from "../common/dom.ts";
-
-export interface Layers {
-  readonly element: HTMLElement;
-  /** The canvas is as large as the chart; coordinates are the chart's, whatever the screen's density. */
-  paint(draw: (context: CanvasRenderingContext2D) => void): void;
-}
-
-/** Puts a canvas below a chart. */
-export function layersOf(svg: SVGSVGElement): Layers {
-  const { width, height } = svg.viewBox.baseVal;
-  const density = Math.max(1, Math.min(2, window.devicePixelRatio));
-  const canvas = element("canvas", { width: Math.round(width * density), height: Math.round(height * density), "aria-hidden": "true" });
-  const holder = element("div", { class: "layers" }, canvas, svg);
-  holder.style.width = `${width}px`;
-  return {
-    element: holder,
-    paint(draw) {
-      const context = canvas.getContext("2d");
-      if (context === null) return;
-      context.setTransform(density, 0, 0, density, 0, 0);
-      context.clearRect(0, 0, width, height);
-      draw(context);
-    },
-  };
-}
-
-/** Colours of the theme as the page has them now; canvases know no custom properties. */
-export function themeColours<K extends string>(names: Readonly<Record<K, string>>): Record<K, string> {
-  const style = getComputedStyle(document.documentElement);
-  const probe = element("span", { class: "offscreen" });
-  document.body.append(probe);
-  const read = (name: string) => {
-    probe.style.color = style.getPropertyValue(name);
-    return getComputedStyle(probe).color;
-  };
-  const colours = Object.fromEntries(Object.entries<string>(names).map(([key, name]) => [key, read(name)])) as Record<K, string>;
-  probe.remove();
-  return colours;
-}
 
 /** What a dot says, from below to above: nothing, predicted (hollow), measured, on the front. */
 export const DOT = { none: 0, predicted: 1, measured: 2, front: 3 } as const;

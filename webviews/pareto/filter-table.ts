@@ -1,5 +1,5 @@
 // Bounds of every quantity as numbers: what brushes do, for those who do not drag.
-import { figure } from "../charts/scatter.ts";
+import { figure } from "../charts/svg.ts";
 import type { LiveFigure } from "../common/chart-figure.ts";
 import { element } from "../common/dom.ts";
 import type { Filters } from "./model.ts";

@@ -13,10 +13,12 @@ import extra from "./pareto.css";
 
 adoptStyles(style, charts, extra);
 
-const summary = ({ points }: FrontFile): string => {
+function summary({ points }: FrontFile): string {
   const measured = points.filter(({ evaluated }) => evaluated).length;
-  return `${points.length} ${points.length === 1 ? "point" : "points"}, ${measured} of them measured, ${points.filter(({ onFront }) => onFront).length} on the front.`;
-};
+  const onFront = points.filter((point) => point.onFront).length;
+  const [all, some, few] = [points.length, measured, onFront].map((count) => count.toLocaleString("en"));
+  return `${all} ${points.length === 1 ? "point" : "points"}, ${some} of them measured, ${few} on the front.`;
+}
 
 /** The file that `weightsmith pareto` writes beside its result: to look at, with nothing to merge or measure by. */
 function showReport(file: FrontFile): void {

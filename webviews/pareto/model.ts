@@ -4,7 +4,8 @@ import type { Direction, FrontFile, FrontPoint } from "../../merge-core/pareto/f
 import { scaleFront } from "../../merge-core/pareto/front-measures.ts";
 import { predict } from "../../merge-core/pareto/surrogate.ts";
 import type { Parallel } from "../charts/parallel.ts";
-import { figure, type Scatter, type ScatterAxis, type ScatterKind, type ScatterPoint } from "../charts/scatter.ts";
+import type { Scatter, ScatterAxis, ScatterKind, ScatterPoint } from "../charts/scatter.ts";
+import { figure } from "../charts/svg.ts";
 import type { Table } from "../common/table.ts";
 
 /** Bounds on objectives and coefficients by name; a side without a bound is infinite. */
@@ -39,6 +40,7 @@ export interface Quantity {
   readonly values: Float64Array;
 }
 
+/** Objectives, measured or else predicted, and coefficients of all points. */
 export function quantitiesOf(file: FrontFile): Quantity[] {
   const objectives = file.objectives.map(({ name, direction }, i): Quantity => {
     const values = Float64Array.from(file.points, ({ values: measured, predicted }) => measured[i] ?? predicted?.[i] ?? Number.NaN);
@@ -56,6 +58,7 @@ function coefficientNames({ objectives, coefficients }: FrontFile): string[] {
   return coefficients.map(({ name }) => (taken.has(name) ? `share of ${name}` : name));
 }
 
+/** The first two objectives, all counting the same. */
 export function firstChoice(file: FrontFile): ParetoChoice {
   const [x, y] = [file.objectives[0]?.name ?? "", file.objectives[1]?.name ?? file.coefficients[0]?.name ?? ""];
   return { x, y, axes: {}, filters: {}, preference: file.objectives.map(() => 50) };

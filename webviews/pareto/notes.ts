@@ -1,6 +1,7 @@
 // Words about a search and its points, and what the marks of the scatter stand for.
 import type { FrontFile } from "../../merge-core/pareto/front-file.ts";
-import { figure, type ScatterKind, scatterMark } from "../charts/scatter.ts";
+import { type ScatterKind, scatterMark } from "../charts/scatter.ts";
+import { figure } from "../charts/svg.ts";
 import { element } from "../common/dom.ts";
 import { svgElement } from "../common/svg.ts";
 import type { Setting } from "./model.ts";
@@ -14,6 +15,7 @@ const LEGEND: readonly (readonly [ScatterKind, string])[] = [
   ["preferred", "predicted at the preference"],
 ];
 
+/** What the marks of the scatter stand for. */
 export function legend(): HTMLElement {
   const swatch = (kind: ScatterKind) =>
     svgElement(
@@ -45,7 +47,11 @@ export function searchNotes({ method, seed, hypervolume, reference, knee, surrog
     `Hypervolume ${figure(hypervolume)}: the size of what the front dominates, up to ${worst}.`,
     knee === null ? "No knee." : `Knee: ${knee}, the point that bulges furthest from the plane through the front's ends.`,
     ...(errors.length === 0 ? ["No surrogates: nothing is predicted."] : [`Error of the predictions on what they were fitted to: ${errors.join("; ")}.`]),
-    ...(failed.length === 0 ? [] : [`${failed.length} trials failed: ${failed.map(({ id, error }) => `${id} (${error ?? "no reason given"})`).join("; ")}.`]),
+    ...(failed.length === 0
+      ? []
+      : [
+          `${failed.length} ${failed.length === 1 ? "trial" : "trials"} failed: ${failed.map(({ id, error }) => `${id} (${error ?? "no reason given"})`).join("; ")}.`,
+        ]),
   ];
   const sources = objectives.map(({ name, metric, source }) => `${name} is ${metric}${source === undefined ? "" : ` of ${source}`}`);
   return { sources: `${sources.join("; ")}.`, facts };

@@ -3,7 +3,9 @@ import type { FrontFile, FrontPoint } from "../../merge-core/pareto/front-file.t
 import { pickPoint } from "../../merge-core/pareto/summarise-front.ts";
 import { canvasKinds, drawScatter } from "../charts/scatter.ts";
 import { button, chartFigure, type LiveFigure } from "../common/chart-figure.ts";
-import { element } from "../common/dom.ts";
+import { element, section } from "../common/dom.ts";
+import { followTheme } from "../common/layers.ts";
+import { messageOf } from "../common/problem.ts";
 import { DOT } from "./canvas.ts";
 import { filterTable } from "./filter-table.ts";
 import {
@@ -71,13 +73,7 @@ export class ParetoPage {
     this.#choice = restoreChoice(file, saved);
     this.#load(file);
     this.#build();
-    this.#followTheme();
-  }
-
-  /** A canvas keeps the colours it was painted with; the editor tells of others by the classes of the body. */
-  #followTheme(): void {
-    const observer = new MutationObserver(() => (this.element.isConnected ? this.#redraw() : observer.disconnect()));
-    observer.observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    followTheme(this.element, () => this.#redraw());
   }
 
   /** Takes a newer file: the points of a search that goes on. */
@@ -151,14 +147,16 @@ export class ParetoPage {
       const list = element("select", { id: `axis-${axis}` }, ...this.#quantities.map(({ name }) => element("option", { value: name }, name)));
       list.value = this.#choice[axis];
       list.addEventListener("change", () => this.#choose({ [axis]: list.value }));
-      return [
+      return element(
+        "span",
+        { class: "field" },
         element("label", { for: `axis-${axis}` }, label),
         list,
         this.#axisSwitch(axis, "logarithmic", "Log"),
         this.#axisSwitch(axis, "inverted", "Invert"),
-      ];
+      );
     };
-    return element("div", { class: "toolbar" }, ...choice("x", "Across"), ...choice("y", "Up"));
+    return element("div", { class: "toolbar" }, choice("x", "Across"), choice("y", "Up"));
   }
 
   #axisSwitch(axis: "x" | "y", key: "logarithmic" | "inverted", title: string): HTMLElement {
@@ -414,13 +412,7 @@ export class ParetoPage {
   }
 }
 
-function section(title: string, text: string, ...content: Node[]): HTMLElement {
-  return element("section", {}, element("h2", {}, title), element("p", { class: "soft" }, text), ...content);
-}
-
 function placeIn(target: Element, event: PointerEvent): Place {
   const box = target.getBoundingClientRect();
   return { x: event.clientX - box.left, y: event.clientY - box.top };
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

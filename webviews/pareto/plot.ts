@@ -1,13 +1,15 @@
 // The two large pictures of the trade-off page: layers of canvas and SVG, with brushes. Brushing paints the canvases alone.
 import { drawParallel, layoutParallel, type Parallel, type ParallelLayout } from "../charts/parallel.ts";
 import { drawScatter, layoutScatter, MANY_ON_FRONT, type Scatter, type ScatterLayout } from "../charts/scatter.ts";
-import { type CanvasColours, type Dots, layersOf, paintDots, paintStrands, themeColours } from "./canvas.ts";
+import { layersOf, withColours } from "../common/layers.ts";
+import { type CanvasColours, type Dots, paintDots, paintStrands } from "./canvas.ts";
 
 /** Lines that a frame has time for, and lines drawn when the brush rests. */
 const STRANDS_MOVING = 800;
 const STRANDS_RESTING = 20_000;
 
-const colours = (): CanvasColours => themeColours({ strong: "--chart-base", pale: "--chart-grid", front: "--chart-line" });
+const colours = (): CanvasColours =>
+  withColours((colourOf) => ({ strong: colourOf("var(--chart-base)"), pale: colourOf("var(--chart-grid)"), front: colourOf("var(--chart-line)") }));
 
 export interface ScatterPlot {
   readonly element: HTMLElement;

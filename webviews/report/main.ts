@@ -2,27 +2,24 @@
 import { type DemoResults, resultsTable } from "../../merge-core/evaluate/demo-results.ts";
 import { chartFigure } from "../common/chart-figure.ts";
 import charts from "../common/charts.css";
-import { adoptStyles, element, textTable } from "../common/dom.ts";
+import { adoptStyles, element, section, textTable } from "../common/dom.ts";
+import { heatmapFigure } from "../common/heatmap-figure.ts";
 import style from "../common/report.css";
 import type { Table } from "../common/table.ts";
 import { legend } from "./legend.ts";
-import { drawResults, drawWeights, headline, weightsTable } from "./view.ts";
+import { drawWeights, headline, resultsHeatmap, weightsTable } from "./view.ts";
 
 const results = JSON.parse(document.getElementById("results")?.textContent ?? "") as DemoResults;
 
-function section(title: string, text: string, ...content: Node[]): HTMLElement {
-  return element("section", {}, element("h2", {}, title), element("p", { class: "soft" }, text), ...content);
-}
-
 function taskSection(): HTMLElement {
-  const figure = chartFigure({
+  const figure = heatmapFigure({
     name: "results",
     caption: "Exact match, in percent",
     widest: 760,
-    draw: (width) => drawResults(results, { width }),
+    label: "Models by tasks",
+    map: () => resultsHeatmap(results),
     table: () => tableOf(resultsTable(results)),
     data: () => results.models,
-    cursor: { marks: ".cell", label: "Models by tasks" },
   });
   return section(
     "What does each merge keep of each task?",

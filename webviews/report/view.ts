@@ -1,6 +1,6 @@
 // Results -> what the report shows. Only the drawing needs a document.
 import { type DemoResults, type MeasuredModel, relativeToExperts } from "../../merge-core/evaluate/demo-results.ts";
-import { drawHeatmap, type Heatmap } from "../charts/heatmap.ts";
+import type { Heatmap } from "../charts/heatmap.ts";
 import { type ChartSize, percent } from "../charts/svg.ts";
 import { drawTradeoff, type Tradeoff } from "../charts/tradeoff.ts";
 
@@ -33,8 +33,6 @@ export function weightsTradeoff({ tradeOff, models }: DemoResults): Tradeoff {
     references: shown.map((model) => ({ label: model.name, kind: model.kind, ...at(model.exactMatch) })),
   };
 }
-
-export const drawResults = (results: DemoResults, size: ChartSize): SVGSVGElement => drawHeatmap(resultsHeatmap(results), size);
 
 export const drawWeights = (results: DemoResults, size: ChartSize): SVGSVGElement => drawTradeoff(weightsTradeoff(results), size);
 

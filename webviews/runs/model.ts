@@ -2,6 +2,7 @@
 import { formatBytes } from "../../merge-core/units.ts";
 import type { Bars } from "../charts/bars.ts";
 import type { Curve, Curves } from "../charts/curves.ts";
+import { figure } from "../charts/svg.ts";
 import type { Table } from "../common/table.ts";
 import type { FollowedRun, RunSample, TrainingRun } from "../protocol.ts";
 
@@ -165,6 +166,7 @@ export function rateCurves({ title, unit, samples }: FollowedRun): Curves[] {
   return [flow, computed];
 }
 
+/** The numbers of rate curves. */
 export function ratesTable(curves: Curves): Table {
   const [first] = curves.curves;
   return {
@@ -185,6 +187,3 @@ export function rateText({ samples, unit }: FollowedRun): string {
   if (last.values !== undefined) parts.push(`computed ${figure(rate(({ values }) => values) / 1e6)} million values/s`);
   return parts.join(", ");
 }
-
-const figure = (value: number | undefined | null): string =>
-  value === undefined || value === null || !Number.isFinite(value) ? "–" : String(Number(value.toPrecision(4)));

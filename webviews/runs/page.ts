@@ -124,11 +124,8 @@ export class RunsPage {
       element(
         "p",
         { class: "toolbar" },
-        element("label", { for: "smoothing" }, "Smoothing"),
-        smoothing,
-        shown,
-        log,
-        element("label", { for: "log" }, "logarithmic"),
+        element("span", { class: "field" }, element("label", { for: "smoothing" }, "Smoothing"), smoothing, shown),
+        element("span", { class: "field" }, log, element("label", { for: "log" }, "logarithmic")),
         add,
       ),
     );

@@ -1,37 +1,31 @@
 // The pages that `weightsmith align --html` and `weightsmith share --html` write, by what is embedded.
 import type { AlignPage, HeadsPage } from "../../merge-core/cli/weights-page.ts";
 import { drawCurves } from "../charts/curves.ts";
-import { drawHeatmap, type Heatmap } from "../charts/heatmap.ts";
+import type { Heatmap } from "../charts/heatmap.ts";
+import { figure } from "../charts/svg.ts";
 import { chartFigure } from "../common/chart-figure.ts";
 import charts from "../common/charts.css";
-import { adoptStyles, element } from "../common/dom.ts";
+import { adoptStyles, element, section } from "../common/dom.ts";
+import { heatmapFigure } from "../common/heatmap-figure.ts";
 import style from "../common/report.css";
 import { dataTable, type Table } from "../common/table.ts";
-import { heatmapTable } from "../comparison/view.ts";
 import { groupsTable, headsHeatmap, headsTable, layersHeatmap, lossCurves, lossTable } from "./view.ts";
 
-function section(title: string, text: string, ...content: Node[]): HTMLElement {
-  return element("section", {}, element("h2", {}, title), element("p", { class: "soft" }, text), ...content);
+function mapFigure(name: string, map: Heatmap, data: unknown, table?: () => Table): HTMLElement {
+  return heatmapFigure({ name, caption: map.label, widest: 760, map: () => map, data: () => data, ...(table && { table }) }).element;
 }
-
-function mapFigure(name: string, map: Heatmap, table: () => Table, data: unknown): HTMLElement {
-  const draw = (width: number) => drawHeatmap(map, { width });
-  return chartFigure({ name, caption: map.label, widest: 760, draw, table, data: () => data, cursor: { marks: ".cell", label: map.label } }).element;
-}
-
-const shown = (value: number): string => String(Number(value.toPrecision(4)));
 
 function alignSections(data: AlignPage): HTMLElement[] {
   const { line, groups, distance, singular } = data;
   const sections = [
     section(
       "What moved?",
-      `The distance from A was ${shown(distance.before)} and is ${shown(distance.after)}. A product is the sum of what the weights of both have in common along an axis.`,
+      `The distance from A was ${figure(distance.before)} and is ${figure(distance.after)}. A product is the sum of what the weights of both have in common along an axis.`,
       dataTable(`${groups.length} groups of axes that move together`, groupsTable(data)),
     ),
   ];
   if (singular !== undefined) {
-    const rows = singular.total.map((t) => [`${t.gamma} of the largest`, shown(t.before), shown(t.after)]);
+    const rows = singular.total.map((t) => [`${t.gamma} of the largest`, figure(t.before), figure(t.after)]);
     const table = dataTable("Alignment", { header: ["singular vectors above", "before", "after"], rows });
     sections.push(section("Do singular vectors line up?", "1 where both models have the same ones, 0 where they have nothing in common.", table));
   }
@@ -40,7 +34,7 @@ function alignSections(data: AlignPage): HTMLElement[] {
 
 function lineSection(line: NonNullable<AlignPage["line"]>): HTMLElement {
   const curves = lossCurves(line);
-  const figure = chartFigure({
+  const chart = chartFigure({
     name: "loss-line",
     caption: curves.label,
     widest: 640,
@@ -49,8 +43,8 @@ function lineSection(line: NonNullable<AlignPage["line"]>): HTMLElement {
     data: () => line,
     cursor: { marks: ".curve-group", label: curves.label },
   });
-  const text = `The barrier is the most that the loss rises above the line between its ends: ${shown(line.before.barrier)} as B was, ${shown(line.after.barrier)} aligned.`;
-  return section("Is there a barrier between them?", text, figure.element);
+  const text = `The barrier is the most that the loss rises above the line between its ends: ${figure(line.before.barrier)} as B was, ${figure(line.after.barrier)} aligned.`;
+  return section("Is there a barrier between them?", text, chart.element);
 }
 
 function headSections(data: HeadsPage): HTMLElement[] {
@@ -61,12 +55,12 @@ function headSections(data: HeadsPage): HTMLElement[] {
     section(
       "Which heads are alike?",
       `Marked heads take the weights of the one that they are most like. ${saved} With grouped queries a head is a key-value head with its queries.`,
-      mapFigure("heads", heads, () => headsTable(data), data.similarity.best),
+      mapFigure("heads", heads, data.similarity.best, () => headsTable(data)),
     ),
     section(
       "Which layers are alike?",
       "For a layer and an earlier one, how like its heads are to the best of that one.",
-      mapFigure("layers", layers, () => heatmapTable(layers), data.similarity.layers),
+      mapFigure("layers", layers, data.similarity.layers),
     ),
   ];
 }

@@ -18,6 +18,7 @@ export function lossCurves(line: NonNullable<AlignPage["line"]>): Curves {
   };
 }
 
+/** Losses along the line, before and after. */
 export function lossTable({ before, after }: NonNullable<AlignPage["line"]>): Table {
   const steps = before.losses.length - 1;
   return {
@@ -51,6 +52,7 @@ export function headsHeatmap({ similarity: { best }, pairs }: HeadsPage): Heatma
   };
 }
 
+/** Heads with their best match. */
 export function headsTable({ similarity: { best }, pairs }: HeadsPage): Table {
   const taken = new Map(pairs.map(({ layer, unit, from }) => [`${layer}.${unit}`, from]));
   const name = ({ layer, unit }: { readonly layer: number; readonly unit: number }) => `layer ${layer}, head ${unit}`;

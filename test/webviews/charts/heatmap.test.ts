@@ -78,6 +78,18 @@ describe("heatmap", () => {
     assert.equal(empty.getAttribute("aria-label"), "Exact match: no values");
   });
 
+  it("without its cells keeps names, size and the outlines of what is selected", () => {
+    const whole = drawHeatmap(map, { width: 480, document: page() });
+    const bare = drawHeatmap({ ...map, selected: (row, column) => row === 1 && column === 2 }, { width: 480, document: page() }, false);
+    assert.deepEqual([bare.getAttribute("viewBox"), bare.getAttribute("aria-label")], [whole.getAttribute("viewBox"), whole.getAttribute("aria-label")]);
+    assert.equal(bare.querySelectorAll(".label").length, 3);
+    const cells = [...bare.querySelectorAll<SVGElement>(".cell")];
+    assert.deepEqual(
+      cells.map((cell) => [cell.dataset.row, cell.dataset.column, cell.querySelector("rect")?.getAttribute("fill")]),
+      [["1", "2", "none"]],
+    );
+  });
+
   it("draws what it drew", () => {
     matchSnapshot("test/fixtures/charts/heatmap.svg", drawHeatmap(map, { width: 480, document: page() }).outerHTML);
   });

@@ -5,22 +5,14 @@ import type { Comparison, Measures } from "../../../merge-core/analysis/comparis
 import { drawBars } from "../../../webviews/charts/bars.ts";
 import { drawDendrogram, layoutDendrogram } from "../../../webviews/charts/dendrogram.ts";
 import { drawHeatmap } from "../../../webviews/charts/heatmap.ts";
+import { heatmapTable } from "../../../webviews/common/heatmap-figure.ts";
 import { activationHeatmap, activationTable } from "../../../webviews/comparison/activations.ts";
 import { modelMatrix, modelTree } from "../../../webviews/comparison/cosines.ts";
 import { gramOf, mergePath, modelPlane } from "../../../webviews/comparison/geometry.ts";
 import { cellAt, layerHeatmap, levelsOf, tensorsIn } from "../../../webviews/comparison/layers.ts";
 import { formatMeasure, type MeasureView, type Subject, shadeFor, subjectsOf } from "../../../webviews/comparison/measures.ts";
 import { modelNames } from "../../../webviews/comparison/names.ts";
-import {
-  heatmapTable,
-  pairsTable,
-  roleBars,
-  signColumns,
-  spectraCurves,
-  spectraTable,
-  subspaceTable,
-  tensorsTable,
-} from "../../../webviews/comparison/view.ts";
+import { pairsTable, roleBars, signColumns, spectraCurves, spectraTable, subspaceTable, tensorsTable } from "../../../webviews/comparison/view.ts";
 import { matchSnapshot } from "../../helpers/snapshot.ts";
 
 const page = () => new Window().document as unknown as Document;
@@ -169,6 +161,7 @@ describe("comparison page", () => {
       ["−3", "−2", "−1", "0", "+1", "+2", "+3"],
     );
     assert.deepEqual(columns[6]?.count, 7);
+    assert.deepEqual(columns.map(({ negative, neutral }) => (negative ? "-" : neutral ? "0" : "+")).join(""), "---0+++");
   });
 
   it("takes a merge apart into the changes it is made of", () => {
@@ -275,7 +268,7 @@ describe("comparison page", () => {
     );
     assert.deepEqual(
       [...svg.querySelectorAll(".value")].map((text) => text.textContent),
-      ["70.0", "30.0", "–"],
+      ["70.0 %", "30.0 %", "–"],
     );
     matchSnapshot("test/fixtures/charts/bars.svg", svg.outerHTML);
     const widths = [...svg.querySelectorAll(".bar")].map((bar) => Number(bar.getAttribute("width")));

@@ -86,7 +86,7 @@ describe("notebook outputs", () => {
       asked.push(front);
       return tools;
     };
-    const host = { tools: toolsOf, choice: () => ({ chosen: "sample-1" }), keep: () => undefined };
+    const host = { tools: toolsOf, choice: () => ({ chosen: "sample-1" }), keep: () => undefined, compared: () => ({}) };
     const buttons = (shown: HTMLElement) => [...shown.querySelectorAll("button")].filter(({ textContent }) => textContent === "Write This Merge");
     assert.equal(buttons(outputElement(output)).length, 0);
     buttons(outputElement(output, host)).at(-1)?.click();
