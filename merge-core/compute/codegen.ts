@@ -3,32 +3,15 @@
 // stays a call of the kernels. Constants and thresholds are read from memory, so that one function serves every tensor that
 // is merged by the same formula.
 import { MAX_PAGES } from "./instance.ts";
-import { extremeOf, writeExtreme } from "./lane-extremes.ts";
-import {
-  advance,
-  advancePositions,
-  BIT,
-  COMPARE_OPS,
-  LANE_OPS,
-  loadLanes,
-  NAN_KEY,
-  type RawElements,
-  rememberMost,
-  STEP,
-  storeLanes,
-  trimLanes,
-  VECTORS,
-  type Vector,
-  whenNotFinite,
-} from "./lane-pieces.ts";
-import { isReduction, LaneReduction, type WideLanes, widen } from "./lane-reductions.ts";
-import { type Side, writeSelection, zeroSideOf } from "./lane-selections.ts";
-import { CHUNK, constantAt, detailsAt, INSTRUCTION_BYTES, registerAt } from "./layout.ts";
-import { CODES, DTYPE_CODES, type Instruction, type Operand, type Program } from "./program.ts";
+import { extremeOf } from "./lane-extremes.ts";
+import { isLaneWise, isPlainLoad, isPlainStore, type Place, WIDTHS } from "./lane-instructions.ts";
+import { advance, advancePositions, BIT, NAN_KEY, STEP, VECTORS, whenNotFinite } from "./lane-pieces.ts";
+import { isReduction, LaneReduction } from "./lane-reductions.ts";
+import { zeroSideOf } from "./lane-selections.ts";
+import { LaneWriter } from "./lane-writer.ts";
+import { CHUNK, constantAt, detailsAt, INSTRUCTION_BYTES } from "./layout.ts";
+import { CODES, type Instruction, type Program } from "./program.ts";
 import { F64, FunctionWriter, I32, V128, writeModule } from "./wasm-writer.ts";
-
-/** 1.0 as float32 bits. */
-const ONE = 0x3f800000;
 
 /** Parameters of the function. */
 const [PROGRAM, INPUTS, OUTPUT, COUNT, FIRST] = [0, 1, 2, 3, 4];
@@ -57,57 +40,6 @@ export function codeKey({ instructions, constants, registers }: Program): string
   return [constants.length, registers, ...parts].join(";");
 }
 
-/** Bytes per element of types that fit lanes as they are. */
-const WIDTHS: ReadonlyMap<number, number> = new Map([
-  [DTYPE_CODES.BF16, 2],
-  [DTYPE_CODES.F32, 4],
-  [DTYPE_CODES.BITS, BIT],
-]);
-
-const isPlainLoad = ({ code, words }: Instruction): boolean => code === CODES.load && WIDTHS.has(words?.[1] ?? -1);
-
-/** A store that is a matter of a few lane operations while all values are finite. */
-function isPlainStore({ code, words, operands }: Instruction): boolean {
-  return code === CODES.store && WIDTHS.has(words?.[1] ?? -1) && (operands[0] ?? -1) >= 0;
-}
-
-function isLaneWise(instruction: Instruction): boolean {
-  const { code } = instruction;
-  if (isPlainLoad(instruction) || isPlainStore(instruction) || code === CODES.keep) return true;
-  return LANE_OPS.has(code) || COMPARE_OPS.has(code) || code === CODES.mulAdd || code === CODES.select || code === CODES.trim;
-}
-
-/** A lane-wise instruction and the locals that it uses in its loop. */
-interface Place {
-  readonly instruction: Instruction;
-  readonly index: number;
-  /** For loads and whatever writes elements: where the current ones are, and bytes per element. */
-  readonly pointer: number | undefined;
-  readonly width: number;
-  /** For bf16 loads and bits the current codes, for bf16 stores those of a pair's first vector. */
-  readonly codes: number;
-  /** For trims. */
-  readonly threshold: number;
-  readonly limit: number | undefined;
-  /** For stores: the largest magnitude so far, by lane. */
-  readonly most: number | undefined;
-  readonly reduction: LaneReduction | undefined;
-  /** For selections. */
-  readonly zeroSide: Side | undefined;
-}
-
-/** The local that holds four lanes of a value, and if that is 1 or 0 for a truth the one that holds it as all ones or zeros. */
-interface Lanes {
-  readonly value: number;
-  readonly mask?: number;
-  /** The value as float64, once that is asked for. */
-  wide?: WideLanes;
-}
-
-type Values = Map<Operand, Lanes>;
-
-const rawOf = ({ pointer = 0, width, codes }: Place): RawElements => ({ pointer, width, codes });
-
 class Generator {
   readonly #program: Program;
   readonly #f = new FunctionWriter(RUN.parameters.length);
@@ -121,10 +53,12 @@ class Generator {
   /** Each vector's positions in the chunk. */
   readonly #positions = VECTORS.map(() => this.#f.local(V128));
   readonly #constants: readonly number[];
+  readonly #writer: LaneWriter;
 
   constructor(program: Program) {
     this.#program = program;
     this.#constants = program.constants.map(() => this.#f.local(V128));
+    this.#writer = new LaneWriter(this.#f, program, { at: this.#at, positions: this.#positions, constants: this.#constants });
   }
 
   body(): number[] {
@@ -242,7 +176,7 @@ class Generator {
     const places = this.#program.instructions.slice(from, end).map((instruction, i) => this.#prepare(instruction, from + i));
     this.#startLoop();
     f.loop(() => {
-      for (const vector of VECTORS) this.#vector(places, vector, live, keepsStored);
+      for (const vector of VECTORS) this.#writer.write(places, vector, live, keepsStored);
       for (const place of places) if (place.pointer !== undefined) advance(f, place.pointer, STEP * place.width);
       if (places.some((place) => place.limit !== undefined)) for (const position of this.#positions) advancePositions(f, position);
       advance(f, this.#at, STEP * 4);
@@ -290,36 +224,6 @@ class Generator {
     };
   }
 
-  /** All instructions for four elements. Each vector goes through on its own: few values are alive at a time. */
-  #vector(places: readonly Place[], vector: Vector, live: ReadonlySet<number>, keepsStored: boolean): void {
-    const f = this.#f;
-    const values: Values = new Map();
-    for (const [i, place] of places.entries()) {
-      const { to, operands } = place.instruction;
-      if (place.most !== undefined) {
-        this.#store(place, place.most, operands[0] as Operand, values, vector, keepsStored);
-        continue;
-      }
-      if (place.instruction.code === CODES.keep) {
-        f.get(place.pointer ?? 0);
-        this.#operand(operands[0] as Operand, values, vector);
-        f.simdMemory("store", 16 * vector);
-        continue;
-      }
-      if (place.reduction !== undefined) {
-        place.reduction.add({
-          lanes: (operand) => this.#lanesOf(operands[operand] as Operand, values, vector).value,
-          wide: (operand) => this.#wide(this.#lanesOf(operands[operand] as Operand, values, vector)),
-        });
-        continue;
-      }
-      const lanes = this.#finish(place, values, vector);
-      values.set(to, lanes);
-      const replaced = places.slice(i + 1).some((later) => later.instruction.to === to);
-      if (!replaced && live.has(to)) this.#keep(to, lanes.value, vector);
-    }
-  }
-
   /** Registers read by instructions from `index` on before they are written again. */
   #usedFrom(index: number): ReadonlySet<number> {
     const used = new Set<number>();
@@ -329,12 +233,6 @@ class Generator {
       if (to >= 0) written.add(to);
     }
     return used;
-  }
-
-  #keep(register: number, value: number, vector: Vector): void {
-    this.#f.get(this.#at);
-    this.#f.get(value);
-    this.#f.simdMemory("store", registerAt(this.#program, register) + 16 * vector);
   }
 
   /** Leaves local << shift on the stack. */
@@ -370,19 +268,6 @@ class Generator {
     return local;
   }
 
-  /** Rounds as if all were finite, remembers the largest magnitude, and keeps the values, if told to, in case that was wrong. */
-  #store(place: Place, most: number, operand: Operand, values: Values, vector: Vector, keep: boolean): void {
-    const f = this.#f;
-    const x = values.get(operand)?.value ?? f.local(V128);
-    if (!values.has(operand)) {
-      this.#operand(operand, values, vector);
-      f.set(x);
-    }
-    if (keep) this.#keep(operand, x, vector);
-    rememberMost(f, most, x);
-    storeLanes(f, rawOf(place), x, vector);
-  }
-
   /** A local with the position in this chunk from which ties are dropped, in every lane. */
   #tieLimit(index: number): number {
     const f = this.#f;
@@ -404,89 +289,5 @@ class Generator {
     this.#f.simdMemory("load32Splat", detailsAt(index));
     this.#f.set(threshold);
     return threshold;
-  }
-
-  /** Computes a value; of a truth also the mask, for selections (what is not used, the engine leaves out). */
-  #finish(place: Place, values: Values, vector: Vector): Lanes {
-    const f = this.#f;
-    const value = f.local(V128);
-    this.#compute(place, values, vector);
-    f.set(value);
-    if (!this.#isTruth(place, values)) return { value };
-    const number = f.local(V128);
-    f.get(value);
-    f.constant(ONE);
-    f.simd("and");
-    f.set(number);
-    return { value: number, mask: value };
-  }
-
-  #isTruth({ instruction: { code, operands }, width, pointer, zeroSide }: Place, values: Values): boolean {
-    if (pointer !== undefined) return width === BIT;
-    if (code !== CODES.select) return COMPARE_OPS.has(code);
-    return operands.every((operand, i) => i === 0 || i === zeroSide || values.get(operand)?.mask !== undefined);
-  }
-
-  /** Leaves the instruction's value on the stack, of a truth the mask. */
-  #compute(place: Place, values: Values, vector: Vector): void {
-    const f = this.#f;
-    const { code, operands } = place.instruction;
-    const operand = (i: number): void => this.#operand(operands[i] as Operand, values, vector);
-    const extreme = extremeOf(place.instruction, this.#program.constants);
-    if (place.pointer !== undefined) loadLanes(f, rawOf(place), vector);
-    else if (place.limit !== undefined) {
-      const locals = { threshold: place.threshold, limit: place.limit, positions: this.#positions[vector] as number };
-      trimLanes(f, () => operand(0), locals, place.instruction.words?.[0] === NAN_KEY);
-    } else if (code === CODES.mulAdd) {
-      for (const i of [0, 1, 2]) operand(i);
-      f.simd("f32x4Mul");
-      f.simd("f32x4Add");
-    } else if (code === CODES.select) {
-      const mask = (i: number): void => f.get(values.get(operands[i] as Operand)?.mask as number);
-      writeSelection(f, place.zeroSide, this.#isTruth(place, values) ? mask : operand, () => this.#condition(operands[0] as Operand, values, vector));
-    } else if (extreme !== undefined) writeExtreme(f, place.instruction, extreme, operand);
-    else {
-      operands.forEach((_, i) => {
-        operand(i);
-      });
-      const op = LANE_OPS.get(code) ?? COMPARE_OPS.get(code);
-      if (op !== undefined) f.simd(op);
-    }
-  }
-
-  /** A mask of the lanes that are not zero. */
-  #condition(operand: Operand, values: Values, vector: Vector): void {
-    const mask = values.get(operand)?.mask;
-    if (mask !== undefined) this.#f.get(mask);
-    else {
-      this.#operand(operand, values, vector);
-      this.#f.constant(0);
-      this.#f.simd("f32x4Ne");
-    }
-  }
-
-  #operand(operand: Operand, values: Values, vector: Vector): void {
-    const value = operand < 0 ? this.#constants[-1 - operand] : values.get(operand)?.value;
-    if (value !== undefined) this.#f.get(value);
-    else {
-      this.#f.get(this.#at);
-      this.#f.simdMemory("load", registerAt(this.#program, operand) + 16 * vector);
-    }
-  }
-
-  /** An operand in a local, where it stays for those that use it after. */
-  #lanesOf(operand: Operand, values: Values, vector: Vector): Lanes {
-    const known = values.get(operand);
-    if (known !== undefined) return known;
-    const lanes = { value: this.#f.local(V128) };
-    this.#operand(operand, values, vector);
-    this.#f.set(lanes.value);
-    values.set(operand, lanes);
-    return lanes;
-  }
-
-  #wide(lanes: Lanes): WideLanes {
-    lanes.wide ??= widen(this.#f, lanes.value);
-    return lanes.wide;
   }
 }
