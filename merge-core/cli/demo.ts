@@ -15,8 +15,9 @@ Merges the four sample experts by five methods, or with --all by every method th
 experts and merges answer the held-out test questions of every task, prints the table and writes results.json and
 report.html, with charts, to a folder. Nothing is trained and nothing is fetched. Merges that draw at random are made with
 several seeds: the table has their mean and its spread. With --all the sum of task vectors is also measured over its coefficient,
-and each task vector is taken away from the base. Where results are not what the literature leads one to expect, it
-is told. An earlier demo in that folder is replaced.
+and each task vector is taken away from the base. mwa and rws are left out: their models are checkpoints of one run, and
+models trained on corrupted data. Where results are not what the literature leads one to expect, it is told. An earlier demo
+in that folder is replaced.
 
   weightsmith demo
   weightsmith demo --all

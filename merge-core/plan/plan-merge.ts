@@ -146,7 +146,7 @@ function noteStatistics(jobs: readonly TensorJob[], { file, methodRange: range }
   const read = jobs.filter((job) => statisticRounds(job) > 0);
   if (read.length === 0) return;
   const rounds = Math.max(...read.map(statisticRounds));
-  const message = `${read.length} tensors are read ${rounds} more times, for statistics over all of them, before the first is merged`;
+  const message = `${read.length} tensors are read ${rounds === 1 ? "once more" : `${rounds} more times`}, for statistics over all of them, before the first is merged`;
   report({ code: "model-statistics", severity: "info", message, file, range });
 }
 
