@@ -2,7 +2,7 @@
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { inputError, nearestName } from "../diagnostics.ts";
+import { inputError, nearestName, WeightsmithError } from "../diagnostics.ts";
 import { isRecord, parseJsonBytes } from "../formats/json.ts";
 import { runCommand } from "./external-command.ts";
 
@@ -21,13 +21,22 @@ export async function measureByHarness(request: HarnessRequest, model: string, s
   try {
     const fixed = ["--model", "hf", "--model_args", "pretrained={model}", "--tasks", request.task, "--output_path", folder];
     const { timeoutSeconds } = request;
-    await runCommand(["lm_eval", ...fixed, ...request.args], { timeoutSeconds, model, ...(signal === undefined ? {} : { signal }) });
+    const options = { timeoutSeconds, model, ...(signal === undefined ? {} : { signal }) };
+    await runCommand(["lm_eval", ...fixed, ...request.args], options).catch(sayHowToInstall);
     // Awaited here: the folder goes when this block is left.
     return await readHarnessResult(await findResults(folder), request);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
+
+function sayHowToInstall(error: unknown): never {
+  if (!(error instanceof WeightsmithError && error.code === "evaluator-missing")) throw error;
+  const remedy = "pip install lm-eval, and see that lm_eval is on the PATH";
+  throw new WeightsmithError({ ...error.diagnostics[0], ...MISSING, remedy }, { exitCode: error.exitCode, cause: error });
+}
+
+const MISSING = { code: "evaluator-missing", severity: "error", message: "lm-evaluation-harness cannot be started" } as const;
 
 /** The newest results_*.json below the folder: older versions write straight into it, newer ones one folder down. */
 async function findResults(folder: string): Promise<string> {

@@ -43,6 +43,6 @@ describe("the evaluation harness", () => {
     await rejectsWith("harness-no-results", () => measureByHarness({ ...request, task: "silent" }, "/m"));
     assert.match((await rejectsWith("harness-no-measure", () => measureByHarness({ ...request, measure: "acc,non" }, "/m"))).remedy ?? "", /acc,none/);
     process.env.PATH = path;
-    await rejectsWith("evaluator-missing", () => measureByHarness(request, "/m"));
+    assert.match((await rejectsWith("evaluator-missing", () => measureByHarness(request, "/m"))).remedy ?? "", /pip install lm-eval/);
   });
 });
