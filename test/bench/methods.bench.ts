@@ -33,7 +33,10 @@ function methodOf(id: string): MergeMethod {
 /** All parameters at their defaults, but weights that sum to 1 and half of the elements kept. The last input is the base, for linear one more model. */
 function taskOf({ base, parameters }: MergeMethod, name: string): MergeTask {
   const defaults = Object.fromEntries(
-    parameters.map((spec) => [spec.name, spec.name === "weight" ? 1 / (models + 1) : spec.name === "density" ? 0.5 : (spec.default ?? null)]),
+    parameters.map((spec) => [
+      spec.name,
+      spec.name === "weight" ? 1 / (models + 1) : spec.name === "density" || spec.name === "select_topk" ? 0.5 : (spec.default ?? null),
+    ]),
   );
   const inputs = Array.from({ length: models + 1 }, (_, index): MergeInput => {
     return { index, model: `m${index}`, modelIndex: index, isBase: base === "required" && index === models, parameters: defaults };

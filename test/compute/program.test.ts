@@ -63,6 +63,15 @@ describe("compiled formulas", () => {
     abs: e.abs(x),
     sqrt: { op: "sqrt", a: x },
     select: e.select(x, y, z),
+    "selections with a zero of either sign on either side": e.linear(
+      [0, -0]
+        .flatMap((zero) => [e.select(x, y, e.constant(zero)), e.select(e.compare("lt", x, z), e.constant(zero), y)])
+        .map((term, i) => ({ weight: 0.3 * i, x: term })),
+    ),
+    "zero where it is chosen, of its own sign": e.select(e.compare("gt", x, y), e.constant(-0), e.constant(0)),
+    "a selection between truths": e.select(e.select(x, e.compare("gt", y, z), e.compare("le", y, z)), x, e.constant(0)),
+    "a selection between a truth and zero, as a number": e.mul(y, e.select(x, e.compare("gt", y, z), e.constant(0))),
+    "a selection between a truth and a number": e.select(e.select(x, e.compare("gt", y, z), z), x, y),
     "constant on either side": e.sub(e.constant(0.1), e.mul(x, e.constant(3))),
     "linear of products": e.linear([
       { weight: 0.3, x: e.mul(x, y) },

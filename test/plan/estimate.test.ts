@@ -51,3 +51,19 @@ describe("estimated memory", () => {
       assert.ok(stated <= 2 * (peak + 4 * 4 * SIZE), `${id} states ${stated} bytes but took ${peak}`);
     });
 });
+
+describe("bytes to read", () => {
+  const GIB = 2 ** 30;
+  const read = (columns: number, memory: number): number => {
+    const job = jobOf("dare_ties", {});
+    const byteLength = 2 * 1024 * columns;
+    const inputs = job.inputs.map((input) => ({ ...input, shape: [1024, columns], byteLength }));
+    return estimate([{ ...job, inputs, shape: [1024, columns], byteLength }], byteLength, memory).bytesToRead / (3 * byteLength);
+  };
+
+  it("are those of one pass while copies of a tensor's inputs take at most half of the memory, and 512 MiB", () => {
+    assert.equal(read(2 ** 15, GIB), 1);
+    assert.equal(read(2 ** 15, GIB / 4), 2);
+    assert.equal(read(2 ** 17, 4 * GIB), 2);
+  });
+});
