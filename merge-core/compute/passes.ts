@@ -226,12 +226,22 @@ function gather(memory: WebAssembly.Memory, pass: Pass, layout: Layout, base: nu
   const [bins, counters] = sink.kind === "histogramWindow" ? [WINDOW_HEAD + sink.width, 1] : [HIGH_BINS, 2];
   const total = new Float64Array(bins);
   for (let thread = 0; thread < layout.threads; thread++) {
-    // Of memory of its own: what threads share is slow to read word by word.
-    const counts = new Uint32Array(memory.buffer, layout.histogram(layout.part(base, thread), index), bins * counters).slice();
-    if (counters === 1) for (let bin = 0; bin < bins; bin++) total[bin] = (total[bin] as number) + (counts[bin] as number);
-    else for (let bin = 0; bin < bins; bin++) total[bin] = (total[bin] as number) + (counts[2 * bin] as number) + (counts[2 * bin + 1] as number);
+    const counts = ownCopy(new Uint32Array(memory.buffer, layout.histogram(layout.part(base, thread), index), bins * counters));
+    // Few keys of a window occur; what is never written takes no memory.
+    if (counters === 1) {
+      for (let bin = 0; bin < bins; bin++) if (counts[bin] !== 0) total[bin] = (total[bin] as number) + (counts[bin] as number);
+    } else for (let bin = 0; bin < bins; bin++) total[bin] = (total[bin] as number) + (counts[2 * bin] as number) + (counts[2 * bin + 1] as number);
   }
   return sink.kind === "histogramWindow" ? withoutPadding(total) : total;
+}
+
+let room = new Uint32Array(0);
+
+/** Words in memory of our own until the next call: what threads share is slow to read word by word. */
+function ownCopy(words: Uint32Array): Uint32Array {
+  if (room.length < words.length) room = new Uint32Array(words.length);
+  room.set(words);
+  return room.subarray(0, words.length);
 }
 
 /** A window's table without the unused words after the count of keys above. */

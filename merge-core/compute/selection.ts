@@ -105,7 +105,7 @@ async function selectBatch(items: readonly Item[], passes: SelectionPasses): Pro
 
 /** Windows from a sample. */
 async function sampleWindows(items: readonly Item[], size: number, sample: Run): Promise<Window[]> {
-  const upper = await sample(items.map(({ x }) => ({ kind: "histogramHigh", x })));
+  const upper = await countUpper(items, sample);
   const ranges = items.map(({ keep }, i) => sampleRange(upper[i] as Float64Array, keep / size));
   // Where no key of the bin can be frequent and ties do not matter, it need not be guessed.
   const guessed = items.flatMap(({ x, ties }, i) => {
@@ -141,9 +141,16 @@ function sampleRange(counts: Float64Array, share: number): SampleRange {
   return { top: at(share * drawn - margin).bin, middle: at(share * drawn), bottom: at(share * drawn + margin).bin, drawn };
 }
 
+/** For each item how many elements have which upper key bits. Items of one formula are counted once. */
+async function countUpper(items: readonly Item[], run: Run): Promise<Float64Array[]> {
+  const xs = [...new Set(items.map(({ x }) => x))];
+  const counts = await run(xs.map((x) => ({ kind: "histogramHigh", x })));
+  return items.map(({ x }) => counts[xs.indexOf(x)] as Float64Array);
+}
+
 /** Windows of one bin from a histogram of all elements. */
 async function scanWindows(items: readonly Item[], run: Run): Promise<Window[]> {
-  const upper = await run(items.map(({ x }) => ({ kind: "histogramHigh", x })));
+  const upper = await countUpper(items, run);
   return items.map(({ keep }, i) => {
     const low = (findBin(upper[i] as Float64Array, keep) as Place).bin * BIN_KEYS;
     return { low, width: BIN_KEYS, guess: low };

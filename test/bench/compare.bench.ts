@@ -1,8 +1,9 @@
-// What comparing models costs, as a ratio to reading the same files by the same threads in the same tiles, from memory and by turns. Reading from a disk
-// takes longer: beside it stands how fast a disk must be for reading to take half of the comparison's time.
+// What comparing models costs, as a ratio to reading the same files by the same threads in the same tiles, by turns: from memory, and where `dd` can
+// put files out of it, from the disk. Beside it stands how fast a disk must be for reading to take half of the comparison's time.
 //   BENCH_MIB      size of one checkpoint in MiB (default 256)
 //   BENCH_THREADS  threads (default: what the process may use)
 //   BENCH_REPEATS  runs of each, the best counts (default 3)
+import { spawnSync } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { measureTensor } from "../../merge-core/analysis/measure-tensor.ts";
@@ -26,6 +27,11 @@ async function compareFiles(pool: ComputePool, files: readonly string[]): Promis
   }
 }
 
+/** Whether the system now has nothing of the files in memory. */
+function forget(files: readonly string[]): boolean {
+  return files.every((file) => spawnSync("dd", [`of=${file}`, "oflag=nocache", "conv=notrunc,fdatasync", "count=0"]).status === 0);
+}
+
 const folder = benchFolder();
 const files = ["base", "a", "b", "c"].map((name, i) => {
   const file = join(folder, name);
@@ -33,10 +39,14 @@ const files = ["base", "a", "b", "c"].map((name, i) => {
   return file;
 });
 const pool = createPool({ threads });
-const [readCost, cost] = [noCost(), noCost()];
+const [readCost, cost, coldRead, cold] = [noCost(), noCost(), noCost(), noCost()];
 for (let i = 0; i < repeats; i++) {
   await measure(() => readFiles(pool, files, sizeMib), readCost);
   await measure(() => compareFiles(pool, files), cost);
+}
+for (let i = 0; i < repeats && forget(files); i++) {
+  await measure(() => readFiles(pool, files, sizeMib), coldRead);
+  if (forget(files)) await measure(() => compareFiles(pool, files), cold);
 }
 await pool.close();
 const elements = (sizeMib * MIB) / 2;
@@ -47,3 +57,4 @@ console.log(
 );
 const columns = [`${Math.round(cost.ms)} ms`, `${Math.round(readCost.ms)} ms`, ratio(cost.ms, readCost.ms), ratio(cost.cpuMs, readCost.cpuMs)];
 console.log(`| ${columns.join(" | ")} | ${ratio(cost.cpuMs * 1e6, elements)} ns | ${ratio((2 * bytes) / 1e6, cost.ms)} GB/s |`);
+if (Number.isFinite(cold.ms)) console.log(`from disk: ${Math.round(cold.ms)} ms, reading ${Math.round(coldRead.ms)} ms, ratio ${ratio(cold.ms, coldRead.ms)}`);
