@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Checkpoint, LoraPatch, TensorEntry, TensorSpan } from "../checkpoints/checkpoint.ts";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
-import { inputError } from "../diagnostics.ts";
+import { inputError, nearestName } from "../diagnostics.ts";
 import { isFloat } from "../formats/dtypes.ts";
 import { type AdaptOptions, adaptByFamily } from "./adapted-by-family.ts";
 import { baseNames, missingError, replaceTensors, shapeError } from "./base-tensors.ts";
@@ -49,7 +49,7 @@ async function adaptByLora(base: Checkpoint, folder: string, options: { readonly
   if (file === undefined) throw inputError("adapter-without-tensors", "the adapter has no tensors", { file: folder, expected: `${TENSORS} or ${OLD_TENSORS}` });
   const adapter = await openCheckpoint(file, options);
   const { modules, replacements } = sortTensors(adapter, file);
-  for (const [module, { a }] of modules) checkRank(config, module, a?.shape[0] ?? 0, configFile);
+  for (const [module, { a }] of modules) if (a?.shape[0] !== undefined) checkRank(config, module, a.shape[0], configFile);
   const scaleOf = loraScale(config, configFile);
   const tensors = new Map(base.tensors);
   const names = baseNames(base);
@@ -86,9 +86,17 @@ function addFactor(modules: Map<string, ModuleFactors>, module: string, side: st
   if (side?.startsWith("embedding")) factors.embedding = true;
 }
 
+/** Last parts of names that are sorted here. */
+const NAMES = ["lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"];
+
 function unexpectedError({ name, dtype, shape }: TensorEntry, file: string) {
-  const expected = "factors of linear layers or embeddings, magnitudes, or whole tensors of the base";
-  return inputError("adapter-tensor-unexpected", `tensor ${name} is not one that can be folded`, { file, found: `${dtype} [${shape.join(", ")}]`, expected });
+  const near = nearestName(name.replace(/\.(weight|default)$/, "").replace(/^.*\./, ""), NAMES);
+  return inputError("adapter-tensor-unexpected", `tensor ${name} is not one that can be folded`, {
+    file,
+    found: `${dtype} [${shape.join(", ")}]`,
+    expected: "factors of linear layers or embeddings, magnitudes, or whole tensors of the base",
+    ...(near === undefined ? {} : { remedy: `did you mean ${near}?` }),
+  });
 }
 
 function patchOf(

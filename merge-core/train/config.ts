@@ -4,6 +4,7 @@ import { dirname, resolve } from "node:path";
 import type { FamilySetting, Settings, SettingValue } from "../adapters/family.ts";
 import { families } from "../adapters/registry.ts";
 import { openError } from "../bytes/file-source.ts";
+import { nearestName } from "../diagnostics.ts";
 import { GPT2_NORMS, GPT2_PROJECTIONS } from "../nn/gpt2.ts";
 import { NORMS, PROJECTIONS } from "../nn/llama.ts";
 import { type OptimizerSettings, readOptimizer } from "./optimizer-config.ts";
@@ -199,7 +200,7 @@ function readAdapterSettings(block: YamlMap, place: (path: string) => string): A
   const names = trainable.map(({ type }) => type.replace(NATIVE, "").toLowerCase());
   const name = block.has("family") ? block.text("family").replace(NATIVE, "").toLowerCase() : "";
   const family = trainable[names.indexOf(name)];
-  if (family === undefined) throw block.refuse("family", names.join(", "));
+  if (family === undefined) throw block.refuse("family", names.join(", "), didYouMean(name, names));
   const all = [...family.settings, ...(family.training?.settings ?? [])];
   block.allow(["family", "target_modules", "layers", "dropout", "from", ...all.map((setting) => setting.name)]);
   const norms = family.replaces === undefined ? [] : [...NORMS, ...GPT2_NORMS];
@@ -235,9 +236,14 @@ function readTargets(block: YamlMap, known: readonly string[]): string[] {
   const expected = `names out of ${known.join(", ")}`;
   return block.list("target_modules", expected).map((name) => {
     const target = known.find((one) => one === name);
-    if (target === undefined) throw block.refuse("target_modules", expected);
+    if (target === undefined) throw block.refuse("target_modules", expected, didYouMean(String(name), known));
     return target;
   });
+}
+
+function didYouMean(name: string, known: readonly string[]): string | undefined {
+  const near = nearestName(name, known);
+  return near === undefined ? undefined : `did you mean ${near}?`;
 }
 
 function readSchedule(map: YamlMap | undefined): ScheduleSettings {

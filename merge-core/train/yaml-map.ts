@@ -65,7 +65,7 @@ export class YamlMap {
   }
 
   /** @throws WeightsmithError `config-invalid-value`, pointing at the value, or at the mapping if the key is missing */
-  refuse(key: string, expected: string): WeightsmithError {
+  refuse(key: string, expected: string, remedy?: string): WeightsmithError {
     const node = this.map.get(key, true) as Node | undefined;
     const range = this.range(node ?? this.map);
     return inputError("config-invalid-value", node === undefined ? `${this.prefix}${key} is missing` : `${this.prefix}${key} is not usable`, {
@@ -73,6 +73,7 @@ export class YamlMap {
       ...(range === undefined ? {} : { range }),
       ...(node === undefined ? {} : { found: JSON.stringify(isScalar(node) ? node.value : node) }),
       expected,
+      ...(remedy === undefined ? {} : { remedy }),
     });
   }
 

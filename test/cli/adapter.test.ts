@@ -1,7 +1,7 @@
 // The adapter commands of the built program.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { families } from "../../merge-core/adapters/registry.ts";
@@ -75,6 +75,28 @@ describe("weightsmith adapter", () => {
     const nowhere = join(temporaryFolder(), "out");
     assert.equal(adapter("fold", `${ORACLES}/gpt2-tiny`, `${ORACLES}/peft-families/miss`, nowhere).status, 2);
     assert.ok(!existsSync(nowhere) && !existsSync(`${nowhere}.partial`));
+  });
+
+  it("tells what is wrong with an adapter by its own files, with the nearest name", () => {
+    const told = (from: string, to: string) => {
+      const folder = join(temporaryFolder(), "adapter");
+      cpSync(`${ORACLES}/peft/lora`, folder, { recursive: true });
+      const file = join(folder, "adapter_model.safetensors");
+      const bytes = readFileSync(file);
+      const end = 8 + Number(bytes.readBigUInt64LE(0));
+      const header = bytes.subarray(8, end).toString();
+      const changed = Buffer.from(header.replace(from, to));
+      assert.notEqual(changed.toString(), header);
+      const length = Buffer.alloc(8);
+      length.writeBigUInt64LE(BigInt(changed.length));
+      writeFileSync(file, Buffer.concat([length, changed, bytes.subarray(end)]));
+      return adapter("fold", `${ORACLES}/llama-tiny`, folder, join(temporaryFolder(), "out")).err;
+    };
+    assert.match(
+      told("lora_B", "lora_b"),
+      /^error\[adapter-tensor-unexpected\] \S+adapter_model\.safetensors: tensor \S+lora_b\.weight .*did you mean lora_B\?/,
+    );
+    assert.match(told("_proj.lora_B", "_prj.lora_B"), /^error\[adapter-(incomplete|target-missing)\] \S+adapter_model\.safetensors: .*_pro?j/);
   });
 
   it("merges, and tells how far from the exact sum the result is", () => {

@@ -68,6 +68,13 @@ describe("training config", () => {
     });
   });
 
+  it("names what an unknown layer or family was meant to be", async () => {
+    const remedyOf = async (text: string) =>
+      (await rejectsWith("config-invalid-value", () => parseTrainConfig(`${MINIMAL}method: adapter\nadapter: { ${text} }`, "train.yml"))).remedy;
+    assert.equal(await remedyOf("family: lora, target_modules: [q_prj]"), "did you mean q_proj?");
+    assert.equal(await remedyOf("family: verra, target_modules: [q_proj]"), "did you mean vera?");
+  });
+
   it("reads every key", () => {
     assert.deepEqual(parseTrainConfig(WHOLE, "train.yml"), {
       model: resolve("base"),

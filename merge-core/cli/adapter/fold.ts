@@ -1,10 +1,19 @@
 // weightsmith adapter fold: the same merge as a recipe of one model+adapter, without writing the recipe.
+import { existsSync } from "node:fs";
+import { adaptCheckpoint } from "../../adapters/adapted-checkpoint.ts";
+import type { Checkpoint } from "../../checkpoints/checkpoint.ts";
 import { modelOpener } from "../../plan/open-model.ts";
+import { modelReference } from "../../recipe/model-reference.ts";
 import { runMerge } from "../../run/execute.ts";
-import type { Command } from "../command.ts";
+import type { Command, CommandContext } from "../command.ts";
 import { openerOptions, PLAN_OPTIONS, planOptions, planText } from "../load-plan.ts";
-import { flag, OVERWRITE, positionals, THREADS, threads } from "../options.ts";
+import { type Arguments, flag, OVERWRITE, positionals, THREADS, threads } from "../options.ts";
 import { formatBytes, formatDuration } from "../output.ts";
+
+const NOWHERE = { line: 0, column: 0, endLine: 0, endColumn: 0, offset: 0, end: 0 };
+
+const openBase = (path: string, args: Arguments, context: CommandContext): Promise<Checkpoint> =>
+  modelOpener(".", openerOptions(args, context))(modelReference({ path }, undefined, NOWHERE));
 
 export const fold: Command = {
   name: "adapter fold",
@@ -20,6 +29,8 @@ at any time, and the same command takes it up again and gives the same bytes.
   async run(args, context) {
     const [base = "", adapter = "", out = ""] = positionals(args, ["BASE", "ADAPTER", "OUT"]);
     const { output, signal } = context;
+    // Problems of the adapter are told by the names of its own files, not by that of a recipe which nobody wrote.
+    if (existsSync(adapter)) await adaptCheckpoint(await openBase(base, args, context), adapter, { signal });
     // JSON strings are YAML, and the map form takes paths as they are.
     const [path, lora] = [base, adapter].map((text) => JSON.stringify(text));
     const recipe = `merge_method: passthrough\nmodels:\n  - model: { model: { path: ${path} }, lora: { path: ${lora} } }\n`;
