@@ -46,14 +46,20 @@ type StackItem = PickleValue | typeof MARK;
  * @throws WeightsmithError `pickle-truncated`, `pickle-instruction-refused`, `pickle-invalid`, `pickle-too-large`, and what `world` throws
  */
 export function readPickle(bytes: Uint8Array, file: string, world: PickleWorld): PickleValue {
-  return new PickleMachine(bytes, file, world).run();
+  return readLeadingPickle(bytes, file, world).value;
+}
+
+/** Runs the pickle that `bytes` begin with; what follows its end is left. */
+export function readLeadingPickle(bytes: Uint8Array, file: string, world: PickleWorld): { value: PickleValue; length: number } {
+  const machine = new PickleMachine(bytes, file, world);
+  return { value: machine.run(), length: machine.at };
 }
 
 class PickleMachine {
   private readonly view: DataView;
   private readonly stack: StackItem[] = [];
   private readonly memo = new Map<number, PickleValue>();
-  private at = 0;
+  at = 0;
   private containers = 0;
 
   constructor(

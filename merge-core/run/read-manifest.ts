@@ -23,7 +23,7 @@ export interface StoredManifest {
 
 const LIMITS = { maxBytes: 100_000_000, maxDepth: 16 };
 
-/** @throws WeightsmithError `file-missing`, `manifest-invalid`, `json-*` */
+/** @throws WeightsmithError `file-missing`, `manifest-invalid`, `manifest-without-sums`, `json-*` */
 export async function readManifest(out: string): Promise<StoredManifest> {
   const file = join(out, MANIFEST_FILE);
   const bytes = await readFile(file).catch((error: unknown) => {
@@ -33,6 +33,8 @@ export async function readManifest(out: string): Promise<StoredManifest> {
   const reader = new ManifestReader(file);
   const top = reader.record(json, "the manifest");
   if (top.format !== 1) throw reader.error("format", top.format, "1");
+  if (typeof top.command === "string" && top.recipe === undefined)
+    throw inputError("manifest-without-sums", `weightsmith ${top.command} keeps no sums of what it writes: there is nothing to verify`, { file });
   const recipe = reader.record(top.recipe, "recipe");
   return {
     weightsmith: reader.text(top.weightsmith, "weightsmith"),

@@ -121,5 +121,7 @@ describe("weightsmith verify", () => {
     }
     writeFileSync(file, "{");
     assert.deepEqual(problems(out).codes, ["json-syntax"]);
+    writeFileSync(file, JSON.stringify({ format: 1, weightsmith: "0.1.0", command: "adapter extract" }));
+    assert.deepEqual(problems(out).codes, ["manifest-without-sums"]);
   });
 });
