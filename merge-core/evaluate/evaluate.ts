@@ -1,5 +1,5 @@
 // Measuring a model on examples: loss, perplexity, and whether greedy generation gives the expected answer. Node only.
-import { inputError } from "../diagnostics.ts";
+import { inputError, type WeightsmithError } from "../diagnostics.ts";
 import { DEFAULT_MAX_LENGTH, type Example, lossTokens, readExamples, type TokenRow, tokenize } from "../nn/data.ts";
 import { type FallbackOptions, onEngine } from "../nn/engine.ts";
 import { generate } from "../nn/generate.ts";
@@ -39,7 +39,7 @@ export interface Evaluation {
   readonly perplexity?: number;
   /** Fraction of prompts whose greedy continuation up to the end token is the completion, both trimmed. */
   readonly exactMatch?: number;
-  /** Answers that end beyond the model's context or 2048 tokens; no loss is taken on them. */
+  /** Examples without tokens, or whose answers end beyond the model's context or 2048 tokens; no loss is taken on them. */
   readonly tooLong?: number;
 }
 
@@ -82,13 +82,20 @@ async function evaluateOn(
     const { adapter, signal } = options;
     if (adapter !== undefined) attached = await attachAdapter(model.decoder, adapter, signal === undefined ? {} : { signal });
     const found = await evaluate(attached === undefined ? model : { ...model, decoder: attached.decoderOf([]) }, examples, options);
-    if (found.loss === undefined && found.exactMatch === undefined && found.tooLong === undefined)
-      throw inputError("data-no-tokens", "the data gives this model nothing to predict", { file: files.join(", "), remedy: "check data and tokenizer" });
+    if (found.loss === undefined && found.exactMatch === undefined) throw nothingToPredict(files, found);
     return found;
   } finally {
     attached?.dispose();
     disposeDecoder(model.decoder);
   }
+}
+
+function nothingToPredict(files: readonly string[], { examples }: Evaluation): WeightsmithError {
+  return inputError("data-no-tokens", "the data gives this model nothing to predict", {
+    file: files.join(", "),
+    found: `${examples} examples, all without tokens or longer than the model's context`,
+    remedy: "check data and tokenizer",
+  });
 }
 
 async function measureLoss(model: Model, examples: readonly Example[], options: EvaluateOptions): Promise<Partial<Evaluation>> {

@@ -114,6 +114,8 @@ describe("evaluation", () => {
     const file = join(temporaryFolder(), "empty.jsonl");
     writeFileSync(file, '{"text": "ab"}\n');
     await rejectsWith("data-no-tokens", () => evaluateCheckpoint(model.folder, [file], { limit: 0 }));
+    writeFileSync(file, `${JSON.stringify({ prompt: "ab".repeat(3000), completion: "a" })}\n`);
+    await rejectsWith("data-no-tokens", () => evaluateCheckpoint(model.folder, [file], { metrics: ["loss"] }));
   });
   it("can be cancelled", () => rejectsWith("cancelled", () => evaluate(model, EXAMPLES, { signal: AbortSignal.abort() })));
 });
