@@ -188,7 +188,7 @@ async function trained(
   config: Pick<TrainConfig, "model" | "data" | "method" | "length">,
 ): Promise<string> {
   const { request, work } = run;
-  const { settings, threads, blas, device, signal } = request;
+  const { settings, threads, blas, device, onWarning, signal } = request;
   const folder = join(work, stage);
   if (existsSync(folder)) return folder;
   const { lr, batchSize, seed, dtype } = settings;
@@ -198,6 +198,7 @@ async function trained(
     ...(threads === undefined ? {} : { threads }),
     blas,
     device,
+    ...(onWarning === undefined ? {} : { onWarning }),
     ...(signal === undefined ? {} : { signal }),
     onProgress: ({ step, totalSteps, loss }) => tell(run, { stage, done: step, total: totalSteps, unit: "steps", detail: `loss ${loss.toFixed(4)}` }),
   });

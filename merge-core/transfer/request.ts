@@ -1,11 +1,11 @@
 // What a transfer is asked for and what it tells.
 import type { AdapterFile } from "../adapters/read-adapter.ts";
 import type { Diagnostic } from "../diagnostics.ts";
-import type { EngineOptions } from "../nn/engine.ts";
+import type { FallbackOptions } from "../nn/engine.ts";
 import type { TrainConfig } from "../train/config.ts";
 
 /** `threads`, `blas` and `device` say what computes both models. */
-export interface TransferRequest extends EngineOptions {
+export interface TransferRequest extends FallbackOptions {
   readonly adapter: string;
   /** The base that the adapter is for. */
   readonly from: string;

@@ -8,7 +8,7 @@ import { type AdapterFile, readAdapter } from "../adapters/read-adapter.ts";
 import { type Diagnostic, inputError } from "../diagnostics.ts";
 import { hashFiles } from "../evaluate/score-cache.ts";
 import { readJsonLines } from "../nn/data.ts";
-import { initEngine } from "../nn/engine.ts";
+import { onEngine } from "../nn/engine.ts";
 import { writeJson } from "../nn/save.ts";
 import { checkOutput, JOURNAL_FILE, MANIFEST_FILE, openWorkFolder } from "../run/work-folder.ts";
 import { VERSION } from "../version.ts";
@@ -23,18 +23,20 @@ const FORMAT = "weightsmith-transfer";
  * @throws WeightsmithError `output-*`, `data-*`, `adapter-*`, `transfer-nothing-real`, `transfer-no-answers`, `cancelled`
  */
 export async function transferAdapter(request: TransferRequest): Promise<TransferResult> {
-  const { out, overwrite = false, signal, threads, blas, device } = request;
+  const { out, overwrite = false, signal, threads, blas, device, onWarning } = request;
   const adapter = await readAdapter(request.adapter, signal === undefined ? {} : { signal });
   checkTargets({ adapter, request });
   const seeds = await readSeeds(request.seeds);
   const output = { out, overwrite, inputs: [request.adapter, request.from, request.to, request.seeds] };
   await checkOutput(output);
-  await initEngine({ ...(threads === undefined ? {} : { threads }), blas, device });
   const identity = await identityOf(request, adapter);
   const folder = await openWorkFolder(output, (journal) => journal === identity);
   try {
     await writeFile(join(folder.path, JOURNAL_FILE), identity);
-    const result = await runPhases({ request, adapter, seeds, work: folder.path });
+    // Phases that a device has ended before it failed are there, and are not done again.
+    const result = await onEngine({ ...(threads === undefined ? {} : { threads }), blas, device, onWarning }, (engine) =>
+      runPhases({ request: { ...request, device: engine.device }, adapter, seeds, work: folder.path }),
+    );
     return { ...result, warnings: [...result.warnings, ...(await folder.finish())] };
   } finally {
     await folder.release();

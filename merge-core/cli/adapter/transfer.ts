@@ -59,6 +59,7 @@ the adapter, the data that it learned from (generated.jsonl) and a report. A run
       overwrite: flag(args, "overwrite"),
       signal,
       onProgress: (progress) => output.progress(progress),
+      onWarning: (warning) => output.diagnostics([warning]),
     });
     output.diagnostics(result.warnings);
     output.result(result, report(result));

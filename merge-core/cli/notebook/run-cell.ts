@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { compareModels } from "../../analysis/compare.ts";
 import { openCheckpoint } from "../../checkpoints/open-checkpoint.ts";
 import { createPool } from "../../compute/pool.ts";
-import { inputError, throwIfCancelled } from "../../diagnostics.ts";
+import { type Diagnostic, inputError, throwIfCancelled } from "../../diagnostics.ts";
 import type { CellOutput } from "../../notebook/cell-output.ts";
 import type { CellKind } from "../../notebook/notebook.ts";
 import { modelOpener } from "../../plan/open-model.ts";
@@ -36,6 +36,9 @@ export interface CellRun {
   readonly engine: () => Promise<TrainingEngine>;
   readonly context: CommandContext;
 }
+
+/** A device that failed is a word on stderr: the cell is done. */
+const told = (output: Output) => (warning: Diagnostic) => output.diagnostics([warning]);
 
 type RunCell = (run: CellRun) => Promise<CellOutput>;
 
@@ -83,7 +86,7 @@ const evaluate: RunCell = async ({ text, file, threads, engine, context: { outpu
   const total = request.metrics.length * request.subjects.length;
   let done = 0;
   const onMetric = (detail: string) => output.progress({ stage: "eval", done: done++, total, unit: "items", detail });
-  const evaluator = await openEvaluator(request.metrics, { threads, ...(await engine()), signal, seed: request.seed, onMetric });
+  const evaluator = await openEvaluator(request.metrics, { threads, ...(await engine()), signal, seed: request.seed, onMetric, onWarning: told(output) });
   const scores: Readonly<Record<string, number>>[] = [];
   for (const subject of request.subjects) {
     throwIfCancelled(signal);
@@ -109,7 +112,7 @@ const train: RunCell = async ({ name, text, file, folder, threads, engine, conte
   const [{ parseTrainConfig }, { runTraining }] = await Promise.all([import("../../train/config.ts"), import("../../slices/run-training.ts")]);
   const config = parseTrainConfig(text, file);
   const progress = counted(context.output, "train", "steps");
-  const shared = { threads, ...(await engine()), signal: context.signal };
+  const shared = { threads, ...(await engine()), signal: context.signal, onWarning: told(context.output) };
   const onProgress: TrainOptions["onProgress"] = (p) => progress(p.step, p.totalSteps, `loss ${p.loss.toFixed(4)}`);
   const run = (out: string, overwrite: boolean) => runTraining(config, out, { ...shared, overwrite, onProgress });
   const { out, steps, parameters, trainLoss, validationLoss, seconds } = await intoFolder(folder, name, run);

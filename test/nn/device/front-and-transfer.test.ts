@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
-import { initDevice } from "../../../merge-core/nn/device/backend.ts";
+import { type DeviceBackend, initDevice } from "../../../merge-core/nn/device/backend.ts";
 import { trainFront } from "../../../merge-core/pareto/train-front.ts";
 import { readTrainFrontConfig } from "../../../merge-core/pareto/train-front-config.ts";
 import { TRAIN_DEFAULTS } from "../../../merge-core/train/config.ts";
@@ -59,6 +59,13 @@ describe("a device for fronts and transfers", () => {
     await rejectsWith("cancelled", () => transferAdapter({ ...request, threads: 1, signal: abort.signal, onProgress }));
     await transferAdapter({ ...request, device: "tfjs-node" });
     await transferAdapter({ ...request, out: join(folder, "there"), device: "tfjs-node" });
+    // Where the device fails, the rest is done here.
+    const warnings: string[] = [];
+    const lose = ({ stage }: { stage: string }) => stage === "answer" && (tf.findBackend("tfjs-node") as DeviceBackend | null)?.lose();
+    const onWarning = ({ code }: { code: string }) => void warnings.push(code);
+    await transferAdapter({ ...request, out: join(folder, "lost"), device: "tfjs-node", threads: 1, onProgress: lose, onWarning });
+    assert.ok(warnings.includes("device-failed"), warnings.join());
+    assert.equal(JSON.parse(readFileSync(join(folder, "lost", "training.json"), "utf8")).engine, "cpu");
     const bytes = (place: string) => readFileSync(join(place, "adapter_model.safetensors"));
     assert.ok(bytes(out).equals(bytes(join(folder, "there"))));
     assert.equal(JSON.parse(readFileSync(join(folder, "there", "training.json"), "utf8")).engine, "tfjs-node");
