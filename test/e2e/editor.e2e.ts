@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { MANY_TENSORS, RECIPE, writeLargeModel, writeWorkspace } from "./fixtures.ts";
 import { type Server, startServer } from "./server.ts";
-import { answer, command, commandForOutput, launchBrowser, openFile, openWorkbench, quickInput, saved, webview } from "./workbench.ts";
+import { answer, command, commandForOutput, launchBrowser, openFile, openFixes, openWorkbench, quickInput, saved, webview } from "./workbench.ts";
 
 const VSIX = process.env.VSIX ?? "weightsmith.vsix";
 const SHOTS = join(import.meta.dirname, "screenshots");
@@ -151,8 +151,7 @@ describe("the packaged extension", function () {
     await page.locator(".squiggly-error").first().waitFor();
     await command(page, "Go to Next Problem in Files");
     await page.keyboard.press("Escape");
-    await page.keyboard.press("Control+.");
-    await page.locator(".action-widget", { hasText: "Locate this model" }).waitFor();
+    await openFixes(page, "Locate this model");
     await page.keyboard.press("Enter");
     await answer(page, "The model that the recipe means", "models/expert-a");
     await page.locator(".squiggly-error").first().waitFor({ state: "detached" });
@@ -166,8 +165,7 @@ describe("the packaged extension", function () {
     await page.locator(".squiggly-error").first().waitFor();
     await command(page, "Go to Next Problem in Files");
     await page.keyboard.press("Escape");
-    await page.keyboard.press("Control+.");
-    await page.locator(".action-widget", { hasText: "Add base_model..." }).waitFor();
+    await openFixes(page, "Add base_model...");
     await shot("add-base");
     await page.keyboard.press("Enter");
     await answer(page, "The model that the recipe means", "models/base");
@@ -181,8 +179,7 @@ describe("the packaged extension", function () {
     await page.locator(".squiggly-error").first().waitFor();
     await command(page, "Go to Next Problem in Files");
     await page.keyboard.press("Escape");
-    await page.keyboard.press("Control+.");
-    await page.locator(".action-widget", { hasText: "Change to ties" }).waitFor();
+    await openFixes(page, "Change to ties");
     await shot("quick-fix");
     await page.keyboard.press("Enter");
     await page.locator(".squiggly-error").first().waitFor({ state: "detached" });

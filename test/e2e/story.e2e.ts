@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { type Server, startServer } from "./server.ts";
-import { answer, command, commandForOutput, launchBrowser, openWorkbench, quickInput, webview } from "./workbench.ts";
+import { answer, command, commandForOutput, launchBrowser, openFixes, openWorkbench, quickInput, webview } from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
 
@@ -83,8 +83,7 @@ describe("the first hour", function () {
     await page.locator(".squiggly-error").first().waitFor();
     await command(page, "Go to Next Problem in Files");
     await page.keyboard.press("Escape");
-    await page.keyboard.press("Control+.");
-    await page.locator(".action-widget", { hasText: "Change to base_model" }).waitFor();
+    await openFixes(page, "Change to base_model");
     await shot("mistake");
     await page.keyboard.press("Enter");
     await page.locator(".squiggly-error").first().waitFor({ state: "detached" });

@@ -94,6 +94,20 @@ export async function commandForOutput(page: Page, file: string, title: string):
   throw new Error(`${title} does not ask for its output`);
 }
 
+/** Opens the fixes of the problem that the cursor is at. Asks again where the editor had not been told of any yet. */
+export async function openFixes(page: Page, text: string): Promise<void> {
+  const fixes = page.locator(".action-widget", { hasText: text });
+  for (const end = Date.now() + WAIT_MS; ; ) {
+    await page.keyboard.press("Control+.");
+    try {
+      await fixes.waitFor({ timeout: WAIT_MS / 6 });
+      return;
+    } catch (error) {
+      if (Date.now() > end) throw error;
+    }
+  }
+}
+
 /** Answers the quick pick or input box that is open: types, then takes the first row or confirms. */
 export async function answer(page: Page, placeholder: string | RegExp, text: string): Promise<void> {
   const box = page.getByPlaceholder(placeholder);
