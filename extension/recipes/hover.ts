@@ -54,7 +54,9 @@ async function aboutKey(text: string, word: Word, path: readonly string[], facts
   const { recipe } = parseRecipe(text, "recipe");
   const setting = recipe && settingAt(recipe, spec.name, word.start);
   const layers = setting === undefined ? undefined : await facts.layers();
-  return [parameterText(spec), setting === undefined || layers === undefined ? "" : layerValues(setting, layers)].filter(Boolean).join("\n\n");
+  return [parameterText(spec), setting === undefined || layers === undefined ? "" : layerValues(setting, layers, spec.type === "flag")]
+    .filter(Boolean)
+    .join("\n\n");
 }
 
 /** The setting whose key stands at this offset. */
@@ -66,14 +68,14 @@ function settingAt(recipe: Recipe, name: string, keyStart: number): ParameterSet
   return levels.flatMap((level) => level.get(name) ?? []).find(({ range }) => range.offset === keyStart);
 }
 
-/** What a setting comes to in each layer, equal neighbours joined; one line per filter. */
-export function layerValues(setting: ParameterSetting, layers: number): string {
+/** What a setting, of a flag or of a number, comes to in each layer, equal neighbours joined; one line per filter. */
+function layerValues(setting: ParameterSetting, layers: number, isFlag: boolean): string {
   const lines = setting.conditions.map((condition) => {
     const { filter } = condition;
     const name = filter === undefined || filter === "*" ? "any" : filter;
     // No name is known that fits a pattern, so its own values are shown.
     const shown = /^(glob|re):/.test(name) ? { ...setting, conditions: [{ ...condition, filter: undefined, exclude: [] }] } : setting;
-    const values = Array.from({ length: layers }, (_, i) => evaluateParameter(shown, name === "any" ? "" : name, layerPosition(i, layers)));
+    const values = Array.from({ length: layers }, (_, i) => evaluateParameter(shown, name === "any" ? "" : name, layerPosition(i, layers), isFlag));
     return `| ${name === "any" ? "all tensors" : `names with \`${name}\``} | ${runs(values)} |`;
   });
   return ["| Value by layer | |", "| --- | --- |", ...lines].join("\n");

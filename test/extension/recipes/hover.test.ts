@@ -29,6 +29,12 @@ describe("hover in recipes", () => {
     assert.match(text, /all tensors \| 0-4: 0\.5 \|/);
   });
 
+  it("shows a flag as on or off in each layer", async () => {
+    const recipe = "merge_method: linear\nmodels: [{model: a}, {model: b}]\nparameters:\n  weight: 1\n  normalize: [0, 1]\n";
+    const { text = "" } = (await hoverRecipe(recipe, recipe.indexOf("normalize") + 1, FACTS)) ?? {};
+    assert.match(text, /all tensors \| 0-3: 0, 4: 1 \|/);
+  });
+
   it("shows a model's headers and a key's meaning, and nothing about other words", async () => {
     assert.equal((await hover("./b"))?.text, "headers of ./b");
     assert.match((await hover("base_model"))?.text ?? "", /fine-tuned from/);
