@@ -156,6 +156,13 @@ describe("Laws of adapter families", () => {
           const tensors = moved(started);
           const weight = folded(tensors);
           assert.ok(weight.every(Number.isFinite));
+          // Rounded to float32, and taken out again: within one rounding of the larger of both.
+          const before = (started.sites[1] as Site).weight;
+          for (const [i, x] of Float32Array.from(weight).entries()) {
+            const w = before[i] as number;
+            const back = Math.fround(x - ((weight[i] as number) - w));
+            assert.ok(Math.abs(back - w) <= 2 ** -23 * Math.max(Math.abs(x), Math.abs(w)), `${back} for ${w}`);
+          }
           const factor = family.biasFactor?.(module(tensors));
           const actual = output(float64, started, partOf(float64, started, tensors), passOf(testCase));
           assertNear(
