@@ -172,7 +172,10 @@ class Builder {
 
   #operation(op: Code & Expr["op"], given: readonly number[]): number {
     // Sums and products are the same either way round: in one order they are computed once.
-    const args = op === "add" || op === "mul" ? given.toSorted((a, b) => a - b) : given;
+    const [first = 0, second = 0] = given;
+    const args = (op === "add" || op === "mul") && first > second ? [second, first] : given;
+    // Most operations have none.
+    if (!args.some((arg) => this.#constantOf(arg) !== undefined)) return this.#add({ code: op, args });
     const constants = args.flatMap((arg) => this.#constantOf(arg) ?? []);
     const folded = constants.length === args.length ? applyScalar(op, constants) : undefined;
     // A magnitude is never below zero.

@@ -63,10 +63,10 @@ export interface OpenTensor extends TensorEngine {
 }
 
 /** Samples are taken in pieces that are worth a read, from all over the tensor. */
-const SAMPLE_TILE = 4 * BLOCK;
+const SAMPLE_TILE = 2 * BLOCK;
 const SAMPLE_SHARE = 16;
 /** Enough for a narrow window, whatever the tensor's size. */
-const SAMPLE_ELEMENTS = 2 ** 21;
+const SAMPLE_ELEMENTS = 2 ** 20;
 /** @throws WeightsmithError `file-open`, `memory-budget`. */
 export function openTensorEngine(pool: ComputePool, task: TensorTask): OpenTensor {
   throwIfCancelled(task.signal);
