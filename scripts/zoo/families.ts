@@ -156,7 +156,9 @@ async function writeTable(rows: readonly Row[], base: number): Promise<void> {
   if (before < 0 || after < before) throw new Error(`README.md has no ${begin} ... ${end} block`);
   const folds = (type: string) => findFamily(type)?.foldable ?? "";
   const lineOf = (row: Row) =>
-    [row.name, row.parameters.toLocaleString("en"), row.bytes.toLocaleString("en"), row.loss.toFixed(3), row.exactMatch.toFixed(3), folds(row.type)].join(" | ");
+    [row.name, row.parameters.toLocaleString("en"), row.bytes.toLocaleString("en"), row.loss.toFixed(3), row.exactMatch.toFixed(3), folds(row.type)].join(
+      " | ",
+    );
   const old = readme.slice(before, after).split("\n");
   const lines = ENTRIES.flatMap(({ name }) => {
     const row = rows.find((measured) => measured.name === name);
