@@ -72,7 +72,7 @@ describe("searching merges", () => {
 
   it("marks trials that fail and goes on", async () => {
     const recipe = `merge_method: dare_linear\nbase_model: a\nmodels:\n  - {model: b, parameters: {weight: 0.5}}\ndtype: float32\n`;
-    const candidates = candidateRecipes(recipe, file, undefined, [{ name: "density", values: [0, 0.5, 2] }]);
+    const candidates = candidateRecipes(recipe, file, undefined, [{ name: "density", values: [-1, 0.5, 2] }]);
     const outcome = await searchRecipes(candidates, file, [loss], { threads: 1 });
     assert.deepEqual(
       outcome.trials.map(({ score }) => score === undefined),
@@ -80,7 +80,7 @@ describe("searching merges", () => {
     );
     assert.match(outcome.trials[0]?.error ?? "", /density/);
     assert.equal(outcome.best, 1);
-    const failing = candidateRecipes(recipe, file, undefined, [{ name: "density", values: [0, 2] }]);
+    const failing = candidateRecipes(recipe, file, undefined, [{ name: "density", values: [-1, 2] }]);
     assert.equal((await rejectsWith("search-failed", () => searchRecipes(failing, file, [loss], { threads: 1 }))).notes?.length, 2);
     const broken: MetricSpec = { kind: "command", name: "x", direction: "max", command: "exit 1", timeoutSeconds: 9 };
     await rejectsWith("search-failed", () => searchRecipes(candidates.slice(1, 2), file, [broken], { threads: 1 }));
