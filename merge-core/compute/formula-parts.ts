@@ -10,15 +10,18 @@ export function findParts<T extends Expr>(sinks: readonly Sink[], isWanted: (x: 
     if (seen.has(x)) return;
     seen.add(x);
     if (isWanted(x)) found.add(x);
-    else for (const child of childrenOf(x)) visit(child);
+    else visitParts(x, visit);
   };
   for (const sink of sinks) for (const x of formulasOf(sink)) visit(x);
   return [...found];
 }
 
-function childrenOf(x: Expr): readonly Expr[] {
-  if (x.op === "linear") return x.terms.map((term) => term.x);
-  return [...("a" in x ? [x.a] : []), ...("b" in x ? [x.b] : []), ...("c" in x ? [x.c] : []), ...("keep" in x ? [x.keep] : [])];
+function visitParts(x: Expr, visit: (part: Expr) => void): void {
+  if (x.op === "linear") for (const term of x.terms) visit(term.x);
+  if ("a" in x) visit(x.a);
+  if ("b" in x) visit(x.b);
+  if ("c" in x) visit(x.c);
+  if ("keep" in x) visit(x.keep);
 }
 
 function formulasOf(sink: Sink): readonly Expr[] {

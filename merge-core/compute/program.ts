@@ -83,7 +83,7 @@ class Builder {
   readonly nodes: Node[] = [];
   readonly order: (number | Use)[] = [];
   readonly inputs = new Set<number>();
-  readonly #numbers = new Map<string, number>();
+  readonly #numbers = new Map<string | number, number>();
   readonly #known = new Map<Expr, number>();
   readonly #inputTypes: readonly InputType[];
   readonly #key: RandomKey;
@@ -214,18 +214,27 @@ class Builder {
   }
 
   #add(value: Value): number {
-    const { number, isNew } = this.#number(`${value.code} ${value.args} ${value.words} ${value.limit}`, value);
+    const { number, isNew } = this.#number(nameOf(value), value);
     if (isNew) this.order.push(number);
     return number;
   }
 
-  #number(name: string, node: Node): { number: number; isNew: boolean } {
+  #number(name: string | number, node: Node): { number: number; isNew: boolean } {
     const known = this.#numbers.get(name);
     if (known !== undefined) return { number: known, isNew: false };
     const number = this.nodes.push(node) - 1;
     this.#numbers.set(name, number);
     return { number, isNew: true };
   }
+}
+
+/** Values of more than this number do not fit into the short names. */
+const SHORT_NAMES = 2 ** 14 - 1;
+
+/** Equal for equal operations on the same values. Of plain ones it is a number, as making a text for each takes the most of compiling. */
+function nameOf({ code, args, words, limit }: Value): string | number {
+  if (words !== undefined || limit !== undefined || args.length > 3 || args.some((arg) => arg >= SHORT_NAMES)) return `${code} ${args} ${words} ${limit}`;
+  return args.reduce((name, arg) => name * (SHORT_NAMES + 1) + arg + 1, CODES[code]) * 4 + args.length;
 }
 
 /** Computing a value (`to` is its number) or using some (-1). */
