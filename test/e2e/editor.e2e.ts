@@ -113,7 +113,7 @@ describe("the packaged extension", function () {
     const { between, work } = await frame.evaluate(scrollThrough);
     console.log(`      frames every ${median(between).toFixed(1)} ms while scrolling, ${median(work).toFixed(1)} ms of them ours (medians)`);
     // 60 frames a second leave 16.7 ms for each. What a busy machine adds between them is not ours to bound.
-    assert.ok(median(work) < 16, `${median(work).toFixed(1)} ms to draw a frame`);
+    assert.ok(median(work) < 8, `${median(work).toFixed(1)} ms to draw a frame`);
     await frame.locator('[role="grid"]').focus();
     await page.keyboard.press("End");
     await frame.locator(".list-row", { hasText: "model.layers.999.mlp.experts.99.weight" }).waitFor();

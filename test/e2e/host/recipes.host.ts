@@ -109,8 +109,8 @@ describe("recipes in the editor", () => {
     const median = (values: number[]) => values.sort((a, b) => a - b)[4] ?? Number.POSITIVE_INFINITY;
     const [wall, busy] = [median(times.map((t) => t.wall)), median(times.map((t) => t.busy))];
     console.log(`figure: problems shown ${wall.toFixed(0)} ms after a keystroke, ${busy.toFixed(0)} ms of them at work (medians)`);
-    // 50 ms is the aim, which the figure shows. The rest is the way to the browser and back; a busy machine takes several times as long, so that only gross losses fail.
-    assert.ok(busy < 200, `${busy.toFixed(1)} ms`);
+    // The rest is the way to the browser and back, and whatever else the machine does.
+    assert.ok(busy < 50, `${busy.toFixed(1)} ms`);
     await vscode.commands.executeCommand("workbench.action.revertAndCloseActiveEditor");
   });
 
