@@ -143,7 +143,9 @@ describe("notebooks", function () {
     await cell("models: [../base").locator(".cell-statusbar-container .codicon-notebook-state-success").first().waitFor();
     await command(page, "Weightsmith: Save Notebook Outputs");
     const file = place("first-merge.merge.outputs.json");
-    for (let i = 0; i < 100 && !existsSync(file); i++) await page.waitForTimeout(100);
+    // While the editor writes, the file is there but empty.
+    const written = () => existsSync(file) && readFileSync(file, "utf8").endsWith("}\n");
+    for (let i = 0; i < 100 && !written(); i++) await page.waitForTimeout(100);
     assert.match(readFileSync(file, "utf8"), /"format": "weightsmith-notebook-outputs"/);
     await page.reload();
     await page.locator(".cell-statusbar-container", { hasText: "eval experts" }).first().waitFor({ timeout: 60_000 });

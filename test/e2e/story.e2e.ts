@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { type Server, startServer } from "./server.ts";
-import { answer, command, commandForOutput, launchBrowser, openFixes, openWorkbench, quickInput, webview } from "./workbench.ts";
+import { answer, command, commandForOutput, confirmOutput, launchBrowser, openFixes, openWorkbench, quickInput, webview } from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
 
@@ -138,7 +138,7 @@ describe("the first hour", function () {
     writeFileSync(join(server.workspace, "tiny.yml"), config);
     await commandForOutput(page, "tiny.yml", "Weightsmith: Train Adapter");
     assert.equal(await quickInput(page).inputValue(), "tiny-trained");
-    await page.keyboard.press("Enter");
+    await confirmOutput(page);
     await row(/train tiny\s*done/).waitFor({ timeout: 90_000 });
     assert.ok(existsSync(join(server.workspace, "tiny-trained", "adapter_config.json")));
     await shot("training");

@@ -77,6 +77,19 @@ async function shownWords(page: Page): Promise<string> {
   return `the workbench shows ${JSON.stringify(words)}`;
 }
 
+/** Takes the output folder that is proposed; presses again where the first press came before the box listened. */
+export async function confirmOutput(page: Page): Promise<void> {
+  const question = page.locator(".quick-input-title", { hasText: "Output folder" });
+  for (const end = Date.now() + WAIT_MS; Date.now() < end; ) {
+    await page.keyboard.press("Enter");
+    try {
+      await question.waitFor({ state: "hidden", timeout: 5000 });
+      return;
+    } catch {}
+  }
+  throw new Error(`the output folder is still asked for; ${await shownWords(page)}`);
+}
+
 /** Runs a command on a file and waits until it asks for the output folder. Asks again where the extension did not know yet which file is open. */
 export async function commandForOutput(page: Page, file: string, title: string): Promise<void> {
   const question = page.locator(".quick-input-title", { hasText: "Output folder" });
