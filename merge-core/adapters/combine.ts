@@ -1,42 +1,28 @@
 // Ways to combine the adapters of one module: the exact sum, and the combinations of PEFT's add_weighted_adapter with PEFT's
 // numbers. Those that work on factors one by one (linear, ties, dare_*, magnitude_prune) mix one adapter's A with another's B,
 // so they are not sums of the adapters' changes; how far they are from it is always told.
-import { firstRows, type Matrix, type MatrixSpace } from "../compute/linalg/matrix.ts";
+import type { Matrix, MatrixSpace } from "../compute/linalg/matrix.ts";
 import type { LoadRows } from "../compute/linalg/rows.ts";
 import { inTurns } from "../compute/linalg/steps.ts";
-import { svd } from "../compute/linalg/svd.ts";
 import { randomKey, uniforms } from "../compute/rng.ts";
+import { distanceFromDense, isProduct, nearestProduct, type ProductTerm, productOf, sidesOf, type Term } from "./changes.ts";
 import { copa } from "./copa.ts";
-import type { LayerShape, LowRank } from "./family.ts";
+import type { LayerShape } from "./family.ts";
 import { type Factors, type Reduced, reduceRankSteps, relativeDistance, stack } from "./low-rank.ts";
 
 const BY_FACTORS = ["linear", "ties", "dare_linear", "dare_ties", "magnitude_prune"] as const;
 const ON_PRODUCTS = ["ties_svd", "dare_linear_svd", "dare_ties_svd", "magnitude_prune_svd"] as const;
 /** Not PEFT's: checkpoints of one run, weighed by hand or by their losses or steps, and CoPA-Merging as its paper and as its code have it. */
 const OF_PAPERS = ["average", "mwa", "copa", "copa_released"] as const;
-export const COMBINATIONS = ["exact", "cat", "svd", ...BY_FACTORS, ...ON_PRODUCTS, ...OF_PAPERS] as const;
+/** Methods of recipes, which merge the changes as they merge models' differences from a base. */
+const OF_RECIPES = ["knots", "pcb"] as const;
+export const COMBINATIONS = ["exact", "cat", "svd", ...BY_FACTORS, ...ON_PRODUCTS, ...OF_PAPERS, ...OF_RECIPES] as const;
 export type Combination = (typeof COMBINATIONS)[number];
+export type RecipeCombination = (typeof OF_RECIPES)[number];
 type Operator = (typeof BY_FACTORS)[number];
 
-/** One adapter's part in a module, a product of low rank. */
-export interface ProductTerm {
-  readonly factors: LowRank;
-  readonly weight: number;
-  /** Position among the adapters; the key of its random numbers. */
-  readonly index: number;
-}
-
-/** The part of an adapter that is no product of low rank: what it makes of the untouched base, less the base. */
-export interface DenseTerm extends Omit<ProductTerm, "factors"> {
-  /** [outFeatures, inFeatures] */
-  readonly delta: Float64Array;
-  readonly layer: LayerShape;
-}
-
-export type Term = ProductTerm | DenseTerm;
-
 export interface CombineOptions {
-  readonly method: Combination;
+  readonly method: Exclude<Combination, RecipeCombination>;
   /** Rank of the result, for methods that choose it. */
   readonly rank: number;
   /** Share of elements that ties, dare, magnitude_prune and copa keep. */
@@ -50,7 +36,7 @@ export interface CombineOptions {
   readonly rows?: LoadRows;
 }
 
-const isProduct = (term: Term): term is ProductTerm => "factors" in term;
+export const isOfRecipes = (method: Combination): method is RecipeCombination => (OF_RECIPES as readonly string[]).includes(method);
 
 export const worksOnFactors = (method: Combination): boolean => ([...BY_FACTORS, ...OF_PAPERS] as readonly string[]).includes(method);
 
@@ -60,7 +46,9 @@ export function combinedRank(method: Combination, ranks: readonly number[], want
   const largest = Math.max(...ranks);
   if (method === "cat" || method === "copa") return sum;
   if (worksOnFactors(method)) return largest;
-  return Math.min(wanted ?? (method === "exact" ? sum : largest), method === "exact" ? sum : Number.POSITIVE_INFINITY, ...sides);
+  // The directions that KnOTS merges along are those of the factors.
+  const keepsAll = method === "exact" || method === "knots";
+  return Math.min(wanted ?? (keepsAll ? sum : largest), keepsAll ? sum : Number.POSITIVE_INFINITY, ...sides);
 }
 
 /** Whether the result holds all factors as they are, side by side. */
@@ -128,7 +116,13 @@ async function onProducts(terms: readonly ProductTerm[], operator: Operator, opt
   const parts = terms.map((term) => partOf(term, options.space));
   const merged = apply(operator, parts, { ...options, name: options.module });
   options.space.free(...parts.flatMap(({ made }) => made));
-  return nearestProduct(merged, sidesOf(terms), options);
+  return nearest(merged, sidesOf(terms), options);
+}
+
+function nearest(merged: Float64Array, { inFeatures, outFeatures }: LayerShape, { space, rank }: CombineOptions): Promise<Factors> {
+  const dense = space.zeros(outFeatures, inFeatures);
+  dense.data.set(merged);
+  return nearestProduct(dense, rank, space);
 }
 
 /** Where an adapter is no product of low rank the sum is dense, and the distance from it is measured on it. */
@@ -139,29 +133,8 @@ async function combineDense(terms: readonly Term[], options: CombineOptions): Pr
   const sum = apply("linear", parts, at);
   const merged = isSum(method) ? sum : apply(method.replace(/_svd$/, "") as Operator, parts, at);
   space.free(...parts.flatMap(({ made }) => made));
-  const result = await nearestProduct(merged, sidesOf(terms), options);
-  const [distance, norm] = [lengthOf(denseOf(result), sum), lengthOf(sum)];
-  return { ...result, relativeError: norm === 0 ? (distance === 0 ? 0 : Number.POSITIVE_INFINITY) : distance / norm };
-}
-
-/** B A [outFeatures, inFeatures] */
-function denseOf({ r, inFeatures, outFeatures, a, bt }: Factors): Float64Array {
-  const out = new Float64Array(outFeatures * inFeatures);
-  for (let o = 0; o < outFeatures; o++)
-    for (let k = 0; k < r; k++) {
-      const factor = bt[k * outFeatures + o] as number;
-      for (let i = 0; i < inFeatures; i++) out[o * inFeatures + i]! += factor * (a[k * inFeatures + i] as number);
-    }
-  return out;
-}
-
-/** |x - y| */
-const lengthOf = (x: Float64Array, y?: Float64Array): number => Math.sqrt(x.reduce((sum, value, i) => sum + (value - (y?.[i] ?? 0)) ** 2, 0));
-
-function sidesOf(terms: readonly Term[]): LayerShape {
-  const [first] = terms;
-  if (first === undefined) throw new TypeError("nothing to combine");
-  return isProduct(first) ? first.factors : first.layer;
+  const result = await nearest(merged, sidesOf(terms), options);
+  return { ...result, relativeError: distanceFromDense(result, sum) };
 }
 
 /** The dense change of one adapter. */
@@ -170,29 +143,6 @@ function partOf(term: Term, space: MatrixSpace): Part & { readonly made: readonl
   if (!isProduct(term)) return { values: term.delta, weight, index, made: [] };
   const product = productOf(term.factors, space);
   return { values: product.data, weight, index, made: [product] };
-}
-
-/** The product of the rank that is wanted nearest to a dense change. */
-async function nearestProduct(merged: Float64Array, { inFeatures, outFeatures }: LayerShape, { space, rank }: CombineOptions): Promise<Factors> {
-  const dense = space.zeros(outFeatures, inFeatures);
-  dense.data.set(merged);
-  const { left, values, right } = await svd(space, dense, rank);
-  const a = new Float64Array(rank * inFeatures);
-  const bt = new Float64Array(rank * outFeatures);
-  a.set(firstRows(right, values.length).data);
-  for (const [k, value] of values.entries()) for (let o = 0; o < outFeatures; o++) bt[k * outFeatures + o] = value * (left.data[k * outFeatures + o] as number);
-  space.free(dense, left, right);
-  return { r: rank, inFeatures, outFeatures, a, bt };
-}
-
-/** scale B A, dense. */
-function productOf({ a, b, r, scale, inFeatures, outFeatures }: LowRank, space: MatrixSpace): Matrix {
-  const [left, right] = [space.zeros(outFeatures, r), space.zeros(r, inFeatures)];
-  left.data.set(b.map((x) => x * scale));
-  right.data.set(a);
-  const product = space.product(left, right);
-  space.free(left, right);
-  return product;
 }
 
 interface Part {

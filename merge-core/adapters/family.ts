@@ -57,6 +57,11 @@ export interface AdapterFamily {
   open(module: AdapterModule, weight?: () => ArrayLike<number>): RowChange;
   /** The change as a product of two factors, where it is one of low rank whatever the weight is. */
   factors?(module: AdapterModule): LowRank;
+  /**
+   * For families whose parameters have a mean that is an adapter between them: of each tensor the value of all elements that changes nothing,
+   * around which it is taken.
+   */
+  readonly neutral?: Readonly<Record<string, number>>;
   /** What the layer's bias [out] is multiplied by, if it is. */
   biasFactor?(module: AdapterModule): ArrayLike<number> | undefined;
   /** Frozen tensors that follow from the base's weight [out, in] and are in no file. */

@@ -1,10 +1,11 @@
 // What combining adapters will do, from their configs and headers alone: which modules, of which rank, made from which
 // tensors, and everything that does not fit. Node only.
 import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
-import { type Diagnostic, inputError, nearestName, type WeightsmithError } from "../diagnostics.ts";
+import { type Diagnostic, inputError, type WeightsmithError } from "../diagnostics.ts";
 import { changesBias, checkFoldable, checkShapes } from "./adapted-by-family.ts";
 import { baseNames, missingError, shapeError } from "./base-tensors.ts";
 import { type Combination, combinedRank, worksOnFactors } from "./combine.ts";
+import { type CombinedTensor, differentBases, differentModules, planReplacements } from "./common-ground.ts";
 import type { LayerShape, Settings } from "./family.ts";
 import { layerOf } from "./layer-of.ts";
 import { checkRank } from "./peft-config.ts";
@@ -28,12 +29,8 @@ export interface CombinedModule {
   /** Of the result. */
   readonly rank: number;
   readonly sources: readonly ModuleSource[];
-}
-
-/** A tensor that adapters bring whole: copied from one, or the mean of several. */
-export interface CombinedTensor {
-  readonly name: string;
-  readonly sources: readonly { readonly index: number; readonly entry: TensorEntry }[];
+  /** The base's, where an adapter changes it. */
+  readonly bias?: TensorEntry;
 }
 
 export interface CombinationPlan {
@@ -54,6 +51,7 @@ export function planCombination(
   const paths = [...new Set(adapters.flatMap(({ modules }) => [...modules.keys()]))].sort();
   const modules = paths.map((path) => planModule(path, adapters, method, rank, base));
   const replacements = planReplacements(adapters, findings);
+  noteBiases(modules, adapters, findings);
   const fanInFanOut = sameFlag(adapters, "fan_in_fan_out");
   return { adapters, modules, replacements, fanInFanOut, findings };
 }
@@ -77,7 +75,7 @@ function checkDense(adapter: AdapterFile, method: Combination, base: Checkpoint 
     throw inputError("adapter-base-needed", "the adapter is no product of low rank: its change is taken from the base", {
       file: configFile,
       found,
-      remedy: "name the model it was made for with --base",
+      remedy: `name the model it was made for with --base${family.neutral === undefined ? "" : `, or take the mean of ${family.title} as such with --method average`}`,
     });
 }
 
@@ -129,7 +127,7 @@ function planModule(
       throw inputError("adapter-shape-mismatch", `${path} is an embedding in one adapter and a layer in another`, { file: adapter.file });
     const settings = moduleSettings(adapter, path);
     if (!isDense(adapter)) return { index, settings, entries, rank: rankOf(adapter, path, entries, settings) };
-    return { index, settings, entries, rank: Math.min(layer.inFeatures, layer.outFeatures), weight: baseWeight(path, adapter, entries, base) };
+    return { index, settings, entries, rank: Math.min(layer.inFeatures, layer.outFeatures), weight: baseWeight(path, adapter, base) };
   });
   const ranks = sources.map((source) => source.rank);
   if (worksOnFactors(method) && new Set(ranks).size > 1)
@@ -139,21 +137,41 @@ function planModule(
       held.map(({ adapter }) => adapter.folder),
       ranks,
     );
-  return { path, layer, embedding, rank: combinedRank(method, ranks, wanted, [layer.inFeatures, layer.outFeatures]), sources };
+  const sides = [layer.inFeatures, layer.outFeatures] as const;
+  return { path, layer, embedding, rank: combinedRank(method, ranks, wanted, sides), sources, ...changedBias(path, held, base) };
 }
 
-/** The weight that a change is taken from. @throws WeightsmithError `adapter-family-unlike` where the bias changes too, which no LoRA does */
-function baseWeight(path: string, adapter: AdapterFile, entries: ModuleEntries, base: Checkpoint | undefined): ModuleSource["weight"] {
+/** The weight that a change is taken from. */
+function baseWeight(path: string, adapter: AdapterFile, base: Checkpoint | undefined): ModuleSource["weight"] {
   if (base === undefined) throw new TypeError("a change without a base");
-  const name = baseNames(base)(`${path}.weight`) ?? "";
-  const entry = base.tensors.get(name);
+  const entry = base.tensors.get(baseNames(base)(`${path}.weight`) ?? "");
   if (entry === undefined) throw missingError(base, [`${path}.weight`], adapter.file);
-  if (base.tensors.has(name.replace(/weight$/, "bias")) && changesBias(adapter, entries))
-    throw inputError("adapter-family-unlike", `the adapter changes the bias of ${path}, which no LoRA does`, {
-      file: adapter.file,
-      found: adapter.family.title,
-    });
   return { entry, turned: adapter.config.fan_in_fan_out === true };
+}
+
+/** The bias of the base that an adapter multiplies together with the weight. */
+function changedBias(path: string, held: readonly { readonly adapter: AdapterFile; readonly entries: ModuleEntries }[], base: Checkpoint | undefined) {
+  const bias = base?.tensors.get(baseNames(base)(`${path}.weight`)?.replace(/weight$/, "bias") ?? "");
+  return bias !== undefined && held.some(({ adapter, entries }) => changesBias(adapter, entries)) ? { bias } : {};
+}
+
+/** @throws WeightsmithError `adapter-family-unlike` where another adapter brings a bias whole */
+function noteBiases(modules: readonly CombinedModule[], adapters: readonly AdapterFile[], findings: Diagnostic[]): void {
+  const changed = modules.filter(({ bias }) => bias !== undefined).map(({ path }) => `${path}.bias`);
+  if (changed.length === 0) return;
+  for (const name of changed) {
+    const other = adapters.find(({ replacements }) => replacements.has(name));
+    if (other !== undefined)
+      throw inputError("adapter-family-unlike", `one adapter multiplies ${name}, another one brings it whole`, { file: other.file, found: name });
+  }
+  findings.push({
+    code: "adapter-bias-whole",
+    severity: "info",
+    message: "adapters change biases: the result holds them whole, as PEFT's LoRA with bias: lora_only does, their changes added up by weight",
+    found: `${changed.length} biases`,
+    remedy: "programs that refuse biases in an adapter need the folded model",
+    notes: changed.slice(0, 5),
+  });
 }
 
 function ownLayer(adapter: AdapterFile, path: string, entries: ModuleEntries): LayerShape | undefined {
@@ -191,83 +209,6 @@ function ranksError(path: string, method: Combination, folders: readonly string[
     found: ranks.map((r, i) => `${r} in ${folders[i]}`).join(", "),
     remedy: "use the method exact, cat or svd",
   });
-}
-
-function differentBases(adapters: readonly AdapterFile[]): Diagnostic[] {
-  const named = adapters.flatMap(({ config, folder }) =>
-    typeof config.base_model_name_or_path === "string" ? [{ base: config.base_model_name_or_path, folder }] : [],
-  );
-  const [first] = named;
-  const other = named.find(({ base }) => base !== first?.base);
-  if (first === undefined || other === undefined) return [];
-  const message = "the adapters name different base models";
-  const remedy = "changes to different models do not add up; ignore this only if both names mean the same weights";
-  return [
-    {
-      code: "adapter-bases-differ",
-      severity: "warning",
-      message,
-      file: other.folder,
-      found: other.base,
-      expected: `${first.base}, as in ${first.folder}`,
-      remedy,
-    },
-  ];
-}
-
-/** Modules that only some adapters have, told once per adapter with the nearest name there is. */
-function differentModules(adapters: readonly AdapterFile[]): Diagnostic[] {
-  const all = [...new Set(adapters.flatMap(({ modules }) => [...modules.keys()]))];
-  return adapters.flatMap(({ modules, file }): Diagnostic[] => {
-    const missing = all.filter((path) => !modules.has(path));
-    const [first] = missing;
-    if (first === undefined) return [];
-    const shared = all.length > missing.length && [...modules.keys()].some((path) => adapters.some((other) => other.file !== file && other.modules.has(path)));
-    const near = nearestName(first, modules.keys());
-    const notes = missing.length === 1 ? [] : [`${missing.length} such modules: ${missing.slice(0, 5).join(", ")}${missing.length > 5 ? ", ..." : ""}`];
-    return [
-      {
-        code: "adapter-modules-differ",
-        severity: shared ? "info" : "warning",
-        message: shared ? "the adapter lacks modules that others change; it adds nothing there" : "the adapter changes no module that another one changes",
-        file,
-        found: `no ${first}`,
-        ...(near === undefined ? {} : { remedy: `the nearest it has is ${near}` }),
-        notes,
-      },
-    ];
-  });
-}
-
-function planReplacements(adapters: readonly AdapterFile[], findings: Diagnostic[]): CombinedTensor[] {
-  const byName = new Map<string, CombinedTensor["sources"][number][]>();
-  for (const [index, { replacements }] of adapters.entries())
-    for (const entry of replacements.values()) byName.set(entry.name, [...(byName.get(entry.name) ?? []), { index, entry }]);
-  for (const [name, sources] of byName) {
-    const [first, ...others] = sources;
-    const odd = others.find(({ entry }) => entry.shape.join() !== first?.entry.shape.join());
-    if (first !== undefined && odd !== undefined)
-      throw shapeError(
-        { name },
-        `[${odd.entry.shape.join(", ")}]`,
-        `[${first.entry.shape.join(", ")}], as in ${adapters[first.index]?.folder}`,
-        adapters[odd.index]?.file ?? "",
-      );
-  }
-  const averaged = [...byName].filter(([, sources]) => sources.length > 1).map(([name]) => name);
-  if (byName.size > 0) findings.push(replacementNote([...byName.keys()], averaged));
-  return [...byName].map(([name, sources]) => ({ name, sources })).sort((x, y) => (x.name < y.name ? -1 : 1));
-}
-
-function replacementNote(names: readonly string[], averaged: readonly string[]): Diagnostic {
-  const message = "adapters bring whole tensors of the model; those of one adapter are taken as they are, those of several averaged by weight";
-  return {
-    code: "adapter-whole-tensors",
-    severity: "warning",
-    message,
-    found: `${names.length}, ${averaged.length} of them averaged`,
-    notes: names.slice(0, 5),
-  };
 }
 
 function sameFlag(adapters: readonly AdapterFile[], key: string): boolean {

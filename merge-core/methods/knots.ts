@@ -3,10 +3,10 @@
 // are dropped and the decomposition is of the differences set along the input side. The code trims over all layers at once, this method
 // over each tensor; where a sum of signs is zero the positive one is elected, as in ties here, and not the majority of the model.
 import { firstRows, type Matrix, type MatrixSpace, productInSlices, transposeOf } from "../compute/linalg/matrix.ts";
-import { svd } from "../compute/linalg/svd.ts";
+import { type Svd, svd } from "../compute/linalg/svd.ts";
 import { selectInMemory } from "../compute/select-in-memory.ts";
 import { squareBytes } from "./iso-c.ts";
-import type { MergeMethod } from "./method.ts";
+import type { MergeMethod, MergeTask } from "./method.ts";
 import { DENSITY, flagOf, numberOf } from "./parameters.ts";
 import { ALPHA, DIFFERENCE_WEIGHT, matrixBytes, mergeMatrices, warnRank } from "./whole-matrices.ts";
 
@@ -38,23 +38,36 @@ export const knots: MergeMethod = {
   workingBytes: (shape, others) => matrixBytes(shape, 7 * others + 4) + squareBytes(shape),
   merge: (task, engine) =>
     mergeMatrices(task, engine, async (deltas, space) => {
-      const { left, values, right } = await svd(space, sideBySide(space, deltas));
-      const rank = values.filter((value) => value > SMALLEST_VALUE).length;
       const [rows = 0, columns = 0] = task.shape;
-      warnRank(task, rank, Math.min(rows, columns * task.others.length));
-      const coefficients: Matrix[] = [];
-      for (const [i, model] of task.others.entries()) {
-        const part = coefficientsOf(space, right, values, rank, i, deltas.length);
-        coefficients.push(trimmed(part, Math.max(1, Math.floor(numberOf(model, "density") * part.data.length))));
-        await space.pause();
-      }
-      const merged = await combine(space, coefficients, flagOf(task, "elect"));
-      const basis = transposeOf(space, firstRows(left, rank));
+      const { left, values, right } = await svd(space, sideBySide(space, deltas));
+      const merged = await mergeAlong(task, { values, right }, Math.min(rows, columns * task.others.length), space);
+      const basis = transposeOf(space, firstRows(left, merged.rows));
       const result = space.zeros(basis.rows, columns);
       await productInSlices(space, basis, merged, result);
       return result;
     }),
 };
+
+/**
+ * What the left vectors are multiplied by, [k, columns], of the k directions whose values count; factors of low rank know these without their products.
+ * @param right [D_1 ... D_n]'s right vectors as rows @param directions as many as there could be
+ */
+export async function mergeAlong(
+  task: Pick<MergeTask, "name" | "others" | "parameters" | "warn">,
+  { values, right }: Omit<Svd, "left">,
+  directions: number,
+  space: MatrixSpace,
+): Promise<Matrix> {
+  const rank = values.filter((value) => value > SMALLEST_VALUE).length;
+  warnRank(task, rank, directions);
+  const coefficients: Matrix[] = [];
+  for (const [i, model] of task.others.entries()) {
+    const part = coefficientsOf(space, right, values, rank, i, task.others.length);
+    coefficients.push(trimmed(part, Math.max(1, Math.floor(numberOf(model, "density") * part.data.length))));
+    await space.pause();
+  }
+  return combine(space, coefficients, flagOf(task, "elect"));
+}
 
 function sideBySide(space: MatrixSpace, deltas: readonly Matrix[]): Matrix {
   const [{ rows, columns }] = deltas as [Matrix];

@@ -87,7 +87,7 @@ function warnUnchanged({ name, others, warn }: MergeTask, energies: readonly num
 }
 
 /** Tells where differences have fewer directions than the method would take. */
-export function warnRank({ name, warn }: MergeTask, found: number, wanted: number): void {
+export function warnRank({ name, warn }: Pick<MergeTask, "name" | "warn">, found: number, wanted: number): void {
   if (found >= wanted) return;
   warn({
     code: "rank-deficient",

@@ -1,20 +1,26 @@
 // Combines adapters into one LoRA, module by module. Node only.
 
-import { type Combination, combine, isStacked, type Term } from "../adapters/combine.ts";
+import type { Term } from "../adapters/changes.ts";
+import { type Combination, combine, isOfRecipes, isStacked } from "../adapters/combine.ts";
 import { type AdapterFamily, deltaOf, type LayerShape, type LowRank, type ModuleTensor } from "../adapters/family.ts";
-import { stackedFactors } from "../adapters/low-rank.ts";
-import { type CombinationPlan, type CombinedModule, type CombinedTensor, type ModuleSource, planCombination } from "../adapters/plan-combination.ts";
-import { readAdapter } from "../adapters/read-adapter.ts";
+import { type Reduced, stackedFactors } from "../adapters/low-rank.ts";
+import { type AveragePlan, isOneFamily, planAverage } from "../adapters/plan-average.ts";
+import { type CombinationPlan, type CombinedModule, type ModuleSource, planCombination } from "../adapters/plan-combination.ts";
+import { type AdapterFile, type ModuleEntries, readAdapter } from "../adapters/read-adapter.ts";
 import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
 import { TensorReader } from "../checkpoints/tensor-reader.ts";
 import { poolSpace } from "../compute/linalg/pool-space.ts";
 import { type LoadRows, poolRows } from "../compute/linalg/rows.ts";
-import { createPool } from "../compute/pool.ts";
+import { type ComputePool, createPool } from "../compute/pool.ts";
 import { type Diagnostic, inputError, throwIfCancelled } from "../diagnostics.ts";
-import { DTYPE_BYTES, elementCount, type FloatDType, isFloat } from "../formats/dtypes.ts";
+import { DTYPE_BYTES, elementCount, type FloatDType } from "../formats/dtypes.ts";
 import { type AdapterTensor, type WriteTensor, writeAdapterFolder } from "./adapter-output.ts";
+import { averagedOutput, writeAverage } from "./average-adapters.ts";
+import { type ChosenMethod, checkMemory, chooseMethod, combineByMethod } from "./combine-by-method.ts";
+import { gatherWarnings } from "./gather-warnings.ts";
 import { loraConfig } from "./lora-config.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
+import { meanOf, wholeTensors } from "./whole-tensors.ts";
 
 /** One kind of metrics, a value for each adapter, and how they became weights. */
 export interface WeighedBy {
@@ -36,6 +42,8 @@ export interface CombineRequest {
   /** Of the result; without it exact keeps everything and svd takes the largest of the inputs. */
   readonly rank?: number | undefined;
   readonly density?: number;
+  /** Of methods of recipes, by the names that recipes have for them. */
+  readonly parameters?: Readonly<Record<string, number>>;
   readonly majority?: "total" | "frequency";
   readonly seed?: number;
   readonly base?: Checkpoint | undefined;
@@ -50,64 +58,121 @@ export interface CombineRequest {
 export interface CombineResult {
   readonly out: string;
   readonly method: Combination;
+  /** The result's `peft_type`. */
+  readonly type: string;
   /** Distance of each module's change from the exact sum, over the norm of the sum. */
   readonly modules: readonly { readonly module: string; readonly rank: number; readonly relativeError: number }[];
+  /** In place of those: modules of which the adapters' own parameters were averaged, in an adapter of their family. */
+  readonly averaged?: readonly string[];
   readonly largestError: number;
   readonly parameters: number;
   readonly seconds: number;
   readonly warnings: readonly Diagnostic[];
 }
 
+type Combined = Pick<CombineResult, "type" | "modules" | "averaged" | "warnings">;
+
 /** @throws WeightsmithError `adapter-*`, `output-*`, `usage` */
 export async function combineAdapters(request: CombineRequest): Promise<CombineResult> {
   const started = performance.now();
-  const { adapters: folders, method, rank, base, signal, out, dtype = "F32" } = request;
-  if (folders.length !== request.weights.length)
-    throw inputError("usage", "there must be one weight for each adapter", { found: `${request.weights.length} weights`, expected: String(folders.length) });
-  const adapters = [];
+  const { adapters: folders, weights, method, signal, out, dtype = "F32" } = request;
+  if (folders.length !== weights.length)
+    throw inputError("usage", "there must be one weight for each adapter", { found: `${weights.length} weights`, expected: String(folders.length) });
+  const adapters: AdapterFile[] = [];
   for (const folder of folders) adapters.push(await readAdapter(folder, signal === undefined ? {} : { signal }));
+  const work = isOneFamily(adapters, method) ? average(planAverage(adapters), dtype, request) : combination(adapters, dtype, request);
+  const { tensors } = work;
+  const maxBytes = tensors.reduce((sum, { shape, dtype: stored }) => sum + elementCount(shape) * DTYPE_BYTES[stored], 0);
+  const output = { out, overwrite: request.overwrite ?? false, inputs: adapters.map(({ file }) => file), maxBytes, tensors, signal };
+  let combined: Combined | undefined;
+  const replaced = await writeAdapterFolder(output, async (write) => {
+    combined = await work.run(write);
+    const { rank = null, seed = 0 } = request;
+    const report = { command: "adapter merge", method, weights, ...request.weighed, adapters: folders, rank, ...work.told, seed, modules: combined.modules };
+    return { config: work.config, about: aboutOf(request), report };
+  });
+  const { modules, warnings, ...rest } = combined as Combined;
+  return {
+    ...{ out, method, ...rest, modules },
+    largestError: Math.max(0, ...modules.map(({ relativeError }) => relativeError)),
+    parameters: tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0),
+    seconds: (performance.now() - started) / 1000,
+    warnings: [...warnings, ...replaced],
+  };
+}
+
+/** What is to be written, and how. */
+interface Work {
+  /** In the order in which they are written. */
+  readonly tensors: readonly AdapterTensor[];
+  readonly config: Readonly<Record<string, unknown>>;
+  /** For the report: what bears on the numbers beside method, weights, rank and seed. */
+  readonly told: Readonly<Record<string, unknown>>;
+  run(write: WriteTensor): Promise<Combined>;
+}
+
+/** Adapters of one family stay in it. */
+function average(plan: AveragePlan, dtype: FloatDType, request: CombineRequest): Work {
+  const tensors = averagedOutput(plan, dtype);
+  const averaged = [...new Set(plan.adapters.flatMap(({ modules }) => [...modules.keys()]))].sort();
+  return {
+    ...{ tensors, config: plan.config, told: {} },
+    async run(write) {
+      await writeAverage(plan, tensors, request, write);
+      return { type: plan.family.type, modules: [], averaged, warnings: plan.findings };
+    },
+  };
+}
+
+/** Adapters of any families become one LoRA. */
+function combination(adapters: readonly AdapterFile[], dtype: FloatDType, request: CombineRequest): Work {
+  const { method, rank, base, density = 1, memoryBytes = defaultMemoryBytes() } = request;
+  const chosen = isOfRecipes(method) ? chooseMethod(method, request.parameters ?? {}) : undefined;
   const plan = planCombination(adapters, { method, rank, base });
-  const specs = outputTensors(plan, dtype);
+  if (chosen !== undefined) checkMemory(plan.modules, chosen, memoryBytes);
+  return {
+    tensors: outputTensors(plan, dtype),
+    config: configOf(plan),
+    told: chosen === undefined ? { density } : { parameters: chosen.parameters },
+    run: (write) => combineModules(plan, chosen, request, memoryBytes, write),
+  };
+}
+
+async function combineModules(
+  plan: CombinationPlan,
+  chosen: ChosenMethod | undefined,
+  request: CombineRequest,
+  memoryBytes: number,
+  write: WriteTensor,
+): Promise<Combined> {
+  const { signal, weights } = request;
   const files = new TensorReader();
-  const pool = createPool({ threads: request.threads ?? 1, maxMemoryBytes: (request.memoryBytes ?? defaultMemoryBytes()) + ARENA_SLACK_BYTES });
+  const pool = createPool({ threads: request.threads ?? 1, maxMemoryBytes: memoryBytes + ARENA_SLACK_BYTES });
   const modules: CombineResult["modules"][number][] = [];
+  const noted: { tensor: string; warnings: Diagnostic[] }[] = [];
   try {
-    const maxBytes = specs.reduce((sum, { shape, dtype: stored }) => sum + elementCount(shape) * DTYPE_BYTES[stored], 0);
-    const output = { out, overwrite: request.overwrite ?? false, inputs: adapters.map(({ file }) => file), maxBytes, tensors: specs, signal };
-    const replaced = await writeAdapterFolder(output, async (write) => {
-      let next = readTerms(plan.modules[0], plan, request, files);
-      for (const [i, module] of plan.modules.entries()) {
-        throwIfCancelled(signal);
-        request.onProgress?.(modules.length, plan.modules.length, module.path);
-        const terms = await next;
-        // Read while this module is combined; a failure is told when its turn comes.
-        next = readTerms(plan.modules[i + 1], plan, request, files);
-        next.catch(() => {});
-        const [space, rows] = [poolSpace(pool, signal), poolRows(pool)];
-        try {
-          modules.push(await combineModule(module, terms, request, { space, rows, write }));
-        } finally {
-          space.close();
-        }
+    let next = readTerms(plan.modules[0], plan, request, files);
+    for (const [i, module] of plan.modules.entries()) {
+      throwIfCancelled(signal);
+      request.onProgress?.(modules.length, plan.modules.length, module.path);
+      const terms = await next;
+      // Read while this module is combined; a failure is told when its turn comes.
+      next = readTerms(plan.modules[i + 1], plan, request, files);
+      next.catch(() => {});
+      const [space, rows] = [poolSpace(pool, signal), poolRows(pool)];
+      const warnings: Diagnostic[] = [];
+      noted.push({ tensor: module.path, warnings });
+      try {
+        modules.push(await combineModule(module, terms, request, { pool, space, rows, memoryBytes, chosen, warnings, write }));
+      } finally {
+        space.close();
       }
-      request.onProgress?.(plan.modules.length, plan.modules.length, "");
-      for (const tensor of wholeTensors(plan)) await write(tensor, await meanOf(tensor, request.weights, files));
-      const { density = 1, seed = 0, weights } = request;
-      return {
-        config: configOf(plan),
-        about: aboutOf(request),
-        report: { command: "adapter merge", method, weights, ...request.weighed, adapters: folders, rank: rank ?? null, density, seed, modules },
-      };
-    });
-    return {
-      out,
-      method,
-      modules,
-      largestError: Math.max(0, ...modules.map(({ relativeError }) => relativeError)),
-      parameters: specs.reduce((sum, { shape }) => sum + shape.reduce((product, n) => product * n, 1), 0),
-      seconds: (performance.now() - started) / 1000,
-      warnings: [...plan.findings, ...replaced],
-    };
+    }
+    request.onProgress?.(plan.modules.length, plan.modules.length, "");
+    for (const module of plan.modules)
+      if (module.bias !== undefined) await write(biasTensor(module, request.dtype), await biasOf(module, plan, weights, files));
+    for (const tensor of wholeTensors(plan.replacements)) await write(tensor, await meanOf(tensor, weights, files));
+    return { type: "LORA", modules, warnings: [...plan.findings, ...gatherWarnings(noted)] };
   } finally {
     await files.close();
     await pool.close();
@@ -120,8 +185,14 @@ const factorNames = ({ path, embedding }: CombinedModule): [string, string] => {
 };
 
 function outputTensors(plan: CombinationPlan, dtype: FloatDType): AdapterTensor[] {
-  return [...plan.modules.flatMap((module) => factorTensors(module, dtype)), ...wholeTensors(plan)];
+  const biases = plan.modules.filter(({ bias }) => bias !== undefined).map((module) => biasTensor(module, dtype));
+  return [...plan.modules.flatMap((module) => factorTensors(module, dtype)), ...biases, ...wholeTensors(plan.replacements)];
 }
+
+const biasTensor = ({ path, bias }: CombinedModule, dtype: FloatDType = "F32"): AdapterTensor => ({
+  ...{ name: `base_model.model.${path}.base_layer.bias`, dtype },
+  shape: bias?.shape ?? [],
+});
 
 function factorTensors(module: CombinedModule, dtype: FloatDType): [AdapterTensor, AdapterTensor] {
   const [a, b] = factorNames(module);
@@ -132,18 +203,11 @@ function factorTensors(module: CombinedModule, dtype: FloatDType): [AdapterTenso
   ];
 }
 
-function wholeTensors({ replacements }: CombinationPlan): (AdapterTensor & CombinedTensor)[] {
-  return replacements.flatMap((tensor) => {
-    const entry = tensor.sources[0]?.entry;
-    return entry !== undefined && isFloat(entry.dtype) ? [{ ...tensor, dtype: entry.dtype, shape: entry.shape }] : [];
-  });
-}
-
 function configOf({ adapters, modules, replacements, fanInFanOut }: CombinationPlan): Record<string, unknown> {
   const configs = adapters.map(({ config }) => config);
   const listed = (key: string) => [...new Set(configs.flatMap((config) => (Array.isArray(config[key]) ? config[key].map(String) : [])))].sort();
   const saved = listed("modules_to_save");
-  const biased = replacements.some(({ name }) => name.endsWith(".base_layer.bias"));
+  const biased = modules.some(({ bias }) => bias !== undefined) || replacements.some(({ name }) => name.endsWith(".base_layer.bias"));
   return loraConfig({
     modules: modules.map(({ path, rank }) => ({ path, rank })),
     base: configs.map((config) => config.base_model_name_or_path).find((name) => typeof name === "string"),
@@ -157,12 +221,28 @@ function configOf({ adapters, modules, replacements, fanInFanOut }: CombinationP
 const aboutOf = ({ adapters, weights, method }: CombineRequest): string =>
   `Adapters merged with \`weightsmith adapter merge --method ${method}\`:\n\n${adapters.map((adapter, i) => `- \`${adapter}\`, weight ${weights[i]}`).join("\n")}`;
 
+/** b + sum of w (f b - b): a bias has the changes of the weights beside it. */
+async function biasOf({ bias, layer, sources }: CombinedModule, plan: CombinationPlan, weights: readonly number[], files: TensorReader): Promise<Float64Array> {
+  const before = await files.read(bias as TensorEntry);
+  const sum = Float64Array.from(before);
+  for (const { index, settings, entries } of sources) {
+    const factors = plan.adapters[index]?.family.biasFactor?.({ layer, settings, tensors: await readTensors(entries, files) });
+    if (factors === undefined) continue;
+    for (let o = 0; o < sum.length; o++) sum[o]! += (weights[index] ?? 1) * ((factors[o] as number) - 1) * (before[o] as number);
+  }
+  return sum;
+}
+
+async function readTensors(entries: ModuleEntries, files: TensorReader): Promise<Record<string, ModuleTensor>> {
+  const read = async ([name, entry]: [string, TensorEntry]): Promise<[string, ModuleTensor]> => [name, { shape: entry.shape, values: await files.read(entry) }];
+  return Object.fromEntries(await Promise.all(Object.entries(entries).map(read)));
+}
+
 /** What each adapter has for a module; nothing behind the last one. */
 async function readTerms(module: CombinedModule | undefined, plan: CombinationPlan, { weights }: CombineRequest, files: TensorReader): Promise<Term[]> {
   const terms: Term[] = [];
-  const read = async ([name, entry]: [string, TensorEntry]): Promise<[string, ModuleTensor]> => [name, { shape: entry.shape, values: await files.read(entry) }];
   for (const { index, settings, entries, weight } of module?.sources ?? []) {
-    const tensors = Object.fromEntries(await Promise.all(Object.entries(entries).map(read)));
+    const tensors = await readTensors(entries, files);
     const { layer } = module as CombinedModule;
     const family = plan.adapters[index]?.family as AdapterFamily;
     const [held, at] = [
@@ -184,8 +264,13 @@ async function weightOf({ entry, turned }: NonNullable<ModuleSource["weight"]>, 
 }
 
 interface ModuleContext {
+  readonly pool: ComputePool;
   readonly space: ReturnType<typeof poolSpace>;
   readonly rows: LoadRows;
+  readonly memoryBytes: number;
+  readonly chosen: ChosenMethod | undefined;
+  /** Of this module; added to. */
+  readonly warnings: Diagnostic[];
   readonly write: WriteTensor;
 }
 
@@ -193,18 +278,17 @@ async function combineModule(
   module: CombinedModule,
   terms: readonly Term[],
   request: CombineRequest,
-  { space, rows, write }: ModuleContext,
+  context: ModuleContext,
 ): Promise<CombineResult["modules"][number]> {
-  const { method, density = 1, majority = "total", seed = 0 } = request;
+  const { write } = context;
   const [tensorA, tensorB] = factorTensors(module, request.dtype ?? "F32");
-  if (isStacked(method, terms, module.rank)) {
+  if (isStacked(request.method, terms, module.rank)) {
     const { a, b } = stackedFactors(terms);
     await write(tensorA, a);
     await write(tensorB, b);
     return { module: module.path, rank: module.rank, relativeError: 0 };
   }
-  const combined = await combine(terms, { method, rank: module.rank, density, majority, seed, module: module.path, space, rows });
-  const { r, a, bt, relativeError, outFeatures } = combined;
+  const { r, a, bt, relativeError, outFeatures } = await combineTerms(module, terms, request, context);
   await write(tensorA, a);
   const b = new Float32Array(bt.length);
   for (let k = 0; k < r; k++) for (let o = 0; o < outFeatures; o++) b[o * r + k] = bt[k * outFeatures + o] as number;
@@ -212,21 +296,11 @@ async function combineModule(
   return { module: module.path, rank: r, relativeError };
 }
 
-/** One adapter's tensor as it is; of several the mean by weight. @throws WeightsmithError `adapter-weights-cancel` */
-async function meanOf({ name, sources }: CombinedTensor, weights: readonly number[], files: TensorReader): Promise<ArrayLike<number>> {
-  const [first] = sources;
-  if (first !== undefined && sources.length === 1) return files.read(first.entry);
-  const total = sources.reduce((sum, { index }) => sum + (weights[index] ?? 0), 0);
-  if (total === 0)
-    throw inputError("adapter-weights-cancel", `the weights add up to zero, so ${name}, which several adapters bring whole, has no mean`, {
-      found: weights.join(", "),
-      remedy: "change the weights, or fold the adapters one by one",
-    });
-  let mean = new Float64Array(0);
-  for (const { index, entry } of sources) {
-    const values = await files.read(entry);
-    if (mean.length === 0) mean = new Float64Array(values.length);
-    for (let i = 0; i < values.length; i++) mean[i] = (mean[i] as number) + ((weights[index] ?? 0) / total) * (values[i] as number);
-  }
-  return mean;
+function combineTerms(module: CombinedModule, terms: readonly Term[], request: CombineRequest, context: ModuleContext): Promise<Reduced> {
+  const { method, density = 1, majority = "total", seed = 0, adapters, signal } = request;
+  const { chosen, warnings, space, rows } = context;
+  const warn = (found: Omit<Diagnostic, "severity">) => void warnings.push({ ...found, severity: "warning" });
+  if (chosen !== undefined) return combineByMethod(module, terms, chosen, { ...context, adapters, seed, signal, warn });
+  if (isOfRecipes(method)) throw new TypeError(`no parameters of ${method}`);
+  return combine(terms, { method, rank: module.rank, density, majority, seed, module: module.path, space, rows });
 }

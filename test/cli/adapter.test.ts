@@ -170,6 +170,36 @@ describe("weightsmith adapter", () => {
     }
   });
 
+  it("merges changes by the recipes' knots and pcb, with their parameters and the authors' weights", () => {
+    const merge = (...options: string[]) => adapter("merge", `${ORACLES}/peft/lora`, `${ORACLES}/peft/rslora`, ...options);
+    for (const [method, weight, given, parameters] of [
+      ["knots", 1, "alpha=1, density=0.5", { density: 0.5, alpha: 1, elect: 1 }],
+      ["pcb", 1.2, "ratio=0.3", { ratio: 0.3, quantile: 0.01, variant: 3 }],
+    ] as const) {
+      const out = join(temporaryFolder(), "out");
+      const { status, err, out: text } = merge("--method", method, "--parameters", given, "-o", out, "--json");
+      assert.equal(status, 0, err);
+      const { modules, largestError, type } = JSON.parse(text);
+      assert.deepEqual([modules.length, type, largestError > 0], [14, "LORA", true]);
+      const told = JSON.parse(readFileSync(join(out, "weightsmith.json"), "utf8"));
+      assert.deepEqual([told.weights, told.parameters], [[weight, weight], parameters]);
+    }
+    const out = join(temporaryFolder(), "out");
+    assert.match(merge("--method", "knots", "--density", "0.5", "-o", out).err, /--parameters density=X/);
+    assert.match(merge("--method", "pcb", "--parameters", "ratoi=0.5", "-o", out).err, /unknown-parameter.*did you mean ratio\?/s);
+    assert.match(merge("--method", "pcb", "--parameters", "ratio", "-o", out).err, /not a list of names and numbers/);
+    assert.match(merge("--parameters", "ratio=1", "-o", out).err, /exact takes no --parameters/);
+  });
+
+  it("averages rotations as rotations", () => {
+    const out = join(temporaryFolder(), "out");
+    const oft = `${ORACLES}/peft-families/oft`;
+    const { status, err, out: text } = adapter("merge", oft, oft, "--method", "average", "-o", out);
+    assert.equal(status, 0, err);
+    assert.match(text, /\d+ modules by average, .*; OFT, as the adapters are/);
+    assert.match(adapter("inspect", out, "--base", `${ORACLES}/llama-tiny`).out, /: yes$/m);
+  });
+
   it("weighs other methods by loss or step, tells by what, and refuses what is no metric", () => {
     const folder = `${ORACLES}/peft/lora`;
     const merge = (...options: string[]) => adapter("merge", folder, folder, "-o", join(temporaryFolder(), "mean"), "--json", ...options);

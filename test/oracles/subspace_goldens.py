@@ -108,7 +108,8 @@ def pcb(taus, ratio, quantile, variant, weight):
     b = intra * inter
     floor = np.sort(b, 1)[:, int(size * (1 - ratio))][:, None]
     scale = norm01(np.maximum(b, floor))
-    return (weight * (c * scale).sum(0) / np.maximum(scale.sum(0), 1e-12)).reshape(taus[0].shape)
+    weights = np.reshape(weight, (-1, 1))
+    return ((weights * c * scale).sum(0) / np.maximum(scale.sum(0), 1e-12)).reshape(taus[0].shape)
 
 
 def cabs(taus, n, m):
@@ -165,4 +166,5 @@ def main():
     OUT.write_text(json.dumps({"provenance": provenance, "cases": golden}) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

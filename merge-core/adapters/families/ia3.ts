@@ -17,6 +17,7 @@ export const ia3: AdapterFamily = {
   shared: [],
   needsBase: true,
   foldable: "exact",
+  neutral: { ia3_l: 1 },
   // feedforward_modules chose a side when the adapter was made; the vector's shape says which.
   shapes: ({ inFeatures, outFeatures }, _, { ia3_l }) => ({ ia3_l: ia3_l?.[0] === 1 && outFeatures !== 1 ? [1, inFeatures] : [outFeatures, 1] }),
   open(module) {

@@ -11,6 +11,7 @@ export const lnTuning: AdapterFamily = {
   shared: [],
   needsBase: false,
   foldable: "exact",
+  neutral: {},
   replaces: "ln_tuning_layers",
   shapes: () => ({}),
   open: () => () => {},

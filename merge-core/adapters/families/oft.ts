@@ -21,6 +21,7 @@ export const oft: AdapterFamily = {
   shared: [],
   needsBase: true,
   foldable: "exact",
+  neutral: { oft_R: 0 },
   // r and oft_block_size are adjusted to the layer when the adapter is made; the stored size of Q is what holds.
   shapes({ inFeatures }, settings, { oft_R }) {
     const count = oft_R?.[1] ?? 0;

@@ -17,6 +17,7 @@ export const psoft = defineFamily({
   shared: [],
   needsBase: true,
   foldable: "exact",
+  neutral: { psoft_R: 0, psoft_vector_a: 1, psoft_vector_b: 1 },
   shapes(_, settings) {
     const r = numberOf(settings, "r");
     return { psoft_R: [(r * (r - 1)) / 2], psoft_vector_a: [r], psoft_vector_b: [r] };

@@ -1,8 +1,9 @@
 // weightsmith adapter merge: several adapters into one LoRA.
-import { COMBINATIONS, type Combination } from "../../adapters/combine.ts";
+import { COMBINATIONS, type Combination, isOfRecipes } from "../../adapters/combine.ts";
 import { inputError } from "../../diagnostics.ts";
 import type { FloatDType } from "../../formats/dtypes.ts";
 import { metricWeights } from "../../methods/mwa.ts";
+import { findMethod } from "../../methods/registry.ts";
 import { modelOpener } from "../../plan/open-model.ts";
 import { modelReference } from "../../recipe/model-reference.ts";
 import { type CombineResult, combineAdapters, type WeighedBy } from "../../run/combine-adapters.ts";
@@ -23,28 +24,38 @@ Merges adapters into one LoRA that PEFT loads, module by module and without the 
 exact adds the changes up. Without --rank nothing is lost and ranks add up; with it each module gets the best
 approximation of that rank, and how much it loses is told. All families that are low-rank products can take part. Others
 that fold (OFT, HRA, DoRA, IA3, ...) can too with --base, by exact and the svd methods: the change of each is what it makes
-of the untouched base, less the base. Give --rank then, or the result has the ranks of whole matrices.
+of the untouched base, less the base. Give --rank then, or the result has the ranks of whole matrices. A bias that IA3 changes is
+in the result as PEFT's bias: lora_only has it.
 
 The others give the numbers of PEFT's add_weighted_adapter: cat and svd are sums too; linear, ties, dare_linear,
 dare_ties and magnitude_prune work on the factors one by one, which mixes one adapter's A with another's B; the same
 names with _svd work on the changes themselves. For each the distance from the exact sum is told.
 
-average takes the means of the factors, which is right for checkpoints of one training run; mwa does too, and those of lower
+average of adapters that are all OFT, PSOFT, IA3 or norms makes one of the same family, by the means of what they turn or scale by:
+the mean of rotations turns too, which their sum does not. It needs no base, and the same settings in all.
+Of LoRA, average takes the means of the factors, which is right for checkpoints of one training run; mwa does too, and those of lower
 --loss or of later --step weigh more: by the share of (1 / loss)^penalty or step^penalty, or with --softmax by the softmax of
 penalty times the z-scores, as the recipes' method of that name has it. With another method --loss and --step give the same
 weights: exact with --rank is then the mean of the changes themselves. copa prunes factors and scales ranks against each
 other (CoPA-Merging), as the paper has it; copa_released as its released code, which mixes factors of different adapters.
 
+knots and pcb are the recipes' methods of these names, on the changes of the adapters as if they were models' differences from
+a base of zeros: --parameters has what recipes call alpha, elect, ratio, ... and \`weightsmith methods knots\` lists. knots goes
+without dense matrices and keeps all of its directions unless --rank is given; pcb makes one module's changes dense at a time, and
+its result is cut to --rank.
+
   weightsmith adapter merge ./math ./code -o ./both
   weightsmith adapter merge ./math ./code --weights 0.7,0.3 --rank 16 -o ./both
   weightsmith adapter merge ./math ./code --method ties --density 0.5 -o ./both
+  weightsmith adapter merge ./math ./code --method knots --parameters density=0.3,alpha=1 -o ./both
   weightsmith adapter merge ./run/step-500 ./run/step-1000 --method mwa --loss 0.92,0.87 -o ./mean`,
   options: [
     { name: "out", short: "o", type: "string", value: "OUT", doc: "the folder to make" },
-    { name: "weights", type: "string", value: "W,W,...", doc: "one for each adapter (default: 1 each, 2 for copa, the mean for average)" },
+    { name: "weights", type: "string", value: "W,W,...", doc: "one for each adapter (default: 1 each, 2 for copa, 1.2 for pcb, the mean for average)" },
     { name: "method", type: "string", value: "NAME", choices: COMBINATIONS, doc: `${COMBINATIONS.join(", ")} (default: exact)` },
-    { name: "rank", type: "integer", value: "R", doc: "rank of the result, for exact and the svd methods" },
+    { name: "rank", type: "integer", value: "R", doc: "rank of the result, for exact, the svd methods, knots and pcb" },
     { name: "density", type: "string", value: "SHARE", doc: "share of elements that ties, dare, magnitude_prune and copa keep (default: 1, 0.2 for copa)" },
+    { name: "parameters", type: "string", value: "NAME=X,...", doc: "of knots and pcb, as recipes name them (default: as in recipes)" },
     { name: "loss", type: "string", value: "L,L,...", doc: "training loss of each checkpoint, in place of weights" },
     { name: "step", type: "string", value: "S,S,...", doc: "step of each checkpoint, in place of weights" },
     { name: "penalty", type: "string", value: "P", doc: "how much losses or steps count: 0 weighs all alike (default: 1)" },
@@ -75,6 +86,7 @@ other (CoPA-Merging), as the paper has it; copa_released as its released code, w
       out: outOf(args),
       rank: rankOf(args),
       density: shareOf(args, "density", isCopa(method) ? 0.2 : 1),
+      ...parametersOf(args, method),
       majority: text(args, "majority") === "frequency" ? "frequency" : "total",
       seed: number(args, "seed") ?? 0,
       base: await openBase(args, context),
@@ -105,8 +117,29 @@ function weighed(args: Arguments, method: Combination): { weights: readonly numb
   if (method === "mwa")
     throw inputError("usage", "mwa needs the loss of every adapter, or the step of every one", { expected: "--loss L,L,... or --step S,S,..." });
   const given = numbersOf(args, "weights", "such as 0.7,0.3; --weights=-1,1 where the first is negative");
-  const weights = given ?? args.positionals.map(() => (isCopa(method) ? 2 : 1));
+  const weights = given ?? args.positionals.map(() => defaultWeight(method));
   return { weights: method === "average" ? sharesOf(weights) : weights };
+}
+
+/** The authors'. */
+function defaultWeight(method: Combination): number {
+  if (isOfRecipes(method)) return findMethod(method)?.parameters.find(({ name }) => name === "weight")?.default ?? 1;
+  return isCopa(method) ? 2 : 1;
+}
+
+/** Names and numbers; which of them the method has is its own matter. */
+function parametersOf(args: Arguments, method: Combination): { parameters?: Readonly<Record<string, number>> } {
+  const given = text(args, "parameters");
+  const wrong = (problem: string, found: string, expected: string) => inputError("usage", problem, { found, expected });
+  if (isOfRecipes(method) && text(args, "density") !== undefined)
+    throw wrong(`${method} takes its shares by --parameters`, "--density", method === "knots" ? "--parameters density=X" : "--parameters ratio=X");
+  if (given === undefined) return {};
+  if (!isOfRecipes(method)) throw wrong(`${method} takes no --parameters`, given, "--method knots or pcb");
+  const pairs = given.split(",").map((word) => /^\s*(\w+)\s*=\s*(\S+)\s*$/.exec(word));
+  const numbers = pairs.map((pair) => [pair?.[1] ?? "", Number(pair?.[2] ?? Number.NaN)] as const);
+  if (numbers.some(([, value]) => Number.isNaN(value)))
+    throw wrong("option --parameters is not a list of names and numbers", given, "such as alpha=1,density=0.3");
+  return { parameters: Object.fromEntries(numbers) };
 }
 
 const METRICS = ["loss", "step"] as const;
@@ -160,13 +193,14 @@ async function openBase(args: Arguments, context: Parameters<Command["run"]>[1])
 }
 
 /** The modules that lose most, and the sum. */
-function report({ out, modules, largestError, parameters, seconds, method }: CombineResult): string {
+function report({ out, type, modules, averaged, largestError, parameters, seconds, method }: CombineResult): string {
   const worst = [...modules].sort((x, y) => y.relativeError - x.relativeError).slice(0, 5);
   const table = formatTable(
     ["module", "rank", "distance from the exact sum"],
     worst.map(({ module, rank, relativeError }) => [module, String(rank), relativeError.toExponential(2)]),
     [1, 2],
   );
-  const line = `${out}: ${modules.length} modules by ${method}, ${parameters.toLocaleString("en")} parameters, in ${formatDuration(seconds)}`;
+  const line = `${out}: ${(averaged ?? modules).length} modules by ${method}, ${parameters.toLocaleString("en")} parameters, in ${formatDuration(seconds)}`;
+  if (averaged !== undefined) return `${line}; ${type}, as the adapters are`;
   return largestError === 0 ? `${line}; exact` : `${table}\n\n${line}`;
 }
