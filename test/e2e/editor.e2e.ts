@@ -5,7 +5,21 @@ import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { MANY_TENSORS, RECIPE, writeLargeModel, writeWorkspace } from "./fixtures.ts";
 import { type Server, startServer } from "./server.ts";
-import { answer, command, commandForOutput, launchBrowser, openFile, openFixes, openWorkbench, quickInput, saved, webview } from "./workbench.ts";
+import {
+  answer,
+  choose,
+  command,
+  commandForOutput,
+  confirm,
+  launchBrowser,
+  openFile,
+  openFixes,
+  openWorkbench,
+  outputQuestion,
+  quickInput,
+  saved,
+  webview,
+} from "./workbench.ts";
 
 const VSIX = process.env.VSIX ?? "weightsmith.vsix";
 const SHOTS = join(import.meta.dirname, "screenshots");
@@ -131,13 +145,11 @@ describe("the packaged extension", function () {
     await command(page, "Weightsmith: New Merge Recipe");
     await answer(page, "How to combine the models", "task_arithmetic");
     await answer(page, "The model that the others were fine-tuned from", "base");
-    await page.getByPlaceholder("The models to merge").waitFor();
-    for (const name of ["expert-a", "expert-b"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
-    await shot("new-recipe");
-    await page.keyboard.press("Enter");
-    await page.locator(".quick-input-title", { hasText: "4 of 4" }).waitFor();
+    await choose(page, "The models to merge", ["expert-a", "expert-b"], () => shot("new-recipe"));
+    const name = page.locator(".quick-input-title", { hasText: "4 of 4" });
+    await name.waitFor();
     await quickInput(page).fill("story");
-    await page.keyboard.press("Enter");
+    await confirm(page, name);
     await page.locator(".tab", { hasText: "story.merge.yml" }).waitFor();
     await page.locator(".view-lines", { hasText: "task_arithmetic" }).waitFor();
     await page.locator(".tab", { hasText: "Comparison of story" }).waitFor({ timeout: 60_000 });
@@ -197,7 +209,7 @@ describe("the packaged extension", function () {
   it("runs a recipe, shows it among the runs, and opens its output", async () => {
     await commandForOutput(page, "good.merge.yml", "Weightsmith: Run Merge");
     assert.equal(await quickInput(page).inputValue(), "good-merged");
-    await page.keyboard.press("Enter");
+    await confirm(page, outputQuestion(page));
     await row(/merge good\s*done/).waitFor({ timeout: 60_000 });
     assert.ok(existsSync(join(server.workspace, "good-merged", "model.safetensors")));
     await shot("run-done");
@@ -209,7 +221,7 @@ describe("the packaged extension", function () {
 
   it("asks before it replaces an output", async () => {
     await commandForOutput(page, "good.merge.yml", "Weightsmith: Run Merge");
-    await page.keyboard.press("Enter");
+    await confirm(page, outputQuestion(page));
     await page.locator(".monaco-dialog-box", { hasText: "good-merged is there already" }).waitFor();
     await shot("replace");
     await page.locator(".monaco-dialog-box").getByRole("button", { name: "Cancel" }).click();
@@ -228,9 +240,7 @@ describe("the packaged extension", function () {
 
   it("compares chosen models with the base they come from", async () => {
     await command(page, "Weightsmith: Compare Models");
-    await page.getByPlaceholder("The models to compare").waitFor();
-    for (const name of ["models/base", "models/expert-a"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
-    await page.keyboard.press("Enter");
+    await choose(page, "The models to compare", ["models/base", "models/expert-a"]);
     await answer(page, "The base that the others were trained from", "base");
     await page.locator(".tab", { hasText: "Comparison of base, expert-a" }).waitFor({ timeout: 60_000 });
   });
@@ -247,9 +257,9 @@ describe("the packaged extension", function () {
     await answer(page, "The model to measure", "expert-a");
     await page.getByPlaceholder("Data to measure it on (JSONL)").waitFor();
     await page.locator(".quick-input-list .monaco-list-row", { hasText: "data.jsonl" }).first().click();
-    await page.keyboard.press("Enter");
+    await confirm(page, page.getByPlaceholder("Data to measure it on (JSONL)"));
     await page.getByPlaceholder(/^Metrics/).waitFor();
-    await page.keyboard.press("Enter");
+    await confirm(page, page.getByPlaceholder(/^Metrics/));
     // These models have no tokenizer.
     await row(/eval expert-a\s*failed: .*tokenizer/i).waitFor({ timeout: 60_000 });
     await shot("evaluation");

@@ -8,7 +8,21 @@ import type { Comparison } from "../../merge-core/analysis/comparison.ts";
 import { randomFront } from "../helpers/fronts.ts";
 import { writeWorkspace } from "./fixtures.ts";
 import { type Server, startServer } from "./server.ts";
-import { answer, chooseFile, command, exportAll, launchBrowser, openFile, openWorkbench, reloadWindow, webview } from "./workbench.ts";
+import {
+  answer,
+  choose,
+  chooseFile,
+  command,
+  confirm,
+  exportAll,
+  launchBrowser,
+  openFile,
+  openWorkbench,
+  outputQuestion,
+  reloadWindow,
+  showTab,
+  webview,
+} from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
 const CONFIG = `base: ./models/base
@@ -47,10 +61,7 @@ describe("pages in the editor", function () {
   it("compares models, with the numbers that the command line gives", async () => {
     await openFile(page, "good.merge.yml");
     await command(page, "Weightsmith: Compare Models");
-    await page.getByPlaceholder("The models to compare").waitFor();
-    for (const name of ["models/base", "models/expert-a", "models/expert-b"])
-      await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
-    await page.keyboard.press("Enter");
+    await choose(page, "The models to compare", ["models/base", "models/expert-a", "models/expert-b"]);
     await answer(page, "The base that the others were trained from", "models/base");
     const frame = await similarity();
     const model = (name: string) => join(server.workspace, "models", name);
@@ -138,12 +149,12 @@ describe("pages in the editor", function () {
   it("keeps its choice while it is hidden, and comes back after a reload of the window", async () => {
     await (await similarity()).locator("#measure").selectOption("cosine");
     await openFile(page, "planted.merge.yml");
-    await page.locator(".tab", { hasText: "Comparison of" }).first().click();
+    await showTab(page, "Comparison of");
     const frame = await similarity();
     assert.equal(await frame.locator("#measure").inputValue(), "cosine");
     assert.ok((await frame.locator(".cell.selected").count()) > 0);
     await reloadWindow(page);
-    await page.locator(".tab", { hasText: "Comparison of" }).first().click();
+    await showTab(page, "Comparison of");
     const again = await similarity();
     assert.match(await again.locator("header").innerText(), /2 models against/);
     assert.equal(await again.locator("#measure").inputValue(), "cosine");
@@ -168,8 +179,8 @@ describe("pages in the editor", function () {
     write(40);
     await frame.getByText(/^45 points/).waitFor();
     await frame.getByLabel("Chosen point").getByRole("button", { name: "Write This Merge" }).click();
-    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
-    await page.keyboard.press("Enter");
+    await outputQuestion(page).waitFor();
+    await confirm(page, outputQuestion(page));
     await row(/merge search-merge\s*done/).waitFor({ timeout: 60_000 });
     assert.match(readFileSync(join(server.workspace, "search-merge.merge.yml"), "utf8"), /task_arithmetic/);
   });
@@ -177,15 +188,23 @@ describe("pages in the editor", function () {
   it("filters by a brush, saves what is left, and comes back so after a reload of the window", async () => {
     const frame = await webview(page, '[data-testid="pareto"] .scatter');
     const scatter = frame.locator(".scatter");
-    const { width, height } = (await scatter.boundingBox()) ?? { width: 0, height: 0 };
-    // Over the chart itself, wherever the page has scrolled to by then.
-    const moveTo = (x: number, y: number) => scatter.hover({ position: { x: x * width, y: y * height }, force: true });
-    await moveTo(0.3, 0.2);
-    await page.mouse.down();
-    await moveTo(0.55, 0.5);
-    await moveTo(0.8, 0.7);
-    await page.mouse.up();
-    const left = await frame.getByText(/^\d+ of 45 points\.$/).innerText();
+    const count = frame.getByText(/^\d+ of 45 points\.$/);
+    const brush = async () => {
+      await scatter.scrollIntoViewIfNeeded();
+      const { width, height } = (await scatter.boundingBox()) ?? { width: 0, height: 0 };
+      // Over the chart itself, wherever the page has scrolled to by then.
+      const moveTo = (x: number, y: number) => scatter.hover({ position: { x: x * width, y: y * height }, force: true });
+      await moveTo(0.3, 0.2);
+      await page.mouse.down();
+      await moveTo(0.55, 0.5);
+      await moveTo(0.8, 0.7);
+      await page.mouse.up();
+      return Number.parseInt(await count.innerText(), 10);
+    };
+    // Drawn again where the page moved beneath it, so that it went over nothing.
+    for (let tries = 0; (await brush()) === 0 && tries < 3; tries++);
+    const left = await count.innerText();
+    assert.notEqual(Number.parseInt(left, 10), 0, "the brush lies over points");
     await exportAll(page, async () => frame.locator("figure").first(), server.workspace, "trade-offs");
     const rows = readFileSync(join(server.workspace, "trade-offs.csv"), "utf8").trim().split("\r\n");
     assert.equal(rows.length - 1, Number.parseInt(left, 10));
@@ -200,7 +219,7 @@ describe("pages in the editor", function () {
     assert.equal(order.at(-1), "first");
     const chosen = await frame.getByLabel("Chosen point").locator("h3").innerText();
     await reloadWindow(page);
-    await page.locator(".tab", { hasText: "pareto.json" }).first().click({ timeout: 60_000 });
+    await showTab(page, "pareto.json");
     const again = await webview(page, '[data-testid="pareto"] .scatter');
     assert.equal(await again.getByText(/^\d+ of 45 points\.$/).innerText(), left);
     assert.equal(await again.locator("#axis-x").inputValue(), "third");
@@ -239,7 +258,7 @@ describe("pages in the editor", function () {
     const said = await frame.getByText(/^Step 2\. logged: loss 1\.5/).innerText();
     await shot("runs");
     await reloadWindow(page);
-    await page.locator(".tab", { hasText: /^Runs/ }).first().click({ timeout: 60_000 });
+    await showTab(page, /^Runs/);
     const again = await webview(page, '[data-testid="runs"] .curve');
     assert.equal(await again.locator("#smoothing").inputValue(), "0.25");
     assert.ok(await again.getByRole("checkbox", { name: "logarithmic" }).isChecked());

@@ -6,7 +6,22 @@ import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { seriousViolations } from "./axe.ts";
 import { type Server, startServer } from "./server.ts";
-import { command, exportAll, launchBrowser, missingColours, openFile, openWorkbench, quickInput, saved, setTheme, WAIT_MS, webview } from "./workbench.ts";
+import {
+  choose,
+  command,
+  confirm,
+  exportAll,
+  launchBrowser,
+  missingColours,
+  openFile,
+  openWorkbench,
+  outputQuestion,
+  quickInput,
+  saved,
+  setTheme,
+  WAIT_MS,
+  webview,
+} from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
 const objective = (task: string) => `  - { name: ${task}, metric: loss, data: ../data/${task}.validation.jsonl, limit: 4 }\n`;
@@ -230,9 +245,9 @@ describe("notebooks", function () {
     await shown.locator("pre", { hasText: "task_arithmetic" }).waitFor();
     await shot("trade-off");
     await shown.getByLabel("Chosen point").getByRole("button", { name: "Write This Merge" }).click();
-    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await outputQuestion(page).waitFor();
     assert.match(await quickInput(page).inputValue(), /front-merge$/);
-    await page.keyboard.press("Enter");
+    await confirm(page, outputQuestion(page));
     await page
       .locator(".pane-body .monaco-list-row", { hasText: /merge front-merge\s*done/ })
       .first()
@@ -268,12 +283,11 @@ describe("notebooks", function () {
 
   it("is begun from the palette, with the models that are chosen", async () => {
     await command(page, "Weightsmith: New Notebook");
-    await page.getByPlaceholder("The models that the notebook is about").waitFor();
-    for (const name of ["zoo/sort", "zoo/reverse"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
-    await page.keyboard.press("Enter");
-    await page.locator(".quick-input-title", { hasText: "2 of 2" }).waitFor();
+    await choose(page, "The models that the notebook is about", ["zoo/sort", "zoo/reverse"]);
+    const name = page.locator(".quick-input-title", { hasText: "2 of 2" });
+    await name.waitFor();
     await quickInput(page).fill("mine");
-    await page.keyboard.press("Enter");
+    await confirm(page, name);
     await page.locator(".tab", { hasText: "mine.merge.md" }).waitFor();
     await page.locator(".cell-statusbar-container", { hasText: "merge merged" }).first().waitFor();
     await press("zoo/reverse", "execute");
@@ -285,9 +299,10 @@ describe("notebooks", function () {
     await openFile(page, "first-merge.merge.md");
     await cell("models: [../base").locator(".view-lines").first().click();
     await command(page, "Weightsmith: Set Kind of Cell");
-    await page.locator(".quick-input-title", { hasText: "Kind and name of the cell" }).waitFor();
+    const question = page.locator(".quick-input-title", { hasText: "Kind and name of the cell" });
+    await question.waitFor();
     await quickInput(page).fill("eval scores");
-    await page.keyboard.press("Enter");
+    await confirm(page, question);
     await page.locator(".cell-statusbar-container", { hasText: "eval scores" }).first().waitFor();
     await shot("named");
   });

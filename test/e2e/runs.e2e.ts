@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { writeSlowMerge } from "./fixtures.ts";
 import { type Server, startServer } from "./server.ts";
-import { answer, command, commandForOutput, launchBrowser, openFile, openWorkbench, quickInput } from "./workbench.ts";
+import { answer, command, commandForOutput, confirm, launchBrowser, openFile, openWorkbench, outputQuestion, quickInput } from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
 
@@ -56,7 +56,7 @@ describe("a long run", function () {
 
   it("is found again after a reload of the window", async () => {
     await commandForOutput(page, "slow.merge.yml", "Weightsmith: Run Merge");
-    await page.keyboard.press("Enter");
+    await confirm(page, outputQuestion(page));
     process1 = await freeze();
     await page.locator(".statusbar-item", { hasText: "merge slow" }).waitFor();
     await command(page, "Developer: Reload Window");
@@ -105,7 +105,7 @@ describe("a long run", function () {
     const start = async (recipe: string, out: string) => {
       await commandForOutput(page, recipe, "Weightsmith: Run Merge");
       await quickInput(page).fill(out);
-      await page.keyboard.press("Enter");
+      await confirm(page, outputQuestion(page));
     };
     await start("slow.merge.yml", "slow-again");
     const first = await freeze();

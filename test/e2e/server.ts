@@ -26,6 +26,8 @@ const SETTINGS = {
   "git.enabled": false,
   "window.commandCenter": false,
   "files.simpleDialog.enable": true,
+  // Tells the tests which file is open, of several of one name.
+  "window.title": `\${activeEditorMedium}`,
 };
 
 export interface ServerOptions {

@@ -4,7 +4,19 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { type Server, startServer } from "./server.ts";
-import { answer, command, commandForOutput, confirmOutput, launchBrowser, openFixes, openWorkbench, quickInput, webview } from "./workbench.ts";
+import {
+  answer,
+  choose,
+  command,
+  commandForOutput,
+  confirm,
+  launchBrowser,
+  openFixes,
+  openWorkbench,
+  outputQuestion,
+  quickInput,
+  webview,
+} from "./workbench.ts";
 
 const SHOTS = join(import.meta.dirname, "screenshots");
 
@@ -36,8 +48,8 @@ describe("the first hour", function () {
     await page.locator(".getting-started-step", { hasText: "Inspect a checkpoint" }).first().waitFor();
     await shot("walkthrough");
     await page.locator(".getting-started-step").getByText("Open Sample Zoo", { exact: true }).first().click();
-    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
-    await page.keyboard.press("Enter");
+    await outputQuestion(page).waitFor();
+    await confirm(page, outputQuestion(page));
     await page.locator(".tab", { hasText: "ties.yml" }).waitFor();
     await row(/base\s*zoo\/base/).waitFor();
     await page.locator(".codelens-decoration a", { hasText: "Plan" }).waitFor();
@@ -57,12 +69,11 @@ describe("the first hour", function () {
     await command(page, "Weightsmith: New Merge Recipe");
     await answer(page, "How to combine the models", "task_arithmetic");
     await answer(page, "The model that the others were fine-tuned from", "zoo/base");
-    await page.getByPlaceholder("The models to merge").waitFor();
-    for (const name of ["zoo/sort", "zoo/reverse"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
-    await page.keyboard.press("Enter");
-    await page.locator(".quick-input-title", { hasText: "4 of 4" }).waitFor();
+    await choose(page, "The models to merge", ["zoo/sort", "zoo/reverse"]);
+    const name = page.locator(".quick-input-title", { hasText: "4 of 4" });
+    await name.waitFor();
     await quickInput(page).fill("mine");
-    await page.keyboard.press("Enter");
+    await confirm(page, name);
     await page.locator(".tab", { hasText: "mine.merge.yml" }).waitFor();
     await page.locator(".view-lines", { hasText: "task_arithmetic" }).waitFor();
     await page.locator(".tab", { hasText: "Comparison of mine" }).waitFor({ timeout: 60_000 });
@@ -94,7 +105,7 @@ describe("the first hour", function () {
     await command(page, "Weightsmith: Plan Merge");
     await page.locator(".tab", { hasText: "mine.plan.txt" }).waitFor();
     await commandForOutput(page, "mine.merge.yml", "Weightsmith: Run Merge");
-    await page.keyboard.press("Enter");
+    await confirm(page, outputQuestion(page));
     await row(/merge mine\s*done/).waitFor({ timeout: 60_000 });
     await command(page, "Weightsmith: Open Output of Run");
     const frame = await webview(page, 'h1:text-is("mine-merged/model.safetensors")');
@@ -104,9 +115,7 @@ describe("the first hour", function () {
 
   it("compares the output with an expert", async () => {
     await command(page, "Weightsmith: Compare Models");
-    await page.getByPlaceholder("The models to compare").waitFor();
-    for (const name of ["mine-merged", "zoo/base", "zoo/sort"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
-    await page.keyboard.press("Enter");
+    await choose(page, "The models to compare", ["mine-merged", "zoo/base", "zoo/sort"]);
     await answer(page, "The base that the others were trained from", "zoo/base");
     await page.locator(".tab", { hasText: "Comparison of mine-merged, base, sort" }).waitFor({ timeout: 60_000 });
     const frame = await webview(page, "h1:has-text('ompar')");
@@ -120,11 +129,11 @@ describe("the first hour", function () {
     await page.getByPlaceholder("Data to measure it on (JSONL)").waitFor();
     await quickInput(page).fill("sort");
     await page.locator(".quick-input-list .monaco-list-row", { hasText: "test" }).first().click();
-    await page.keyboard.press("Enter");
+    await confirm(page, page.getByPlaceholder("Data to measure it on (JSONL)"));
     await page.getByPlaceholder(/^Metrics/).waitFor();
     await page.locator(".quick-input-list .monaco-list-row", { hasText: "exact_match" }).first().click();
     await shot("metrics");
-    await page.keyboard.press("Enter");
+    await confirm(page, page.getByPlaceholder(/^Metrics/));
     await row(/eval mine-merged\s*done/).waitFor({ timeout: 90_000 });
     await page.locator(".notification-toast", { hasText: "Done: eval mine-merged" }).getByRole("button", { name: "Open Output" }).click();
     await page.locator(".tab", { hasText: "eval mine-merged.txt" }).waitFor();
@@ -138,7 +147,7 @@ describe("the first hour", function () {
     writeFileSync(join(server.workspace, "tiny.yml"), config);
     await commandForOutput(page, "tiny.yml", "Weightsmith: Train Adapter");
     assert.equal(await quickInput(page).inputValue(), "tiny-trained");
-    await confirmOutput(page);
+    await confirm(page, outputQuestion(page));
     await row(/train tiny\s*done/).waitFor({ timeout: 90_000 });
     assert.ok(existsSync(join(server.workspace, "tiny-trained", "adapter_config.json")));
     await shot("training");
@@ -149,8 +158,7 @@ describe("the first hour", function () {
     await page.getByPlaceholder("The adapters to merge").waitFor();
     // Models that are no adapters are not among them.
     assert.equal(await page.locator(".quick-input-list .monaco-list-row", { hasText: "mine-merged" }).count(), 0);
-    for (const name of ["adapters/sort", "adapters/add"]) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
-    await page.keyboard.press("Enter");
+    await choose(page, "The adapters to merge", ["adapters/sort", "adapters/add"]);
     await answer(page, "How to combine the adapters", "exact");
     await page.getByText(/^Weights of (sort, add|add, sort)/).waitFor();
     assert.equal(await quickInput(page).inputValue(), "1,1");
@@ -158,10 +166,10 @@ describe("the first hour", function () {
     await page.getByText("2 numbers with commas between them").waitFor();
     await quickInput(page).fill("0.5,-1");
     await shot("adapter-weights");
-    await page.keyboard.press("Enter");
-    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await confirm(page, page.getByText(/^Weights of (sort, add|add, sort)/));
+    await outputQuestion(page).waitFor();
     await quickInput(page).fill("both");
-    await page.keyboard.press("Enter");
+    await confirm(page, outputQuestion(page));
     await row(/adapter merge both\s*done/).waitFor({ timeout: 60_000 });
     await page.locator(".notification-toast", { hasText: "Done: adapter merge both" }).getByRole("button", { name: "Open Output" }).click();
     const frame = await webview(page, 'h1:text-is("both/adapter_model.safetensors")');
@@ -175,10 +183,10 @@ describe("the first hour", function () {
     await answer(page, "The base that it was fine-tuned from", "zoo/base");
     await page.getByText(/^Rank of the adapter/).waitFor();
     await quickInput(page).fill("8");
-    await page.keyboard.press("Enter");
-    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await confirm(page, page.getByText(/^Rank of the adapter/));
+    await outputQuestion(page).waitFor();
     assert.equal(await quickInput(page).inputValue(), "sort-rank-8");
-    await page.keyboard.press("Enter");
+    await confirm(page, outputQuestion(page));
     await row(/adapter extract sort\s*done/).waitFor({ timeout: 60_000 });
     const config = JSON.parse(readFileSync(join(server.workspace, "zoo", "sort-rank-8", "adapter_config.json"), "utf8")) as { r: number };
     assert.equal(config.r, 8);
@@ -196,12 +204,12 @@ describe("the first hour", function () {
       await page.getByPlaceholder(question).waitFor();
       await quickInput(page).fill(task);
       await page.locator(".quick-input-list .monaco-list-row", { hasText: task }).first().click();
-      await page.keyboard.press("Enter");
+      await confirm(page, page.getByPlaceholder(question));
     }
-    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await outputQuestion(page).waitFor();
     await page.locator(".tab", { hasText: "sort.unlearn.yml" }).waitFor();
     assert.equal(await quickInput(page).inputValue(), "sort-unlearned");
-    await page.keyboard.press("Enter");
+    await confirm(page, outputQuestion(page));
     await row(/unlearn sort\s*done/).waitFor({ timeout: 90_000 });
     await page.locator(".notification-toast", { hasText: "Done: unlearn sort" }).getByRole("button", { name: "Open Output" }).click();
     await webview(page, 'h1:text-is("model/model.safetensors")');
@@ -213,14 +221,15 @@ describe("the first hour", function () {
   it("runs one of these again with other options", async () => {
     await command(page, "Weightsmith: Run Again with Changes");
     await answer(page, "Run", "adapter extract sort");
-    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await outputQuestion(page).waitFor();
     assert.equal(await quickInput(page).inputValue(), "sort-rank-8-2");
     await quickInput(page).fill("sort-rank-4");
-    await page.keyboard.press("Enter");
-    await page.locator(".quick-input-title", { hasText: "Run again: adapter extract sort" }).waitFor();
+    await confirm(page, outputQuestion(page));
+    const options = page.locator(".quick-input-title", { hasText: "Run again: adapter extract sort" });
+    await options.waitFor();
     await quickInput(page).fill((await quickInput(page).inputValue()).replace("--rank 8", "--rank 4"));
     await shot("again");
-    await page.keyboard.press("Enter");
+    await confirm(page, options);
     await page.locator(".notification-toast", { hasText: "Done: adapter extract sort" }).first().waitFor({ timeout: 60_000 });
     const config = join(server.workspace, "zoo", "sort-rank-4", "adapter_config.json");
     for (let i = 0; i < 100 && !existsSync(config); i++) await new Promise((r) => setTimeout(r, 100));
@@ -262,9 +271,9 @@ describe("the first hour", function () {
 
   it("brings the sample models from the palette too, to another folder", async () => {
     await command(page, "Weightsmith: Open Sample Zoo");
-    await page.locator(".quick-input-title", { hasText: "Output folder" }).waitFor();
+    await outputQuestion(page).waitFor();
     await page.keyboard.type("second-zoo");
-    await page.keyboard.press("Enter");
+    await confirm(page, outputQuestion(page));
     await row(/base\s*second-zoo\/base/).waitFor();
   });
 });

@@ -1,7 +1,7 @@
 // What a user does in the workbench, by keyboard and palette, with a bound on every wait.
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { type Browser, chromium, type Frame, type Locator, type Page } from "playwright-core";
 
 export const WAIT_MS = 30_000;
@@ -53,22 +53,31 @@ export async function command(page: Page, title: string): Promise<void> {
   throw new Error(`no such command: ${title}`);
 }
 
-/** Opens a file of the workspace by its name. */
+/** Opens a file of the workspace by its path. The list shows files of the same name in other folders, so that what was opened is told by the window's title. */
 export async function openFile(page: Page, name: string): Promise<void> {
-  const row = page.locator(".quick-input-list .monaco-list-row", { hasText: name.split("/").at(-1) ?? name }).first();
+  const row = page.locator(".quick-input-list .monaco-list-row", { hasText: basename(name) }).filter({ hasText: dirname(name) === "." ? "" : dirname(name) });
   for (const end = Date.now() + WAIT_MS; Date.now() < end; ) {
     await page.keyboard.press("Control+P");
     try {
       await quickInput(page).fill(name, { timeout: 1500 });
-      await row.click({ timeout: 3000 });
+      await row.first().click({ timeout: 3000 });
       // A command that follows is about the file in the editor, which may take a while to show it.
-      await page.locator(".editor-group-container.active .tab.active", { hasText: basename(name) }).waitFor({ timeout: 10_000 });
+      await page.waitForFunction((path) => document.title.endsWith(path), name, { timeout: 10_000 });
       return;
     } catch {
       await page.keyboard.press("Escape");
     }
   }
-  throw new Error(`no such file: ${name}; ${await shownWords(page)}`);
+  throw new Error(`no such file: ${name}; ${await shownWords(page)}; the window is called ${await page.title()}`);
+}
+
+/** Brings a tab to the front. By its name, since its middle may meet the button for closing when tabs grow narrow as others come. */
+export async function showTab(page: Page, name: string | RegExp): Promise<void> {
+  await page
+    .locator(".tab", { hasText: name })
+    .first()
+    .locator(".label-name")
+    .click({ timeout: 2 * WAIT_MS });
 }
 
 /** What the workbench asks and says at the moment, for the message of a test that waited in vain. */
@@ -77,9 +86,11 @@ async function shownWords(page: Page): Promise<string> {
   return `the workbench shows ${JSON.stringify(words)}`;
 }
 
-/** Takes the output folder that is proposed; presses again where the first press came before the box listened. */
-export async function confirmOutput(page: Page): Promise<void> {
-  const question = page.locator(".quick-input-title", { hasText: "Output folder" });
+/** The question for the folder that a run writes to. */
+export const outputQuestion = (page: Page) => page.locator(".quick-input-title", { hasText: "Output folder" });
+
+/** Takes what is proposed or typed; presses again where the first press came before the box listened. @param question what is seen only while the box is open */
+export async function confirm(page: Page, question: Locator): Promise<void> {
   for (const end = Date.now() + WAIT_MS; Date.now() < end; ) {
     await page.keyboard.press("Enter");
     try {
@@ -87,12 +98,22 @@ export async function confirmOutput(page: Page): Promise<void> {
       return;
     } catch {}
   }
-  throw new Error(`the output folder is still asked for; ${await shownWords(page)}`);
+  throw new Error(`the question was not answered by Enter; ${await shownWords(page)}`);
+}
+
+/** Answers a quick pick of which several rows are taken. @param before what happens when they are marked and not taken yet */
+export async function choose(page: Page, placeholder: string, names: readonly string[], before: () => Promise<unknown> = async () => {}): Promise<void> {
+  const question = page.getByPlaceholder(placeholder);
+  await question.waitFor({ timeout: WAIT_MS });
+  for (const name of names) await page.locator(".quick-input-list .monaco-list-row", { hasText: name }).first().click();
+  await page.locator(".quick-input-count", { hasText: `${names.length} Selected` }).waitFor();
+  await before();
+  await confirm(page, question);
 }
 
 /** Runs a command on a file and waits until it asks for the output folder. Asks again where the extension did not know yet which file is open. */
 export async function commandForOutput(page: Page, file: string, title: string): Promise<void> {
-  const question = page.locator(".quick-input-title", { hasText: "Output folder" });
+  const question = outputQuestion(page);
   for (const end = Date.now() + 2 * WAIT_MS; Date.now() < end; ) {
     await openFile(page, file);
     await command(page, title);
@@ -128,19 +149,26 @@ export async function answer(page: Page, placeholder: string | RegExp, text: str
   await box.fill(text);
   const row = page.locator(".quick-input-list .monaco-list-row", { hasText: text }).first();
   await row.waitFor({ timeout: WAIT_MS });
-  await page.keyboard.press("Enter");
+  await confirm(page, box);
 }
 
 /** Chooses a file in the dialog for opening, which writes a folder when it has read it, perhaps over what was written before. */
 export async function chooseFile(page: Page, file: string): Promise<void> {
   const listed = page.locator(".quick-input-list .monaco-list-row", { hasText: basename(file) }).first();
+  const ok = page.locator(".quick-input-widget").getByRole("button", { name: "OK" });
   await page.locator(".quick-input-widget input.input:focus").waitFor({ timeout: WAIT_MS });
-  for (const end = Date.now() + WAIT_MS; !(await listed.isVisible()); await new Promise((r) => setTimeout(r, 250))) {
-    const shown = await quickInput(page).inputValue();
-    assert.ok(Date.now() < end, `the dialog shows ${shown}`);
-    if (shown !== file) await quickInput(page).fill(file);
+  let pressed = false;
+  for (const end = Date.now() + WAIT_MS; Date.now() < end; ) {
+    if (pressed && (await ok.isHidden())) return;
+    try {
+      if ((await quickInput(page).inputValue({ timeout: 1500 })) !== file) await quickInput(page).fill(file, { timeout: 1500 });
+      await listed.waitFor({ timeout: 1500 });
+      await ok.click({ timeout: 1500 });
+      pressed = true;
+      await ok.waitFor({ state: "hidden", timeout: 3000 });
+    } catch {}
   }
-  await page.locator(".quick-input-widget").getByRole("button", { name: "OK" }).click();
+  throw new Error(`the dialog for opening did not take ${file}; ${await shownWords(page)}`);
 }
 
 /** As a user does, so that the editor keeps its state before it goes. */
@@ -159,7 +187,7 @@ export async function acceptSave(page: Page, file: string): Promise<Buffer> {
   await page.locator(".quick-input-widget input.input:focus").waitFor({ timeout: WAIT_MS });
   for (const end = Date.now() + WAIT_MS; !(await quickInput(page).inputValue()).endsWith(basename(file)); await new Promise((r) => setTimeout(r, 50)))
     assert.ok(Date.now() < end, `the dialog proposes ${await quickInput(page).inputValue()}`);
-  await page.keyboard.press("Enter");
+  await confirm(page, quickInput(page));
   for (const end = Date.now() + WAIT_MS; Date.now() < end && !(existsSync(file) && statSync(file).size > 0); ) await new Promise((r) => setTimeout(r, 50));
   return readFileSync(file);
 }
