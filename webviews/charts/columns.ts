@@ -17,6 +17,7 @@ export interface Columns {
 const HEIGHT = 150;
 const MARGIN = { top: 20, bottom: 44 };
 const NAME_ROOM = 26;
+const CHARACTER = 8;
 
 /** Draws columns whose heights are square roots of counts. */
 export function drawColumns({ label, axisTitle, columns }: Columns, size: ChartSize): SVGSVGElement {
@@ -43,9 +44,11 @@ export function drawColumns({ label, axisTitle, columns }: Columns, size: ChartS
     .attr("height", ({ count }) => height(count));
   const texts = groups.filter((_, i) => i % every === 0);
   const middle = (i: number) => (i * every + 0.5) * step;
+  // Names at the ends are wider than columns of many.
+  const inside = (x: number, name: string) => Math.min(Math.max(x, (name.length * CHARACTER) / 2), size.width - (name.length * CHARACTER) / 2);
   texts
     .append("text")
-    .attr("x", (_, i) => middle(i))
+    .attr("x", ({ name }, i) => inside(middle(i), name))
     .attr("y", MARGIN.top + HEIGHT + 16)
     .attr("text-anchor", "middle")
     .text(({ name }) => name);

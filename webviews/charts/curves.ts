@@ -156,7 +156,8 @@ const linePath = (points: readonly (readonly number[])[]): string => {
 function range(values: readonly number[], logarithmic: boolean): [number, number] {
   const low = values.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
   const high = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  if (high > low) return [low, high];
+  // Sums of one value, rounded here and there, are no range: its ticks would have sixteen digits.
+  if (high - low > Number.EPSILON * 64 * Math.max(Math.abs(low), Math.abs(high))) return [low, high];
   if (!Number.isFinite(low)) return [logarithmic ? 0.1 : 0, 1];
   return logarithmic ? [low / 2, low * 2] : [low - 1, low + 1];
 }

@@ -23,7 +23,7 @@ export interface Joint {
 
 const ROW = 26;
 const MARGIN = { top: 8, right: 16, bottom: 44 };
-const CHARACTER = 7.2;
+const CHARACTER = 8;
 
 /** Where the joints are. Pure. */
 export function layoutDendrogram(root: Cluster): Joint[] {

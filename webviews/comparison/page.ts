@@ -129,7 +129,7 @@ export class ComparisonPage {
       ),
       ...(layers.length > 0 ? [this.#layerSection()] : []),
       this.#drillSection(),
-      ...(this.#comparison.base === undefined ? [] : [this.#roleSection()]),
+      ...(roleBars(this.#comparison).bars.every(({ value }) => Number.isNaN(value)) ? [] : [this.#roleSection()]),
       ...(this.#comparison.activations === undefined ? [] : [this.#activationSection()]),
       this.#changeSection(),
       this.#notes(),
@@ -217,7 +217,7 @@ export class ComparisonPage {
       const [subject, measure] = [this.#chosenSubject, this.#chosenMeasure];
       return subject === undefined || measure === undefined ? NO_MEASURES : layerHeatmap(this.#comparison, subject, measure, this.#choice.cells);
     };
-    const hasBase = this.#comparison.base !== undefined;
+    const hasConflict = this.#subjects.some(({ measures }) => measures.some(({ id }) => id === "conflict"));
     const figure = heatmapFigure({
       name: "layers",
       caption: "Layers by roles",
@@ -227,8 +227,8 @@ export class ComparisonPage {
       choose: (row, column, add) => this.#chooseCell(row, column, add),
     });
     return section(
-      hasBase ? "Where do they conflict?" : "Where do they differ?",
-      hasBase
+      hasConflict ? "Where do they conflict?" : "Where do they differ?",
+      hasConflict
         ? "Sign conflict is, of the elements that both models changed, the percentage changed in opposite directions; unrelated changes have about 50. Colour runs over the values on the map. Choose a cell to look into it, with Shift several."
         : "Colour runs over the values on the map. Choose a cell to look into it, with Shift several.",
       this.#add(figure),

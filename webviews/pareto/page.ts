@@ -393,7 +393,12 @@ export class ParetoPage {
   #countShown(): void {
     const shown = this.#pass.reduce((sum, value) => sum + value, 0);
     const all = this.#file.points.length;
-    this.#shownCount.textContent = shown === all ? (all === 1 ? "The only point." : `All ${all} points.`) : `${shown} of ${all} points.`;
+    this.#shownCount.textContent =
+      shown === all
+        ? all === 1
+          ? "The only point."
+          : `All ${all.toLocaleString("en")} points.`
+        : `${shown.toLocaleString("en")} of ${all.toLocaleString("en")} points.`;
   }
 
   #filterBox(): HTMLElement {

@@ -28,7 +28,12 @@ describe("columns", () => {
   it("stay readable with 81 of them and with nothing", () => {
     const many = { ...data, columns: Array.from({ length: 81 }, (_, i) => ({ name: String(i - 40), count: i })) };
     const svg = drawColumns(many, size(320));
-    assert.ok(svg.querySelectorAll("text").length < 20);
+    const texts = [...svg.querySelectorAll(".column-mark text")];
+    assert.ok(texts.length < 20);
+    for (const text of texts) {
+      const [at, half] = [Number(text.getAttribute("x")), (text.textContent ?? "").length * 4];
+      assert.ok(at >= half && at <= 320 - half, `${text.textContent} is cut at ${at}`);
+    }
     isSound(svg);
     isSound(drawColumns({ ...data, columns: [] }, size(320)));
   });
@@ -60,6 +65,12 @@ describe("curves", () => {
         isSound(svg);
       }
     isSound(drawCurves({ ...data, curves: [] }, size(320)));
+  });
+
+  it("take values that differ by rounding alone for one", () => {
+    const raw = [[1, 3.0000000000000004] as const];
+    const svg = drawCurves({ ...data, curves: [{ name: "a", points: [[1, 3]], raw }] }, size(500));
+    for (const text of svg.querySelectorAll(".axis text")) assert.ok((text.textContent ?? "").length <= 4, text.textContent ?? "");
   });
 
   it("end in their names, as far as there is room", () => {
