@@ -3,9 +3,8 @@
 // stays a call of the kernels. Constants and thresholds are read from memory, so that one function serves every tensor that
 // is merged by the same formula.
 import { MAX_PAGES } from "./instance.ts";
-import { extremeOf } from "./lane-extremes.ts";
 import { isLaneWise, isPlainLoad, isPlainStore, type Place, WIDTHS } from "./lane-instructions.ts";
-import { advance, advancePositions, BIT, NAN_KEY, STEP, VECTORS, whenNotFinite } from "./lane-pieces.ts";
+import { advance, advancePositions, BIT, STEP, VECTORS, whenNotFinite } from "./lane-pieces.ts";
 import { isReduction, LaneReduction } from "./lane-reductions.ts";
 import { zeroSideOf } from "./lane-selections.ts";
 import { LaneWriter } from "./lane-writer.ts";
@@ -25,19 +24,6 @@ const [RUN_INSTRUCTION, RELATIVE_LIMIT] = [0, 1];
 /** The bytes of a module whose function `run(program, inputs, output, n, first)` does what the program says; see kernels/program.ts. */
 export function generate(program: Program): Uint8Array<ArrayBuffer> {
   return writeModule(IMPORTS, RUN, new Generator(program).body(), MAX_PAGES);
-}
-
-/**
- * Equal for programs with the same code: all but the numbers that it reads from memory. Of the words, loads and stores are made for
- * theirs, and a trim for whether its threshold is NaN.
- */
-export function codeKey({ instructions, constants, registers }: Program): string {
-  const words = ({ code, words = [] }: Instruction) =>
-    code === CODES.load || code === CODES.store || code === CODES.keep ? words.join() : code === CODES.trim && words[0] === NAN_KEY ? "NaN" : "";
-  const parts = instructions.map(
-    (own) => `${own.code} ${own.to} ${own.operands.join()} ${words(own)}${extremeOf(own, constants) ?? zeroSideOf(own, constants) ?? ""}`,
-  );
-  return [constants.length, registers, ...parts].join(";");
 }
 
 class Generator {

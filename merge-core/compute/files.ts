@@ -38,6 +38,7 @@ export class FileTable {
   release(file: string, writable: boolean): void {
     const entry = this.#open.get(keyOf(file, writable));
     if (entry !== undefined) entry.users--;
+    if (this.#open.size <= MAX_IDLE) return;
     const idle = [...this.#open].filter(([, other]) => other.users === 0);
     for (const [key, other] of idle.slice(0, Math.max(0, idle.length - MAX_IDLE))) this.#close(key, other);
   }

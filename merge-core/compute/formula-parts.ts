@@ -7,21 +7,36 @@ export function findParts<T extends Expr>(sinks: readonly Sink[], isWanted: (x: 
   const found = new Set<T>();
   const seen = new Set<Expr>();
   const visit = (x: Expr): void => {
-    if (seen.has(x)) return;
-    seen.add(x);
     if (isWanted(x)) found.add(x);
-    else visitParts(x, visit);
+    else if (x.op !== "input" && x.op !== "const" && !seen.has(x)) {
+      seen.add(x);
+      visitParts(x, visit);
+    }
   };
   for (const sink of sinks) for (const x of formulasOf(sink)) visit(x);
   return [...found];
 }
 
 function visitParts(x: Expr, visit: (part: Expr) => void): void {
-  if (x.op === "linear") for (const term of x.terms) visit(term.x);
-  if ("a" in x) visit(x.a);
-  if ("b" in x) visit(x.b);
-  if ("c" in x) visit(x.c);
-  if ("keep" in x) visit(x.keep);
+  switch (x.op) {
+    case "input":
+    case "const":
+    case "perRow":
+    case "perColumn":
+    case "given":
+    case "turns":
+      return;
+    case "linear":
+      for (const term of x.terms) visit(term.x);
+      return;
+    case "bernoulli":
+      visit(x.keep);
+      return;
+    default:
+      visit(x.a);
+      if ("b" in x) visit(x.b);
+      if ("c" in x) visit(x.c);
+  }
 }
 
 function formulasOf(sink: Sink): readonly Expr[] {

@@ -2,12 +2,13 @@
 import { throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES, type FloatDType } from "../formats/dtypes.ts";
 import { codeOf } from "./code-cache.ts";
+import { compileProgram } from "./compile.ts";
 import type { GpuEngine } from "./gpu/engine.ts";
 import { bytesOf } from "./instance.ts";
 import { programBytes } from "./layout.ts";
 import { linkProgram } from "./link.ts";
 import type { ComputePool } from "./pool.ts";
-import { compileProgram, type InputType, type Program, type Sink } from "./program.ts";
+import type { InputType, Program, Sink } from "./program.ts";
 import { BLOCK } from "./reference.ts";
 import type { RandomKey } from "./rng.ts";
 import type { PlainStore } from "./row-gather.ts";
@@ -263,6 +264,12 @@ async function withProgress(pass: Pass, job: TileJob, run: () => Promise<TileRes
     if (bytes > told) onBytes(bytes - told);
     told = Math.max(told, bytes);
   };
+  // All of a single tile comes at once.
+  if (job.end - job.first <= job.tile) {
+    const results = await run();
+    tell(total);
+    return results;
+  }
   const timer = setInterval(() => tell(Math.min(total, Atomics.load(job.control, TILES_DONE) * job.tile * perElement)), PROGRESS_MS);
   try {
     const results = await run();

@@ -9,7 +9,7 @@ export type SideExpr = Extract<Expr, { readonly op: "perRow" | "perColumn" | "ro
 export const sidesOf = (sinks: readonly Sink[]): SideExpr[] => findParts(sinks, isSide);
 
 const SIDES: readonly Expr["op"][] = ["perRow", "perColumn", "rowRank", "given", "turns"];
-const isSide = (x: Expr): x is SideExpr => SIDES.includes(x.op);
+export const isSide = (x: Expr): x is SideExpr => SIDES.includes(x.op);
 
 /** The same sinks with `replace` in the place of each side value. */
 export const replaceSides = (sinks: readonly Sink[], replace: (side: SideExpr) => Expr): Sink[] =>

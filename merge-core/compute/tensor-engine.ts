@@ -3,6 +3,7 @@ import { throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES, elementCount, type FloatDType } from "../formats/dtypes.ts";
 import type { Keep, TensorEngine } from "./engine.ts";
 import { type Expr, input as inputValue, type MagnitudeSelection, type Reduction } from "./expr.ts";
+import { findParts } from "./formula-parts.ts";
 import { joinPasses } from "./join-passes.ts";
 import { KeptMasks, KeptValues } from "./kept.ts";
 import type { MatrixSpace } from "./linalg/matrix.ts";
@@ -17,10 +18,10 @@ import { type RandomKey, randomKey } from "./rng.ts";
 import type { PlainStore } from "./row-gather.ts";
 import { SCRATCH_ELEMENTS, withScratch } from "./scratch-values.ts";
 import { BIN_KEYS, NO_KEY, selectByHistogram } from "./selection.ts";
-import { replaceSides, sidesOf } from "./side-exprs.ts";
+import { isSide, replaceSides, sidesOf } from "./side-exprs.ts";
 import { fillSides, sideRange } from "./side-values.ts";
 import { TensorInputs, type TensorPlace } from "./tensor-inputs.ts";
-import { type MaskPlan, planMasks } from "./tile-masks.ts";
+import { isMask, type MaskPlan, planMasks } from "./tile-masks.ts";
 import { chooseMaskTile, chooseTile } from "./tile-size.ts";
 
 export interface TensorTask {
@@ -61,6 +62,9 @@ export interface OpenTensor extends TensorEngine {
   /** Gives back memory and files. */
   close(): void;
 }
+
+/** Parts that no pass works out with the others. */
+const isMadeBefore = (x: Expr): x is Expr => isSide(x) || isMask(x);
 
 /** Samples are taken in pieces that are worth a read, from all over the tensor. */
 const SAMPLE_TILE = 2 * BLOCK;
@@ -236,6 +240,7 @@ class PoolTensorEngine implements OpenTensor {
   /** With `keeps` a later pass will follow: what it reads stays in memory if all inputs fit. */
   async #run(formulas: readonly Sink[], output: Output | undefined, first: number, end: number, keeps = false): Promise<PassResult> {
     const sinks = this.#values.use(formulas);
+    if (findParts(sinks, isMadeBefore).length === 0) return this.#pass(sinks, output, first, end, [], keeps);
     const plan = this.#maskPlan(sinks, first, end);
     if (plan !== undefined) return this.#passWithMasks(plan, output, first, end, keeps);
     const sides = sidesOf(sinks);

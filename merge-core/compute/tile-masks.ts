@@ -75,7 +75,7 @@ export function planMasks(sinks: readonly Sink[], context: MaskContext): MaskPla
     : { masks, sinks: replaced, unit: masks.reduce((unit, { work }) => leastMultiple(unit, lengthOf(work)), BLOCK) };
 }
 
-const isMask = (x: Expr): x is Draw | Turns => x.op === "bernoulli" || x.op === "turns";
+export const isMask = (x: Expr): x is Draw | Turns => x.op === "bernoulli" || x.op === "turns";
 
 /** Draws with other probabilities are part of the formula. */
 function planDraw(draw: Draw, { columns, key }: MaskContext): (TileMask & { draw: Draw }) | undefined {

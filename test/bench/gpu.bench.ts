@@ -7,7 +7,7 @@ import { polarFactor } from "../../merge-core/compute/linalg/polar.ts";
 import { type PoolSpace, poolSpace } from "../../merge-core/compute/linalg/pool-space.ts";
 import { svd } from "../../merge-core/compute/linalg/svd.ts";
 import { createPool } from "../../merge-core/compute/pool.ts";
-import { compileProgram } from "../../merge-core/compute/program.ts";
+import { compileProgram } from "../../merge-core/compute/compile.ts";
 import { randomKey, uniforms } from "../../merge-core/compute/rng.ts";
 import { benchLora } from "./lora-on-device.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
+import { compileProgram } from "../../merge-core/compute/compile.ts";
 import * as e from "../../merge-core/compute/expr.ts";
 import { type ComputePool, createPool } from "../../merge-core/compute/pool.ts";
-import { compileProgram } from "../../merge-core/compute/program.ts";
 import { encodeOutput, evaluate, reduceArrays } from "../../merge-core/compute/reference.ts";
 import { randomKey } from "../../merge-core/compute/rng.ts";
 import { openTensorEngine } from "../../merge-core/compute/tensor-engine.ts";
@@ -177,6 +177,81 @@ describe("compiled formulas", () => {
       for (let i = 0; i < 12; i++) grown.push(grow(grown));
       await run(grown.at(-1) as Expr, inputs);
     }
+  });
+
+  describe("of one shape", () => {
+    /** Formulas that are alike but for a number, an operator, an input or what is equal to what. */
+    const alike: Record<string, (c: number) => Expr> = {
+      sums: (c) => e.add(e.mul(x, e.constant(c)), y),
+      "sums of another input": (c) => e.add(e.mul(x, e.constant(c)), z),
+      differences: (c) => e.sub(e.mul(x, e.constant(c)), y),
+      extremes: (c) => ({ op: "max", a: e.mul(x, y), b: e.constant(c) }),
+      "other extremes": (c) => ({ op: "min", a: e.mul(x, y), b: e.constant(c) }),
+      "extremes of magnitudes": (c) => ({ op: "max", a: e.abs(x), b: e.constant(c) }),
+      selections: (c) => e.select(e.compare("lt", x, y), z, e.constant(c)),
+      "selections the other way": (c) => e.select(e.compare("lt", x, y), e.constant(c), z),
+      "weighted sums": (c) => e.linear([x, y, z].map((input) => ({ weight: c, x: input }))),
+      "sums of other weights": (c) => e.linear([x, y, z].map((input, i) => ({ weight: c + i / 4, x: input }))),
+      "trims to other numbers of ties": (c) => e.add(e.trim(x, { threshold: c, tieLimit: 700 }), e.trim(y, { threshold: c, tieLimit: 300 })),
+      "trims alike": (c) => e.add(e.trim(x, { threshold: c, tieLimit: 500 }), e.trim(y, { threshold: c, tieLimit: 500 })),
+      draws: (c) => e.mul(x, e.bernoulli(e.abs(y), { model: Number.isFinite(c) ? Math.abs(c * 4) : 9, purpose: 0 })),
+    };
+    const numbers = [0.25, 0.5, 1, 0, -0, Number.NaN, Number.POSITIVE_INFINITY, -2, 0.75];
+
+    it("have each their own results, in whatever order they come", async () => {
+      for (const size of [900, 37])
+        for (const outType of ["BF16", "F32"] as const)
+          for (const c of numbers) for (const formula of Object.values(alike)) await run(formula(c), hardInputs(size), ["F32", outType, "BF16"], outType);
+    });
+
+    it("have each their own results after more formulas than are remembered", async () => {
+      const long = (length: number): Expr => Array.from({ length }).reduce((sum: Expr) => e.add(e.abs(sum), y), x);
+      for (let length = 0; length < 70; length++) await run(long(length), hardInputs(64));
+      for (const length of [0, 1, 69]) await run(long(length), hardInputs(64));
+    });
+
+    const shapeOf = (expr: Expr, types: readonly FloatDType[] = ["F32", "F32", "F32"], dtype: FloatDType = "F32") =>
+      compileProgram([{ kind: "store", x: expr, dtype }], types, randomKey(0, "")).shape;
+    const sums = alike.sums as (c: number) => Expr;
+
+    it("have the same code if only numbers differ", () => {
+      assert.equal(shapeOf(sums(0.5)), shapeOf(sums(-3)));
+      const trimmed = (threshold: number) => shapeOf(e.trim(x, { threshold, tieLimit: 10 * threshold }));
+      assert.equal(trimmed(1), trimmed(2));
+      const window = (low: number) => compileProgram([{ kind: "histogramWindow", x, low, width: 8, guess: low }], ["F32"], randomKey(low, "")).shape;
+      assert.equal(window(4), window(12));
+    });
+
+    it("have other code if anything else does", () => {
+      const shapes = [
+        ...numbers.slice(2, 7).map((c) => shapeOf(sums(c))),
+        ...Object.values(alike).map((formula) => shapeOf(formula(0.5))),
+        shapeOf(sums(0.5), ["F32", "BF16", "F32"]),
+        shapeOf(sums(0.5), ["F32", "F32", "F32"], "BF16"),
+        shapeOf(e.trim(x, { threshold: 1, tieLimit: 5 })),
+        shapeOf(e.trim(x, { threshold: Number.NaN, tieLimit: 5 })),
+        ...["sum", "sumAbs"].map((op) => compileProgram([{ kind: "reduce", reduction: { op: op as "sum", x } }], ["F32"], randomKey(0, "")).shape),
+        ...[0, 1].map((slot) => compileProgram([{ kind: "keep", x, slot }], ["F32"], randomKey(0, "")).shape),
+        compileProgram(
+          [
+            { kind: "keep", x, slot: 0 },
+            { kind: "histogramHigh", x },
+          ],
+          ["F32"],
+          randomKey(0, ""),
+        ).shape,
+        compileProgram(
+          [
+            { kind: "histogramHigh", x },
+            { kind: "keep", x, slot: 0 },
+          ],
+          ["F32"],
+          randomKey(0, ""),
+        ).shape,
+      ];
+      // A product with infinity is one with any other number.
+      assert.equal(new Set(shapes).size, shapes.length - 2);
+    });
   });
 
   it("refuses an input that is not there", () => {

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { compileProgram } from "../../../merge-core/compute/compile.ts";
 import {
   abs,
   add,
@@ -28,7 +29,7 @@ import { runGpuPass } from "../../../merge-core/compute/gpu/passes.ts";
 import { toWgsl } from "../../../merge-core/compute/gpu/wgsl-program.ts";
 import { plainSpace } from "../../../merge-core/compute/linalg/plain-space.ts";
 import { polarFactor } from "../../../merge-core/compute/linalg/polar.ts";
-import { compileProgram, type Sink } from "../../../merge-core/compute/program.ts";
+import type { Sink } from "../../../merge-core/compute/program.ts";
 import { encodeOutput, evaluate, joinBlocks, magnitudeKeys, reduceArrays } from "../../../merge-core/compute/reference.ts";
 import { randomKey, uniforms } from "../../../merge-core/compute/rng.ts";
 import { widenToFloat32 } from "../../../merge-core/formats/dtype-codecs.ts";
