@@ -137,8 +137,10 @@ function scoresOf(deltas: readonly Expr[], clipped: readonly Clipped[], variant:
   const count = deltas.length;
   const sumOf = (xs: readonly Expr[]): Expr => linear(xs.map((x) => ({ weight: 1, x })));
   const shares = clipped.map(({ share }) => share);
+  // A pair agrees either way round.
+  const agreements = variant === 3 ? shares.map((share, i) => shares.slice(0, i + 1).map((other) => nearTanh(mul(other, share)))) : [];
   const inter = (i: number): Expr => {
-    if (variant === 3) return sumOf(shares.map((other) => nearTanh(mul(shares[i] as Expr, other))));
+    if (variant === 3) return sumOf(shares.map((_, j) => agreements[Math.max(i, j)]?.[Math.min(i, j)] as Expr));
     return tanh(mul(deltas[i] as Expr, sumOf(variant === 1 ? deltas : shares)));
   };
   return shares.map((share, i) => mul(exp(mul(share, share), count, count), inter(i))).map(kept);

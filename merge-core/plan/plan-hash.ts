@@ -11,9 +11,17 @@ export function planHash({ version, recipe, seed, models, donor, tokenizer, conf
   return sha256(canonical({ version, recipe: recipe.sha256, seed, models, donor, tokenizer, config, shards, jobs }));
 }
 
-/** JSON with sorted keys. */
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_, v: unknown) =>
-    v !== null && typeof v === "object" && !Array.isArray(v) ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1))) : v,
-  );
+/** JSON with sorted keys; what is undefined is left out. */
+export function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map((item) => (item === undefined ? "null" : canonical(item))).join()}]`;
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  const record = value as Readonly<Record<string, unknown>>;
+  const parts = sortedKeys(record).flatMap((key) => (record[key] === undefined ? [] : `${JSON.stringify(key)}:${canonical(record[key])}`));
+  return `{${parts.join()}}`;
+}
+
+/** Numbers first, as in any object. */
+function sortedKeys(record: object): string[] {
+  const keys = Object.keys(record).sort();
+  return keys.some((key) => /^\d/.test(key)) ? Object.keys(Object.fromEntries(keys.map((key) => [key, 0]))) : keys;
 }

@@ -87,7 +87,18 @@ export async function planMerge(
     jobs,
   } as const;
   const bytesToWrite = shards.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  const plan: MergePlan = { ...decided, bytesToWrite, ...estimate(jobs, bytesToWrite, memoryBytes), findings: diagnostics, planHash: planHash(decided) };
+  // Searches make many plans that nobody asks for their hash.
+  let hash: string | undefined;
+  const plan: MergePlan = {
+    ...decided,
+    bytesToWrite,
+    ...estimate(jobs, bytesToWrite, memoryBytes),
+    findings: diagnostics,
+    get planHash() {
+      hash ??= planHash(decided);
+      return hash;
+    },
+  };
   return { plan, diagnostics };
 }
 

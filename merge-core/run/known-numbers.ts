@@ -58,7 +58,7 @@ class KnowingEngine implements TensorEngine {
     const known = this.#before.find((other) => isSame(other.question, question));
     const answer = known === undefined ? await work() : (known.answer as T);
     this.#now.push({ question, answer });
-    return structuredClone(answer);
+    return copyOf(answer);
   }
 
   reduce(reductions: readonly Reduction[]): Promise<number[]> {
@@ -98,14 +98,36 @@ class KnowingEngine implements TensorEngine {
   }
 }
 
+/** Of records, lists and numbers. */
+function copyOf<T>(answer: T): T {
+  if (typeof answer !== "object" || answer === null) return answer;
+  if (ArrayBuffer.isView(answer)) return structuredClone(answer);
+  return (Array.isArray(answer) ? answer.map(copyOf) : Object.fromEntries(Object.entries(answer).map(([key, value]) => [key, copyOf(value)]))) as T;
+}
+
 /** Whether two values, formulas in most cases, say the same. Parts that are used often are compared once; of arrays of numbers none is the same as another. */
 function isSame(a: unknown, b: unknown, known = new Map<object, object>()): boolean {
   if (Object.is(a, b)) return true;
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null || ArrayBuffer.isView(a)) return false;
   if (known.get(a) === b) return true;
-  const [left, right] = [a as Record<string, unknown>, b as Record<string, unknown>];
-  const keys = Object.keys(left);
-  if (keys.length !== Object.keys(right).length || keys.some((key) => !(key in right) || !isSame(left[key], right[key], known))) return false;
+  if (Array.isArray(a) ? !(Array.isArray(b) && isSameList(a, b, known)) : !isSameRecord(a as Record<string, unknown>, b as Record<string, unknown>, known))
+    return false;
   known.set(a, b);
   return true;
+}
+
+function isSameList(a: readonly unknown[], b: readonly unknown[], known: Map<object, object>): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (!isSame(a[i], b[i], known)) return false;
+  return true;
+}
+
+function isSameRecord(a: Record<string, unknown>, b: Record<string, unknown>, known: Map<object, object>): boolean {
+  let more = 0;
+  for (const key in a) {
+    if (!(key in b) || !isSame(a[key], b[key], known)) return false;
+    more--;
+  }
+  for (const _ in b) more++;
+  return more === 0;
 }

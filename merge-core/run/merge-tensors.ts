@@ -32,6 +32,8 @@ export async function mergeTensors(plan: MergePlan, options: MergeTensorsOptions
   const { signal, threads, known, memoryBytes = defaultMemoryBytes() } = options;
   const maxMemoryBytes = memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES;
   const pool = options.pool ?? createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes });
+  const files = inputFiles(plan);
+  for (const file of files) pool.files.acquire(file, false);
   try {
     const shared = { pool, seed: plan.seed, memoryBytes, signal, known, onBytes: () => undefined };
     const statistics = await takeStatistics(plan.jobs, shared);
@@ -44,8 +46,18 @@ export async function mergeTensors(plan: MergePlan, options: MergeTensorsOptions
     }
     return merged;
   } finally {
+    for (const file of files) pool.files.release(file, false);
     if (options.pool === undefined) await pool.close();
   }
+}
+
+/** More than this many files are opened when they are read. */
+const MOST_HELD = 64;
+
+/** Files that stay open from the first tensor to the last: to make sure each time that they are still the same takes longer than to read a small tensor. */
+function inputFiles({ jobs }: MergePlan): string[] {
+  const files = jobs.flatMap((job) => (job.kind === "copy" ? [] : job.inputs.flatMap(({ file, lora }) => (lora === undefined ? file : []))));
+  return [...new Set(files)].slice(0, MOST_HELD);
 }
 
 async function readSource({ source }: CopyJob, signal: AbortSignal | undefined): Promise<Uint8Array> {
