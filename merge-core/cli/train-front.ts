@@ -14,7 +14,7 @@ Trains parameters that give a network for every preference between tasks: PaLoRA
 each task; preferences move from the middle to the corners) or PaMaL (arXiv 2210.09759; one copy of the weights for each task).
 The network of a preference is a weighted mean of what is written, an ordinary merge. The front is measured on the
 validation data; then the network of a preference is made by weightsmith pareto OUT/front --at. A run that was stopped or
-killed goes on when it is started again.
+killed goes on when it is started again, on the --device that it began on or with --device cpu.
 
   model: ./base
   method: palora               # or pamal

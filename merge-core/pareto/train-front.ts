@@ -19,6 +19,7 @@ import { saveModel, writeJson } from "../nn/save.ts";
 import { liveValues } from "../nn/storage.ts";
 import { sha256 } from "../plan/plan-hash.ts";
 import { adamW, createAdamState, disposeAdamState, globalNorm } from "../train/optimizer.ts";
+import { BUILT_IN } from "../train/run-state.ts";
 import { learningRate } from "../train/schedule.ts";
 import { openStepJournal, type StepJournal } from "../train/step-journal.ts";
 import "@tensorflow/tfjs-core/dist/register_all_gradients.js";
@@ -39,8 +40,7 @@ const FRONT_CONFIG = "front.yml";
 /** Trains, unless `out` holds the same training already, and measures the front. @throws WeightsmithError `output-exists`, `data-*`, `training-diverged`, `cancelled` */
 export async function trainFront(config: TrainFrontConfig, out: string, options: SearchOptions = {}): Promise<ParetoOutcome> {
   const { threads, blas, device } = options;
-  // Another engine rounds otherwise: a training ends where it began.
-  const identity = sha256(config.text + (await hashFiles(config.tasks.flatMap(({ train }) => train))) + (blas?.name ?? device ?? ""));
+  const identity = sha256(config.text + (await hashFiles(config.tasks.flatMap(({ train }) => train))));
   await initEngine({ ...(threads === undefined ? {} : { threads }), blas, device });
   const trained = join(out, TRAINED_FILE);
   if (!existsSync(trained) || options.overwrite) {
@@ -48,9 +48,10 @@ export async function trainFront(config: TrainFrontConfig, out: string, options:
       throw inputError("output-exists", "the output exists and is no training of a front", { file: out, remedy: "choose another, or pass --overwrite" });
     await mkdir(out, { recursive: true });
     await writeFile(join(out, FRONT_CONFIG), frontConfig(config, out));
-    const journal = await openStepJournal(join(out, "learning"), identity, { overwrite: options.overwrite ?? false });
+    const engine = blas?.name ?? device ?? BUILT_IN;
+    const journal = await openStepJournal(join(out, "learning"), identity, { overwrite: options.overwrite ?? false, engine });
     await runTraining(config, out, { ...options, journal });
-    await writeJson(trained, { identity });
+    await writeJson(trained, { identity, engines: journal.engines });
     await journal.discard();
   } else if ((JSON.parse(await readFile(trained, "utf8")) as { identity?: unknown }).identity !== identity)
     throw inputError("resume-other-run", "another training lies there", { file: out, remedy: "choose another output, or start anew with --overwrite" });

@@ -37,10 +37,7 @@ export async function openTrials(out: string, identity: string, overwrite: boole
   const [head, ...rest] = lines;
   if (head === undefined && !overwrite && (await readdir(out)).some((name) => name !== TRIALS_FILE && name !== FRESH_FILE))
     throw inputError("output-exists", "the output exists and holds no trials of a search", { file: out, remedy: "choose another output folder" });
-  if (head !== undefined && head !== identity) {
-    const remedy = "choose another output, or start anew with --overwrite";
-    throw inputError("resume-other-run", "the trials there were made with another configuration, other data or other models", { file, remedy });
-  }
+  if (head !== undefined && head !== identity) throw otherSearch(head, identity, out, file);
   const known = new Map<string, TrialOutcome>();
   for (const line of rest) remember(known, line);
   // Also drops a line that a kill cut short. Under another name first: a kill in the middle of this must lose nothing.
@@ -55,6 +52,18 @@ export async function openTrials(out: string, identity: string, overwrite: boole
       await appendFile(file, `${line}\n`);
     },
   };
+}
+
+/** Trials of another search, or of the same one by what computed it. */
+function otherSearch(theirs: string, ours: string, out: string, file: string) {
+  const parse = (text: string): { engine?: string } => JSON.parse(text);
+  const [{ engine: found = "cpu", ...before }, { engine: expected = "cpu", ...now }] = [parse(theirs), parse(ours)];
+  if (JSON.stringify(before) !== JSON.stringify(now)) {
+    const remedy = "choose another output, or start anew with --overwrite";
+    return inputError("resume-other-run", "the trials there were made with another configuration, other data or other models", { file, remedy });
+  }
+  const remedy = `go on with the --device that they were measured on, or remove ${out} to measure anew`;
+  return inputError("resume-other-run", "the trials there were measured on another --device, which rounds otherwise", { file, found, expected, remedy });
 }
 
 /** Whole lines that are JSON. */

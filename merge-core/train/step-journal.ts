@@ -3,6 +3,7 @@
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { inputError } from "../diagnostics.ts";
+import { BUILT_IN } from "./run-state.ts";
 
 export type Numbers = Float32Array | Float64Array;
 
@@ -15,6 +16,8 @@ export interface Stage {
 }
 
 export interface StepJournal {
+  /** All that have computed, what does now the last. */
+  readonly engines: readonly string[];
   /** Fills the arrays with what was saved of this stage, in place; 0 steps where nothing was. */
   resume(name: string, arrays: readonly Numbers[]): Promise<Stage>;
   /** Saves if the last time was long ago, or `now`. The arrays are asked for only then. */
@@ -28,6 +31,15 @@ export interface StepJournalOptions {
   readonly overwrite?: boolean;
   /** Least time between two saves in ms. Default 10000. */
   readonly every?: number;
+  /** What computes: `cpu` unless a device or a library does. It rounds in its own way, and only `cpu` takes up what another has begun. */
+  readonly engine?: string;
+}
+
+/** Whose numbers a journal holds. */
+interface Owner {
+  readonly identity: string;
+  /** All that have computed. */
+  readonly engines: readonly string[];
 }
 
 const EVERY = 10_000;
@@ -38,16 +50,20 @@ const IDENTITY_FILE = "identity.json";
  * @param identity of settings, data and models: what the numbers depend on
  * @throws WeightsmithError `resume-other-run` for the journal of another run
  */
-export async function openStepJournal(folder: string, identity: string, { overwrite = false, every = EVERY }: StepJournalOptions = {}): Promise<StepJournal> {
+export async function openStepJournal(
+  folder: string,
+  identity: string,
+  { overwrite = false, every = EVERY, engine = BUILT_IN }: StepJournalOptions = {},
+): Promise<StepJournal> {
   if (overwrite) await rm(folder, { recursive: true, force: true });
   const known = await readFile(join(folder, IDENTITY_FILE), "utf8").catch(() => undefined);
-  if (known !== undefined && known !== identity) {
-    const remedy = "choose another output, or start anew with --overwrite";
-    throw inputError("resume-other-run", "an unfinished run with other settings, other data or other models lies there", { file: folder, remedy });
-  }
+  const owner = known === undefined ? undefined : readOwner(known);
+  if (owner !== undefined) checkOwner(owner, identity, engine, folder);
+  const engines = [...(owner?.engines ?? []).filter((other) => other !== engine), engine];
   const place = (name: string) => join(folder, `${name}.state`);
   let saved = performance.now();
   return {
+    engines,
     async resume(name, arrays) {
       const bytes = await readFile(place(name)).catch(() => undefined);
       return bytes === undefined ? { step: 0, losses: [] } : readState(bytes, arrays, place(name));
@@ -55,7 +71,7 @@ export async function openStepJournal(folder: string, identity: string, { overwr
     async save(name, stage, arrays, now) {
       if (!now && performance.now() - saved < every) return;
       await mkdir(folder, { recursive: true });
-      await writeFile(join(folder, IDENTITY_FILE), identity);
+      await writeFile(join(folder, IDENTITY_FILE), JSON.stringify({ identity, engines } satisfies Owner));
       const parts = arrays().map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength));
       // Under another name first: a kill while writing leaves the state before.
       await writeFile(`${place(name)}.partial`, Buffer.concat([Buffer.from(`${JSON.stringify(stage)}\n`), ...parts]));
@@ -64,6 +80,30 @@ export async function openStepJournal(folder: string, identity: string, { overwr
     },
     discard: () => rm(folder, { recursive: true, force: true }),
   };
+}
+
+/** Of what is not ours, an owner that is no run. */
+function readOwner(text: string): Owner {
+  try {
+    const { identity, engines } = JSON.parse(text) as Partial<Owner>;
+    if (typeof identity === "string" && Array.isArray(engines)) return { identity, engines };
+  } catch {
+    // Refused below.
+  }
+  return { identity: "", engines: [] };
+}
+
+function checkOwner(owner: Owner, identity: string, engine: string, file: string): void {
+  const anew = "choose another output, or start anew with --overwrite";
+  if (owner.identity !== identity)
+    throw inputError("resume-other-run", "an unfinished run with other settings, other data or other models lies there", { file, remedy: anew });
+  if (engine !== BUILT_IN && !owner.engines.includes(engine))
+    throw inputError("resume-other-run", "an unfinished run on another --device lies there", {
+      file,
+      found: owner.engines.join(", "),
+      expected: engine,
+      remedy: `go on with the same device or with --device ${BUILT_IN}; or ${anew}`,
+    });
 }
 
 /** One line of JSON, then the arrays one after the other. */

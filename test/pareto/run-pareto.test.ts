@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { WeightsmithError } from "../../merge-core/diagnostics.ts";
@@ -10,6 +10,7 @@ import { mergeAtPreference } from "../../merge-core/pareto/merge-at.ts";
 import { parseParetoConfig } from "../../merge-core/pareto/pareto-config.ts";
 import { runPareto } from "../../merge-core/pareto/run-pareto.ts";
 import { TRIALS_FILE } from "../../merge-core/pareto/trials.ts";
+import { rejectsWith } from "../helpers/diagnostics.ts";
 
 const ZOO = resolve("media/zoo");
 const data = (task: string) => join(ZOO, "data", `${task}.validation.jsonl`);
@@ -113,6 +114,11 @@ describe("weightsmith pareto", () => {
 
   it("refuses trials of another configuration and folders of something else", async () => {
     await assert.rejects(run("whole", CONFIG.replace("samples: 6", "samples: 7")), { code: "resume-other-run" });
+    cpSync(join(folder, "whole"), join(folder, "elsewhere"), { recursive: true });
+    const file = join(folder, "elsewhere", "trials.jsonl");
+    writeFileSync(file, readFileSync(file, "utf8").replace("}\n", ',"engine":"webgpu"}\n'));
+    const { found, expected, remedy } = await rejectsWith("resume-other-run", () => run("elsewhere", CONFIG));
+    assert.deepEqual([found, expected, /remove \S+elsewhere to measure anew/.test(remedy ?? "")], ["webgpu", "cpu", true]);
     writeFileSync(join(folder, "note.txt"), "mine");
     await assert.rejects(run(".", CONFIG), { code: "output-exists" });
   });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
@@ -219,6 +219,7 @@ describe("weightsmith train-front", () => {
         resumed.front.points.map((point) => point.values),
         front.points.map((point) => point.values),
       );
+      assert.deepEqual(JSON.parse(readFileSync(join(stopped, "front-training.json"), "utf8")).engines, ["cpu"]);
       // Training done is not done again.
       const again = await trainFront(config, join(folder, method), { threads: 1 });
       assert.deepEqual(again.front, front);

@@ -42,4 +42,18 @@ describe("a step journal", () => {
     const fresh = await openStepJournal(place, "two", { overwrite: true });
     assert.deepEqual(await fresh.resume("mask", arrays()), { step: 0, losses: [] });
   });
+
+  it("goes on where it began or on the processor, and tells of another device", async () => {
+    const place = join(folder, "device");
+    const open = (engine?: string) => openStepJournal(place, "one", { every: 0, ...(engine === undefined ? {} : { engine }) });
+    await (await open("webgpu")).save("mask", { step: 2, losses: [] }, arrays, true);
+    const { found, expected, remedy } = await rejectsWith("resume-other-run", () => open("openblas"));
+    assert.deepEqual([found, expected], ["webgpu", "openblas"]);
+    assert.match(remedy ?? "", /--device cpu/);
+    assert.deepEqual((await open("webgpu")).engines, ["webgpu"]);
+    const journal = await open();
+    assert.equal((await journal.resume("mask", arrays())).step, 2);
+    await journal.save("mask", { step: 3, losses: [] }, arrays, true);
+    assert.deepEqual((await open("webgpu")).engines, ["cpu", "webgpu"]);
+  });
 });
