@@ -11,6 +11,12 @@ import { layerOf } from "./layer-of.ts";
 import { checkRank } from "./peft-config.ts";
 import { type AdapterFile, type ModuleEntries, moduleSettings, sharedEntries } from "./read-adapter.ts";
 
+/** A weight of the base; `turned` where it is stored as [in, out]. */
+export interface BaseWeight {
+  readonly entry: TensorEntry;
+  readonly turned: boolean;
+}
+
 /** One adapter's part in a module. */
 export interface ModuleSource {
   /** Position among the adapters. */
@@ -18,8 +24,8 @@ export interface ModuleSource {
   readonly settings: Settings;
   readonly entries: ModuleEntries;
   readonly rank: number;
-  /** Of the base, where the adapter is no product of low rank; `turned` where it is stored as [in, out]. */
-  readonly weight?: { readonly entry: TensorEntry; readonly turned: boolean };
+  /** No product of low rank: what the adapter makes of the base's weight, less that; of zeros where it makes the same of all. */
+  readonly dense?: { readonly weight?: BaseWeight };
 }
 
 export interface CombinedModule {
@@ -57,7 +63,13 @@ export function planCombination(
 }
 
 /** Whether the change is no product of low rank: then it is what the adapter makes of the untouched base, less the base. */
-const isDense = ({ family, config }: AdapterFile): boolean => family.factors === undefined || config.init_weights === "bat" || config.use_dora === true;
+const isDense = (adapter: AdapterFile): boolean => adapter.family.factors === undefined || isVariant(adapter);
+
+/** Variants of families of low rank that are none. */
+const isVariant = ({ config }: AdapterFile): boolean => config.init_weights === "bat" || config.use_dora === true;
+
+/** Whether it is another change for another base. */
+const needsBase = (adapter: AdapterFile): boolean => adapter.family.needsBase || isVariant(adapter);
 
 /** @throws WeightsmithError `adapter-family-unlike`, `adapter-not-foldable`, `adapter-base-needed` */
 function checkDense(adapter: AdapterFile, method: Combination, base: Checkpoint | undefined): void {
@@ -69,9 +81,9 @@ function checkDense(adapter: AdapterFile, method: Combination, base: Checkpoint 
     throw inputError("adapter-family-unlike", `${method} combines factors, and this adapter is no product of them`, {
       file: configFile,
       found,
-      remedy: "use exact, svd or another of the svd methods, with --base",
+      remedy: `use exact, svd or another of the svd methods${needsBase(adapter) ? ", with --base" : ""}`,
     });
-  if (base === undefined)
+  if (base === undefined && needsBase(adapter))
     throw inputError("adapter-base-needed", "the adapter is no product of low rank: its change is taken from the base", {
       file: configFile,
       found,
@@ -127,7 +139,7 @@ function planModule(
       throw inputError("adapter-shape-mismatch", `${path} is an embedding in one adapter and a layer in another`, { file: adapter.file });
     const settings = moduleSettings(adapter, path);
     if (!isDense(adapter)) return { index, settings, entries, rank: rankOf(adapter, path, entries, settings) };
-    return { index, settings, entries, rank: Math.min(layer.inFeatures, layer.outFeatures), weight: baseWeight(path, adapter, base) };
+    return { index, settings, entries, rank: Math.min(layer.inFeatures, layer.outFeatures), dense: baseWeight(path, adapter, base) };
   });
   const ranks = sources.map((source) => source.rank);
   if (worksOnFactors(method) && new Set(ranks).size > 1)
@@ -142,11 +154,11 @@ function planModule(
 }
 
 /** The weight that a change is taken from. */
-function baseWeight(path: string, adapter: AdapterFile, base: Checkpoint | undefined): ModuleSource["weight"] {
-  if (base === undefined) throw new TypeError("a change without a base");
+function baseWeight(path: string, adapter: AdapterFile, base: Checkpoint | undefined): { readonly weight?: BaseWeight } {
+  if (base === undefined || !needsBase(adapter)) return {};
   const entry = base.tensors.get(baseNames(base)(`${path}.weight`) ?? "");
   if (entry === undefined) throw missingError(base, [`${path}.weight`], adapter.file);
-  return { entry, turned: adapter.config.fan_in_fan_out === true };
+  return { weight: { entry, turned: adapter.config.fan_in_fan_out === true } };
 }
 
 /** The bias of the base that an adapter multiplies together with the weight. */

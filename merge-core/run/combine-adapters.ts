@@ -1,12 +1,11 @@
 // Combines adapters into one LoRA, module by module. Node only.
 
-import type { Term } from "../adapters/changes.ts";
+import { isProduct, type Term } from "../adapters/changes.ts";
 import { type Combination, combine, isOfRecipes, isStacked } from "../adapters/combine.ts";
-import { type AdapterFamily, deltaOf, type LayerShape, type LowRank, type ModuleTensor } from "../adapters/family.ts";
 import { type Reduced, stackedFactors } from "../adapters/low-rank.ts";
 import { type AveragePlan, isOneFamily, planAverage } from "../adapters/plan-average.ts";
-import { type CombinationPlan, type CombinedModule, type ModuleSource, planCombination } from "../adapters/plan-combination.ts";
-import { type AdapterFile, type ModuleEntries, readAdapter } from "../adapters/read-adapter.ts";
+import { type CombinationPlan, type CombinedModule, planCombination } from "../adapters/plan-combination.ts";
+import { type AdapterFile, readAdapter } from "../adapters/read-adapter.ts";
 import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
 import { TensorReader } from "../checkpoints/tensor-reader.ts";
 import { poolSpace } from "../compute/linalg/pool-space.ts";
@@ -20,6 +19,7 @@ import { type ChosenMethod, checkMemory, chooseMethod, combineByMethod } from ".
 import { gatherWarnings } from "./gather-warnings.ts";
 import { loraConfig } from "./lora-config.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
+import { readTensors, readTerms } from "./read-terms.ts";
 import { meanOf, wholeTensors } from "./whole-tensors.ts";
 
 /** One kind of metrics, a value for each adapter, and how they became weights. */
@@ -151,13 +151,13 @@ async function combineModules(
   const modules: CombineResult["modules"][number][] = [];
   const noted: { tensor: string; warnings: Diagnostic[] }[] = [];
   try {
-    let next = readTerms(plan.modules[0], plan, request, files);
+    let next = readTerms(plan.modules[0], plan, weights, files);
     for (const [i, module] of plan.modules.entries()) {
       throwIfCancelled(signal);
       request.onProgress?.(modules.length, plan.modules.length, module.path);
       const terms = await next;
       // Read while this module is combined; a failure is told when its turn comes.
-      next = readTerms(plan.modules[i + 1], plan, request, files);
+      next = readTerms(plan.modules[i + 1], plan, weights, files);
       next.catch(() => {});
       const [space, rows] = [poolSpace(pool, signal), poolRows(pool)];
       const warnings: Diagnostic[] = [];
@@ -233,34 +233,16 @@ async function biasOf({ bias, layer, sources }: CombinedModule, plan: Combinatio
   return sum;
 }
 
-async function readTensors(entries: ModuleEntries, files: TensorReader): Promise<Record<string, ModuleTensor>> {
-  const read = async ([name, entry]: [string, TensorEntry]): Promise<[string, ModuleTensor]> => [name, { shape: entry.shape, values: await files.read(entry) }];
-  return Object.fromEntries(await Promise.all(Object.entries(entries).map(read)));
-}
-
-/** What each adapter has for a module; nothing behind the last one. */
-async function readTerms(module: CombinedModule | undefined, plan: CombinationPlan, { weights }: CombineRequest, files: TensorReader): Promise<Term[]> {
-  const terms: Term[] = [];
-  for (const { index, settings, entries, weight } of module?.sources ?? []) {
-    const tensors = await readTensors(entries, files);
-    const { layer } = module as CombinedModule;
-    const family = plan.adapters[index]?.family as AdapterFamily;
-    const [held, at] = [
-      { layer, settings, tensors },
-      { weight: weights[index] ?? 1, index },
-    ];
-    if (weight !== undefined) terms.push({ ...at, layer, delta: deltaOf(family, held, await weightOf(weight, layer, files)) });
-    else terms.push({ ...at, factors: family.factors?.(held) as LowRank });
-  }
-  return terms;
-}
-
-/** W [out, in] of the base. */
-async function weightOf({ entry, turned }: NonNullable<ModuleSource["weight"]>, layer: LayerShape, files: TensorReader): Promise<ArrayLike<number>> {
-  const values = await files.read(entry);
-  if (!turned) return values;
-  const { inFeatures, outFeatures } = layer;
-  return Float64Array.from({ length: values.length }, (_, at) => values[(at % inFeatures) * outFeatures + Math.floor(at / inFeatures)] as number);
+/** No decomposition comes to an end with them, and no choice of the largest makes sense. @throws WeightsmithError `adapter-not-finite` */
+function checkFinite(term: Term, module: string, file: string): void {
+  const parts = isProduct(term) ? [term.factors.a, term.factors.b, [term.factors.scale]] : [term.delta];
+  const found = parts.flatMap((values) => values.find((x) => !Number.isFinite(x)) ?? []);
+  if (found.length > 0)
+    throw inputError("adapter-not-finite", `the adapter holds NaN or infinite values for ${module}`, {
+      file,
+      found: String(found[0]),
+      remedy: "leave it out, or add the adapters up as they are with --method cat",
+    });
 }
 
 interface ModuleContext {
@@ -299,6 +281,7 @@ async function combineModule(
 function combineTerms(module: CombinedModule, terms: readonly Term[], request: CombineRequest, context: ModuleContext): Promise<Reduced> {
   const { method, density = 1, majority = "total", seed = 0, adapters, signal } = request;
   const { chosen, warnings, space, rows } = context;
+  for (const term of terms) checkFinite(term, module.path, adapters[term.index] ?? "");
   const warn = (found: Omit<Diagnostic, "severity">) => void warnings.push({ ...found, severity: "warning" });
   if (chosen !== undefined) return combineByMethod(module, terms, chosen, { ...context, adapters, seed, signal, warn });
   if (isOfRecipes(method)) throw new TypeError(`no parameters of ${method}`);

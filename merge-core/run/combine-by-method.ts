@@ -80,11 +80,11 @@ export function checkMemory(modules: readonly CombinedModule[], { method }: Chos
 function heldBytes({ layer: { inFeatures, outFeatures }, sources }: CombinedModule, method: MergeMethod): number {
   const shape = [outFeatures, inFeatures];
   const [size, count] = [outFeatures * inFeatures, sources.length];
-  if (method.id === "knots" && isMatrix({ shape }) && sources.every(({ weight }) => weight === undefined))
+  if (method.id === "knots" && isMatrix({ shape }) && sources.every(({ dense }) => dense === undefined))
     return 24 * sources.reduce((sum, { rank }) => sum + rank, 0) * (inFeatures * count + outFeatures);
   // A dense change that the next module has too is there twice, in float64.
-  const dense = sources.filter(({ weight }) => weight !== undefined).length;
-  return size * (ZERO_BYTES + 4 * count + 16 * dense + 20) + (method.workingBytes?.(shape, count, {}) ?? 0);
+  const whole = sources.filter(({ dense }) => dense !== undefined).length;
+  return size * (ZERO_BYTES + 4 * count + 16 * whole + 20) + (method.workingBytes?.(shape, count, {}) ?? 0);
 }
 
 /** The merged change of the rank that the module is to have; `relativeError` is the distance from the exact sum. */

@@ -191,6 +191,15 @@ describe("weightsmith adapter", () => {
     assert.match(merge("--parameters", "ratio=1", "-o", out).err, /exact takes no --parameters/);
   });
 
+  it("compares what adapters change", () => {
+    const { status, err, out } = adapter("compare", `${ORACLES}/peft/lora`, `${ORACLES}/peft/rslora`);
+    assert.equal(status, 0, err);
+    assert.match(out, /peft\/lora +\S+peft\/rslora +4 +-?0\.\d{3} +\d+\.\d %/);
+    assert.match(out, /contradict each other most:\nmodule/);
+    assert.equal(JSON.parse(adapter("compare", `${ORACLES}/peft/lora`, `${ORACLES}/peft/rslora`, "--json").out).modules.length, 14);
+    assert.match(adapter("compare", `${ORACLES}/peft/lora`).err, /two adapters/);
+  });
+
   it("averages rotations as rotations", () => {
     const out = join(temporaryFolder(), "out");
     const oft = `${ORACLES}/peft-families/oft`;

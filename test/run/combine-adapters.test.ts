@@ -73,6 +73,17 @@ describe("combineAdapters", () => {
     for (const [i, x] of (await deltaIn(alone.out)).entries()) assert.ok(Math.abs(x - (own[i] ?? 9)) < 5e-6);
   });
 
+  it("needs no base for changes that are the same for any, though they are no products", async () => {
+    const [lokr, shira] = [`${ORACLES}/peft-families/lokr-full`, `${ORACLES}/peft-families/shira`];
+    const { out, largestError } = await combined([LORA, lokr, shira], { weights: [1, 2, -1] });
+    const parts = await Promise.all([LORA, lokr, shira].map((adapter) => mergedDelta(adapter, `${Q}.weight`)));
+    const delta = loraDelta((await readPeftLora(out)).modules.get(Q) as never);
+    for (const [i, x] of delta.entries()) assert.ok(Math.abs(x - ((parts[0]?.[i] ?? 9) + 2 * (parts[1]?.[i] ?? 9) - (parts[2]?.[i] ?? 9))) < 5e-6);
+    assert.ok(largestError < 1e-5);
+    // These do not tell the sides of their layers, which no LoRA does for them here.
+    await rejectsWith("adapter-base-needed", () => combined([lokr]));
+  });
+
   it("keeps embeddings, Conv1D and the places of trained biases", async () => {
     for (const [name, base] of [
       ["embedding", "llama-tiny"],

@@ -164,6 +164,16 @@ describe("KnOTS and PCB on adapters", () => {
     near([...(await deltaIn(mean.out))], [4, 4, 8], 1e-5);
   });
 
+  it("refuse adapters that hold NaN, naming the module, as all methods that decompose do", async () => {
+    const spoilt = golden.adapters.slice(0, 2).map((factors, k) => ({ ...factors, b: factors.b.map((x, i) => (k === 1 && i === 5 ? Number.NaN : x)) }));
+    const adapters = await written(spoilt);
+    for (const method of ["knots", "pcb", "svd", "ties_svd"] as const) {
+      const { message, file } = await rejectsWith("adapter-not-finite", () => combined(adapters, { method, rank: 2 }));
+      assert.match(message, /q_proj/);
+      assert.equal(file, adapters[1]);
+    }
+  });
+
   it("refuse what they do not have", async () => {
     const unknown = await rejectsWith("unknown-parameter", () => combined([LORA], { parameters: { densty: 1 } }));
     assert.match(unknown.remedy ?? "", /did you mean density\?/);

@@ -11,8 +11,9 @@ export const families: Command = {
   usage: "",
   help: `
 Lists every adapter family: its type, whether it can be trained here and folded into weights (per-task: for one task or
-preference at a time; no: it depends on the input), whether adapters of it merge without the base model, what it makes of
-a weight W, the settings that bear on it, and the paper. Types that begin with x-weightsmith are not PEFT's.
+preference at a time; no: it depends on the input), by what adapters of it merge (factors need no base model, nor does the
+mean that stays in the family), what it makes of a weight W, the settings that bear on it, and the paper. Types that begin
+with x-weightsmith are not PEFT's.
 
   weightsmith adapter families
   weightsmith adapter families --json`,
@@ -24,7 +25,7 @@ a weight W, the settings that bear on it, and the paper. Types that begin with x
 };
 
 /** The description as data: everything but the computation itself. */
-function describe({ type, title, paper, formula, settings, tensors, shared, needsBase, foldable, factors, training }: AdapterFamily) {
+function describe({ type, title, paper, formula, settings, tensors, shared, needsBase, foldable, neutral, factors, training }: AdapterFamily) {
   const trains = training !== undefined;
   return {
     type,
@@ -39,15 +40,16 @@ function describe({ type, title, paper, formula, settings, tensors, shared, need
     foldable,
     needsBase,
     lowRank: factors !== undefined,
+    averages: neutral !== undefined,
   };
 }
 
-const row = ({ type, title, settings, factors, foldable, formula, training }: AdapterFamily): string[] => [
+const row = ({ type, title, settings, factors, foldable, neutral, formula, training }: AdapterFamily): string[] => [
   type,
   title,
   training === undefined ? "no" : "yes",
   foldable,
-  factors !== undefined ? "factors" : foldable === "exact" ? "folding" : "expanding",
+  `${factors !== undefined ? "factors" : foldable === "exact" ? "folding" : "expanding"}${neutral === undefined ? "" : ", mean"}`,
   settings.map(({ name }) => name).join(", "),
   formula,
 ];

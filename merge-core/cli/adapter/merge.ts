@@ -23,9 +23,10 @@ Merges adapters into one LoRA that PEFT loads, module by module and without the 
 
 exact adds the changes up. Without --rank nothing is lost and ranks add up; with it each module gets the best
 approximation of that rank, and how much it loses is told. All families that are low-rank products can take part. Others
-that fold (OFT, HRA, DoRA, IA3, ...) can too with --base, by exact and the svd methods: the change of each is what it makes
-of the untouched base, less the base. Give --rank then, or the result has the ranks of whole matrices. A bias that IA3 changes is
-in the result as PEFT's bias: lora_only has it.
+that fold (OFT, HRA, DoRA, IA3, ...) can too with --base, by exact, the svd methods, knots and pcb: the change of each is what
+it makes of the untouched base, less the base; LoKr, C3A and sparse ones need the base only for the sides of layers that no other
+adapter tells. Give --rank then, or the result has the ranks of whole matrices. A bias that IA3 changes is in the result as
+PEFT's bias: lora_only has it. See weightsmith adapter compare for what to expect of a merge.
 
 The others give the numbers of PEFT's add_weighted_adapter: cat and svd are sums too; linear, ties, dare_linear,
 dare_ties and magnitude_prune work on the factors one by one, which mixes one adapter's A with another's B; the same
@@ -185,7 +186,8 @@ export function shareOf(args: Arguments, name: string, fallback: number): number
   throw inputError("usage", `option --${name} is not a share`, { found: given ?? "", expected: "a number above 0 and at most 1" });
 }
 
-async function openBase(args: Arguments, context: Parameters<Command["run"]>[1]) {
+/** The model that --base names. */
+export async function openBase(args: Arguments, context: Parameters<Command["run"]>[1]) {
   const path = text(args, "base");
   if (path === undefined) return undefined;
   const range = { line: 0, column: 0, endLine: 0, endColumn: 0, offset: 0, end: 0 };
