@@ -2,7 +2,7 @@
 import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
 import { placeOf } from "../checkpoints/tensor-roles.ts";
 import type { ComputePool } from "../compute/pool.ts";
-import { openTensorEngine } from "../compute/tensor-engine.ts";
+import { type OpenTensor, openTensorEngine } from "../compute/tensor-engine.ts";
 import { inputError } from "../diagnostics.ts";
 import type { FloatDType } from "../formats/dtypes.ts";
 import { VERSION } from "../version.ts";
@@ -11,10 +11,11 @@ import { matchModels } from "./match-models.ts";
 import { measureTensor } from "./measure-tensor.ts";
 import { measuresOf } from "./measures.ts";
 import { addSums, noSums, type Sums } from "./sums.ts";
+import { TensorsAhead } from "./tensors-ahead.ts";
 
 export interface CompareOptions {
   readonly pool: ComputePool;
-  /** What one tensor may use of the pool's memory. */
+  /** What may be used of the pool's memory. */
   readonly memoryBytes: number;
   /** Share of elements per tensor that the previewed trim keeps. */
   readonly density: number;
@@ -36,9 +37,7 @@ export async function compareModels(base: Checkpoint | undefined, models: readon
   const hasBase = base !== undefined;
   const groups = new Groups(hasBase, noSums(models.length, models.length + (hasBase ? 1 : 0)));
   const left = matched.skipped.filter(({ name }) => only(name));
-  for (const entries of tensors) {
-    const sums = await measureEntries(entries, hasBase, options, progress);
-    const entry = entries[0] as TensorEntry;
+  for await (const { entry, sums } of measureAll(tensors, hasBase, options, progress)) {
     if (sums.gram.flat().every(Number.isFinite)) groups.add(entry, sums);
     else left.push({ name: entry.name, reason: "holds NaN or infinite values" });
   }
@@ -54,21 +53,38 @@ export async function compareModels(base: Checkpoint | undefined, models: readon
   };
 }
 
-async function measureEntries(
-  entries: readonly TensorEntry[],
+/** In the order of the tensors. While one is measured the next are on their way to memory. */
+async function* measureAll(
+  tensors: readonly (readonly TensorEntry[])[],
   hasBase: boolean,
-  { pool, memoryBytes, density, signal }: CompareOptions,
+  options: CompareOptions,
   onBytes: (bytes: number, tensor: string) => void,
-): Promise<Sums> {
+): AsyncGenerator<{ readonly entry: TensorEntry; readonly sums: Sums }> {
+  const ahead = new TensorsAhead(tensors, (entries) => openEntries(entries, options, onBytes), options.memoryBytes);
+  try {
+    for (const entries of tensors) {
+      const engine = await ahead.next();
+      try {
+        yield { entry: entries[0] as TensorEntry, sums: await measureTensor(engine, hasBase, options.density) };
+      } finally {
+        engine.close();
+      }
+    }
+  } finally {
+    await ahead.close();
+  }
+}
+
+/** Half of the memory is for what is measured, half for what comes next. */
+function openEntries(
+  entries: readonly TensorEntry[],
+  { pool, memoryBytes, signal }: CompareOptions,
+  onBytes: (bytes: number, tensor: string) => void,
+): OpenTensor {
   const { name, shape } = entries[0] as TensorEntry;
   const inputs = entries.map(({ file, offset, dtype }) => ({ file, offset, dtype: dtype as FloatDType }));
   const output = { dtype: "F32" } as const;
-  const engine = openTensorEngine(pool, { name, shape, seed: 0, inputs, output, memoryBytes, signal, onBytes: (bytes) => onBytes(bytes, name) });
-  try {
-    return await measureTensor(engine, hasBase, density);
-  } finally {
-    engine.close();
-  }
+  return openTensorEngine(pool, { name, shape, seed: 0, inputs, output, memoryBytes: memoryBytes / 2, signal, onBytes: (bytes) => onBytes(bytes, name) });
 }
 
 /** Reports bytes of the files as they are read; passes over a tensor that is read again add nothing. */

@@ -78,20 +78,42 @@ function openFile(file: string, writable: boolean): OpenFile {
 /** Fills `target` from `position`, however often storage returns less than asked. @throws WeightsmithError `read-short`, `file-read`. */
 export function readFully(fd: number, target: Uint8Array, position: number, file: string): void {
   for (let done = 0; done < target.byteLength; ) {
-    const count = attempt("file-read", "cannot read the file", file, () => fs.readSync(fd, target, done, target.byteLength - done, position + done));
-    if (count === 0) {
-      throw new WeightsmithError({
-        code: "read-short",
-        severity: "error",
-        message: "the file ends inside a tensor",
-        file,
-        found: `${fs.fstatSync(fd).size} bytes`,
-        expected: `at least ${position + target.byteLength}`,
-        remedy: "check that the file is complete and that nothing writes to it",
-      });
-    }
+    const count = attempt("file-read", READ_FAILED, file, () => fs.readSync(fd, target, done, target.byteLength - done, position + done));
+    if (count === 0) throw shortRead(fd, target, position, file);
     done += count;
   }
+}
+
+/** The same while the calling thread does something else. `target` must stay as it is until then. */
+export async function readAhead(fd: number, target: Uint8Array, position: number, file: string): Promise<void> {
+  for (let done = 0; done < target.byteLength; ) {
+    const count = await readSome(fd, target, done, position, file);
+    if (count === 0) throw shortRead(fd, target, position, file);
+    done += count;
+  }
+}
+
+const READ_FAILED = "cannot read the file";
+
+function readSome(fd: number, target: Uint8Array, done: number, position: number, file: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fs.read(fd, target, done, target.byteLength - done, position + done, (cause, count) => {
+      if (cause === null) resolve(count);
+      else reject(ioError("file-read", READ_FAILED, file, cause));
+    });
+  });
+}
+
+function shortRead(fd: number, target: Uint8Array, position: number, file: string): WeightsmithError {
+  return new WeightsmithError({
+    code: "read-short",
+    severity: "error",
+    message: "the file ends inside a tensor",
+    file,
+    found: `${fs.fstatSync(fd).size} bytes`,
+    expected: `at least ${position + target.byteLength}`,
+    remedy: "check that the file is complete and that nothing writes to it",
+  });
 }
 
 /** Writes all of `source` at `position`. @throws WeightsmithError `file-write` (disk full, for one). */

@@ -68,7 +68,7 @@ export class LaneReduction {
   /** Four more elements. */
   add(operands: ReductionOperands): void {
     if (isCount(this.#code)) this.#count(operands.lanes(0));
-    else if (this.#code === CODES.maxAbs) this.#widenMost(operands.lanes(0));
+    else if (this.#code === CODES.maxAbs) this.#keepMost(operands.lanes(0));
     else this.#sum(operands);
   }
 
@@ -101,12 +101,14 @@ export class LaneReduction {
     this.#f.simd("f64x2Max");
   }
 
-  #widenMost(x: number): void {
+  /** Magnitudes order as the integers do that have their bits, NaN above all. */
+  #keepMost(x: number): void {
     const [most] = this.#sums;
     this.#f.get(most);
     this.#f.get(x);
-    this.#f.simd("f32x4Abs");
-    this.#f.simd("f32x4Max");
+    this.#f.constant(MAGNITUDE);
+    this.#f.simd("and");
+    this.#f.simd("i32x4MaxS");
     this.#f.set(most);
   }
 

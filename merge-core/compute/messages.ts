@@ -1,6 +1,6 @@
 // What the pool and its workers say to each other.
 import { type Diagnostic, WeightsmithError } from "../diagnostics.ts";
-import type { TileJob, TileResult } from "./tiles.ts";
+import type { TileJob, TileResult } from "./tile-job.ts";
 
 export interface WorkerStart {
   readonly module: WebAssembly.Module;

@@ -11,9 +11,9 @@ import type { ComputePool } from "./pool.ts";
 import type { InputType, Program, Sink } from "./program.ts";
 import { BLOCK } from "./reference.ts";
 import type { RandomKey } from "./rng.ts";
-import type { PlainStore } from "./row-gather.ts";
+import type { PlainStore, TileStore } from "./row-gather.ts";
+import { createControl, TILES_DONE, type TileInput, type TileJob, type TilePart, type TileResult } from "./tile-job.ts";
 import { type MaskJob, type MaskPart, maskScratchBytes, type TileMask, typesOfMask } from "./tile-masks.ts";
-import { createControl, TILES_DONE, type TileInput, type TileJob, type TilePart, type TileResult, type TileStore } from "./tiles.ts";
 
 /** Kernels read and write up to this much past the end of a buffer. */
 const PADDING_BYTES = 64;
@@ -41,6 +41,11 @@ export interface Pass {
   readonly tile: number;
   /** Elements between the starts of tiles, if not all are to be visited. */
   readonly stride?: number | undefined;
+  /**
+   * Files that give fewer bytes per millisecond than this are read a tile ahead while another is computed. Undefined where memory has no room
+   * for two tiles.
+   */
+  readonly aheadBelow?: number | undefined;
   readonly output?: { readonly dtype: FloatDType; readonly store: PlainStore } | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onBytes?: ((bytes: number) => void) | undefined;
@@ -130,6 +135,7 @@ class Layout {
   readonly tableAt: number;
   readonly histogramsAt: number;
   readonly buffersAt: readonly number[];
+  readonly aheadAt: readonly number[] | undefined;
   readonly outputAt: number;
   readonly scratchAt: number;
   /** By mask, by vector. */
@@ -155,10 +161,13 @@ class Layout {
     this.tableAt = room(paddedBytes(slots * 4));
     this.maskProgramsAt = masks.map((programs) => programs.map((program) => room(programBytes(program))));
     this.histogramsAt = room(pass.sinks.reduce((sum, sink) => sum + histogramBytes(sink), 0));
-    this.buffersAt = inputs.map((slot) => {
-      const input = pass.inputs[slot] as PassInput;
-      return room(input.resident === undefined ? paddedBytes(tile * DTYPE_BYTES[input.dtype]) : 0);
-    });
+    const buffers = () =>
+      inputs.map((slot) => {
+        const input = pass.inputs[slot] as PassInput;
+        return room(input.resident === undefined ? paddedBytes(tile * DTYPE_BYTES[input.dtype]) : 0);
+      });
+    this.buffersAt = buffers();
+    this.aheadAt = pass.aheadBelow === undefined ? undefined : buffers();
     this.maskBuffersAt = ownMasks.map(({ vectors }) => vectors.map(() => room(paddedBytes(tile * 4))));
     this.bitsAt = ownMasks.map(({ draw, kept }) => room(draw === undefined || kept !== undefined ? 0 : paddedBytes(tile / 8)));
     this.scratchAt = room(paddedBytes(scratchBytes));
@@ -182,10 +191,11 @@ class Layout {
 
 function place(memory: WebAssembly.Memory, pass: Pass, programs: Programs, layout: Layout, base: number): TileJob {
   const parts = Array.from({ length: layout.threads }, (_, thread) => placePart(memory, pass, programs, layout, base, thread));
-  const { first, end, tile, stride = tile } = pass;
+  const { first, end, tile, stride = tile, aheadBelow } = pass;
   const output = pass.output === undefined ? undefined : { elementBytes: DTYPE_BYTES[pass.output.dtype], store: pass.output.store };
   const inputs = programs.inputs.map((slot) => tileInput(pass.inputs[slot] as PassInput, slot));
-  return { control: createControl(), first, end, tile, stride, code: codeOf(programs.main), inputs, masks: maskJobs(pass, programs), output, parts };
+  const elements = { first, end, tile, stride };
+  return { control: createControl(), ...elements, aheadBelow, code: codeOf(programs.main), inputs, masks: maskJobs(pass, programs), output, parts };
 }
 
 function placePart(memory: WebAssembly.Memory, pass: Pass, { main, masks }: Programs, layout: Layout, base: number, thread: number): TilePart {
@@ -202,7 +212,8 @@ function placePart(memory: WebAssembly.Memory, pass: Pass, { main, masks }: Prog
     return { programs: addresses, buffers: (layout.maskBuffersAt[mask] ?? []).map(absolute), bits: absolute(layout.bitsAt[mask] as number) };
   });
   const [table, output, scratch] = [layout.tableAt, layout.outputAt, layout.scratchAt].map(absolute) as [number, number, number];
-  return { program: part, table, buffers: layout.buffersAt.map(absolute), output, masks: maskParts, scratch };
+  const buffers = { buffers: layout.buffersAt.map(absolute), buffersAhead: layout.aheadAt?.map(absolute) };
+  return { program: part, table, ...buffers, output, masks: maskParts, scratch };
 }
 
 function maskJobs({ inputs, masks = [] }: Pass, programs: Programs): MaskJob[] {

@@ -22,7 +22,8 @@ import {
 } from "./parts.ts";
 import type { Blas } from "./providers/blas.ts";
 import { blasKernels } from "./providers/blas-kernels.ts";
-import { runTiles, STOP, type TileJob, type TileResult } from "./tiles.ts";
+import { STOP, type TileJob, type TileResult } from "./tile-job.ts";
+import { runTiles } from "./tiles.ts";
 
 export interface PoolOptions {
   /** Threads that compute; 1 starts no worker at all. Default: the cores this process may use. */
@@ -148,15 +149,17 @@ export class ComputePool {
     }
   }
 
-  async #runInline(job: TileJob): Promise<TileResult> {
-    const steps = runTiles(this.#context, job, 0);
-    for (let pauseAt = performance.now() + INLINE_SLICE_MS; ; ) {
-      const step = steps.next();
-      if (step.done) return step.value;
-      if (performance.now() < pauseAt) continue;
-      await new Promise((resume) => setImmediate(resume));
-      pauseAt = performance.now() + INLINE_SLICE_MS;
-    }
+  #runInline(job: TileJob): Promise<TileResult> {
+    let pauseAt = performance.now() + INLINE_SLICE_MS;
+    return runTiles(this.#context, job, 0, () => {
+      if (performance.now() < pauseAt) return undefined;
+      return new Promise((resume) => {
+        setImmediate(() => {
+          pauseAt = performance.now() + INLINE_SLICE_MS;
+          resume();
+        });
+      });
+    });
   }
 
   async #runOnWorkers(job: TileJob): Promise<TileResult[]> {

@@ -14,6 +14,9 @@ export type PlainStore =
   | { readonly file: string; readonly fd: number; readonly offset: number }
   | { readonly bytes: Uint8Array /** Which byte of the tensor `bytes` begins with. */; readonly first?: number };
 
+/** Where a tensor's bytes come from or go to; only inputs are gathered. */
+export type TileStore = PlainStore | { readonly gather: RowGather };
+
 export interface RowPicks {
   readonly rowElements: number;
   /** What the rows are given in: the sources' dtype if they share one and no row is computed, else F32. */
@@ -27,6 +30,12 @@ export interface RowPicks {
 
 export interface RowGather extends RowPicks {
   readonly sources: readonly { readonly dtype: FloatDType; readonly store: PlainStore }[];
+}
+
+/** Fills `target` with the bytes from byte `from` on. @throws WeightsmithError `file-read`, `read-short` */
+export function fetchBytes(store: TileStore, target: Uint8Array, from: number): void {
+  if ("gather" in store) gatherRows(store.gather, target, from);
+  else fetchPlain(store, target, from);
 }
 
 /** Fills `target` with the tensor's bytes from byte `from` on; both ends lie between elements. @throws WeightsmithError `file-read`, `read-short` */

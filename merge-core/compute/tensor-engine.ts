@@ -22,7 +22,7 @@ import { isSide, replaceSides, sidesOf } from "./side-exprs.ts";
 import { fillSides, sideRange } from "./side-values.ts";
 import { TensorInputs, type TensorPlace } from "./tensor-inputs.ts";
 import { isMask, type MaskPlan, planMasks } from "./tile-masks.ts";
-import { chooseMaskTile, chooseTile } from "./tile-size.ts";
+import { chooseMaskTile, chooseTile, readAheadBelow } from "./tile-size.ts";
 
 export interface TensorTask {
   /** Output tensor name: part of the key of its random numbers. */
@@ -40,6 +40,8 @@ export interface TensorTask {
   readonly memoryBytes: number;
   /** Bytes of one tile of the widest input; rounded down to whole blocks of 4096 elements. */
   readonly tileBytes?: number | undefined;
+  /** Files that give fewer bytes per millisecond are read while tiles are computed; from others that would take longer. */
+  readonly deviceBytesPerMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called now and then with the bytes read and written since the last call. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
@@ -59,6 +61,11 @@ export interface OpenTensor extends TensorEngine {
   write(expr: Expr): Promise<WriteResult>;
   /** Every element as float32, in memory. */
   values(expr: Expr, first?: number, end?: number): Promise<Float32Array>;
+  /**
+   * Brings inputs from files to memory, if there is room, so that no pass waits for them; the pool may work on other tensors meanwhile. To
+   * be awaited before the first pass, and before closing. @throws WeightsmithError `file-read`, `read-short`, `cancelled`
+   */
+  load(): Promise<void>;
   /** Gives back memory and files. */
   close(): void;
 }
@@ -212,6 +219,12 @@ class PoolTensorEngine implements OpenTensor {
     return elements <= this.#tile ? use(new Float32Array(elements)) : withScratch(this.#pool, elements, use);
   }
 
+  load(): Promise<void> {
+    // A GPU reads files itself.
+    if (this.#pool.gpu?.elementwise === true) return Promise.resolve();
+    return this.#inputs.load(this.#task.signal, (bytes) => this.#task.onBytes?.(bytes));
+  }
+
   close(): void {
     for (const kept of [this.#values, this.#masks]) kept.free();
     this.#inputs.close();
@@ -234,7 +247,8 @@ class PoolTensorEngine implements OpenTensor {
     const inputs = this.#inputs.forPass(0, this.size, false);
     const tile = Math.min(this.#tile, SAMPLE_TILE);
     const share = Math.max(SAMPLE_SHARE, Math.floor(this.size / SAMPLE_ELEMENTS));
-    return runPass(this.#pool, { sinks, inputs, key: this.#key, first: 0, end: this.size, tile, stride: tile * share, signal: this.#task.signal });
+    const range = { first: 0, end: this.size, tile, stride: tile * share, aheadBelow: readAheadBelow(this.#task, tile, this.size, this.#pool.threads) };
+    return runPass(this.#pool, { sinks, inputs, key: this.#key, ...range, signal: this.#task.signal });
   }
 
   /** With `keeps` a later pass will follow: what it reads stays in memory if all inputs fit. */
@@ -312,7 +326,9 @@ class PoolTensorEngine implements OpenTensor {
   ): Promise<PassResult> {
     const { signal, onBytes } = this.#task;
     const inputs = [...this.#inputs.forPass(first, end, keeps), ...this.#values.inputs, ...sides];
-    const result = await runPass(this.#pool, { sinks, inputs, key: this.#key, first, end, ...tiles, output, signal, onBytes });
+    const vectors = tiles.masks?.reduce((sum, mask) => sum + mask.vectors.length, 0);
+    const aheadBelow = readAheadBelow(this.#task, tiles.tile, end - first, this.#pool.threads, vectors);
+    const result = await runPass(this.#pool, { sinks, inputs, key: this.#key, first, end, ...tiles, aheadBelow, output, signal, onBytes });
     this.#inputs.noteRead(result.used, inputs, end);
     return result;
   }

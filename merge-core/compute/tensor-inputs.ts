@@ -1,10 +1,13 @@
 // Where the inputs of one tensor are: in files or in memory, and in copies that stay in the shared memory between passes.
+import { throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES, type FloatDType } from "../formats/dtypes.ts";
+import { allArrived } from "./arrivals.ts";
+import { readAhead } from "./files.ts";
+import { bytesOf } from "./kernel-memory.ts";
 import { type PassInput, paddedBytes } from "./passes.ts";
 import type { ComputePool } from "./pool.ts";
-import type { PlainStore, RowPicks } from "./row-gather.ts";
+import type { PlainStore, RowPicks, TileStore } from "./row-gather.ts";
 import { copiedBytes } from "./side-values.ts";
-import type { TileStore } from "./tiles.ts";
 
 /** Elements of one tensor, row by row: in a file, in memory (`offset` then counts from the start of `bytes`), or picked from several tensors. */
 export interface TensorPlace {
@@ -23,6 +26,9 @@ interface InputsTask {
   /** Whether workers will read what is in memory. */
   readonly isShared: boolean;
 }
+
+/** What is asked of a file at a time. */
+const LOAD_BYTES = 1 << 20;
 
 export class TensorInputs {
   readonly #pool: ComputePool;
@@ -44,6 +50,27 @@ export class TensorInputs {
   forPass(first: number, end: number, keeps: boolean): PassInput[] {
     if (keeps && this.#copies.length === 0) this.#copies = this.#reserve();
     return this.#task.inputs.map(({ dtype }, i) => this.#passInput(dtype, i, first, end, keeps));
+  }
+
+  /** Reads files whole into the copies, if there is room for those of all inputs. Uses none of the pool's threads. */
+  async load(signal: AbortSignal | undefined, onBytes: (bytes: number) => void): Promise<void> {
+    if (this.#copies.length > 0 || !this.#stores.every((store) => "file" in store)) return;
+    this.#copies = this.#reserve();
+    await allArrived(this.#copies.map((_, i) => this.#loadInput(i, signal, onBytes)));
+  }
+
+  async #loadInput(index: number, signal: AbortSignal | undefined, onBytes: (bytes: number) => void): Promise<void> {
+    const { size, inputs } = this.#task;
+    const store = this.#stores[index] as Extract<PlainStore, { readonly file: string }>;
+    const address = this.#copies[index] as number;
+    const bytes = size * DTYPE_BYTES[(inputs[index] as TensorPlace).dtype];
+    for (let at = 0; at < bytes; at += LOAD_BYTES) {
+      throwIfCancelled(signal);
+      const end = Math.min(bytes, at + LOAD_BYTES);
+      await readAhead(store.fd, bytesOf(this.#pool.memory).subarray(address + at, address + end), store.offset + at, store.file);
+      onBytes(end - at);
+    }
+    this.#filled[index] = size;
   }
 
   /** Tells that a pass has read these inputs up to element `end`. */

@@ -11,6 +11,7 @@ export interface TiledTask {
   readonly output: { readonly dtype: FloatDType };
   readonly memoryBytes: number;
   readonly tileBytes?: number | undefined;
+  readonly deviceBytesPerMs?: number | undefined;
 }
 
 /** Small enough that a tile of each of a few inputs stays in the second-level cache; larger ones were measured slower. */
@@ -20,9 +21,9 @@ const MASK_TILE = 1 << 15;
 /** Where rows are so long that tiles would be larger, masks are worked out for ranges of rows instead. */
 const MOST_MASK_TILE = 1 << 19;
 
+const inputBytes = ({ inputs }: TiledTask): number => inputs.reduce((sum, { dtype }) => sum + DTYPE_BYTES[dtype], 0);
 /** Bytes of an element of all inputs and the output. */
-const elementBytes = ({ inputs, output }: TiledTask): number =>
-  inputs.reduce((sum, { dtype }) => sum + DTYPE_BYTES[dtype], DTYPE_BYTES[output.dtype] as number);
+const elementBytes = (task: TiledTask): number => inputBytes(task) + DTYPE_BYTES[task.output.dtype];
 
 /**
  * Elements per tile: the wanted size, halved until the tiles of all threads take at most a quarter of the budget.
@@ -51,4 +52,16 @@ export function chooseMaskTile(task: TiledTask, size: number, threads: number, u
   const tile = Math.ceil(MASK_TILE / unit) * unit;
   const bytes = Math.min(tile, size) * (elementBytes(task) + 4 * vectors) * threads;
   return Math.min(tile, size) > MOST_MASK_TILE || bytes > task.memoryBytes / 4 ? undefined : tile;
+}
+
+/** What the system has in memory it gives faster; devices that are as fast need no help. */
+const DEVICE_BYTES_PER_MS = 2.5e6;
+
+/**
+ * Files that give fewer bytes per millisecond are read ahead; undefined unless the budget has room for a second tile of every input, beside float32
+ * vectors where some are worked out for each tile.
+ */
+export function readAheadBelow(task: TiledTask, tile: number, size: number, threads: number, vectors = 0): number | undefined {
+  const bytes = paddedBytes(Math.min(tile, size) * (elementBytes(task) + inputBytes(task) + 4 * vectors)) * threads;
+  return bytes <= task.memoryBytes / 4 ? (task.deviceBytesPerMs ?? DEVICE_BYTES_PER_MS) : undefined;
 }

@@ -5,7 +5,8 @@ import { type FromWorker, type ToWorker, toFailure, type WorkerStart } from "./m
 import { boardOf, park } from "./parts.ts";
 import { loadBlas } from "./providers/blas.ts";
 import { blasKernels } from "./providers/blas-kernels.ts";
-import { runTiles, STOP } from "./tiles.ts";
+import { STOP } from "./tile-job.ts";
+import { runTiles } from "./tiles.ts";
 
 const start = workerData as WorkerStart;
 const blas = start.blas === undefined ? undefined : await loadBlas(1, start.blas);
@@ -16,13 +17,9 @@ function callKernel(index: number, args: readonly number[]): void {
   context.kernel(context.names[index] ?? "")(...args);
 }
 
-function answer(message: Extract<ToWorker, { kind: "job" }>): FromWorker {
+async function answer(message: Extract<ToWorker, { kind: "job" }>): Promise<FromWorker> {
   try {
-    const steps = runTiles(context, message.job, message.part);
-    for (;;) {
-      const step = steps.next();
-      if (step.done) return { id: message.id, result: step.value };
-    }
+    return { id: message.id, result: await runTiles(context, message.job, message.part) };
   } catch (error) {
     // The others need not finish what will be thrown away.
     Atomics.store(message.job.control, STOP, 1);
@@ -30,7 +27,13 @@ function answer(message: Extract<ToWorker, { kind: "job" }>): FromWorker {
   }
 }
 
-parentPort?.on("message", (message: ToWorker) => {
+async function handle(message: ToWorker): Promise<void> {
   if (message.kind === "park") park(board, start.index, callKernel);
-  else parentPort?.postMessage(answer(message));
+  else parentPort?.postMessage(await answer(message));
+}
+
+// One after the other: a thread that parked while its job waits for a file would keep the job waiting.
+let last: Promise<void> = Promise.resolve();
+parentPort?.on("message", (message: ToWorker) => {
+  last = last.then(() => handle(message));
 });

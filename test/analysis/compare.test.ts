@@ -1,5 +1,6 @@
 // Comparisons against hand-worked tensors, identities, and sums written out in float64.
 import assert from "node:assert/strict";
+import { truncateSync } from "node:fs";
 import { type CompareOptions, compareModels } from "../../merge-core/analysis/compare.ts";
 import type { Comparison, Measure } from "../../merge-core/analysis/comparison.ts";
 import { openCheckpoint } from "../../merge-core/checkpoints/open-checkpoint.ts";
@@ -178,7 +179,28 @@ describe("compare of whole models", () => {
 
   it("does not depend on threads or memory", async () => {
     const [base = "", ...models] = folders;
-    assert.deepEqual(await compare(base, models, { threads: 2, memoryBytes: 2 ** 22 }), await compare(base, models));
+    const expected = await compare(base, models);
+    for (const [threads, memoryBytes] of [
+      [1, 2 ** 21],
+      [2, 2 ** 22],
+      [3, 2 ** 27],
+    ] as const)
+      assert.deepEqual(await compare(base, models, { threads, memoryBytes }), expected, `${threads} threads, ${memoryBytes} bytes`);
+  });
+
+  it("names a file that lost its end, however far the tensors before it are", async () => {
+    const [, ...models] = folders;
+    const opened = await Promise.all(models.map((path) => openCheckpoint(path)));
+    for (const lost of [100, 30_000, 50_000]) {
+      const base = await openCheckpoint(writeModel(tensors(10)));
+      const [{ file, sizeBytes }] = base.shards as [(typeof base.shards)[number]];
+      truncateSync(file, sizeBytes - lost);
+      const pool = createPool({ threads: 2 });
+      const error = await rejectsWith("read-short", () => compareModels(base, opened, { pool, memoryBytes: 2 ** 27, density: 0.5 }));
+      assert.equal(error.file, file);
+      assert.equal(pool.arena.usedBytes, 0, "all memory is returned");
+      await pool.close();
+    }
   });
 
   it("needs no base", async () => {

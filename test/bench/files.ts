@@ -4,7 +4,7 @@ import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeSync } fr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ComputePool } from "../../merge-core/compute/pool.ts";
-import { createControl, type TileInput } from "../../merge-core/compute/tiles.ts";
+import { createControl, type TileInput } from "../../merge-core/compute/tile-job.ts";
 
 export const MIB = 1 << 20;
 /** The engine's own size of tiles. */

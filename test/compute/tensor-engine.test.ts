@@ -26,6 +26,10 @@ async function ties(engine: Pick<OpenTensor, "selectLargest" | "size">): Promise
   return e.add(base, e.div(total, e.select(divisor, divisor, e.constant(1))));
 }
 
+/** As if every file came from a slow device, with room for all inputs in memory and without. */
+const SLOW_DEVICE = { tileBytes: 1, deviceBytesPerMs: Number.POSITIVE_INFINITY };
+const READING_AHEAD = [SLOW_DEVICE, { ...SLOW_DEVICE, memoryBytes: 500_000 }];
+
 describe("the tensor engine", () => {
   let folder: string;
   beforeEach(() => {
@@ -52,7 +56,7 @@ describe("the tensor engine", () => {
     const expected = encodeOutput("BF16", reference.write(masked));
     for (const threads of [1, 2, 3]) {
       const pool = createPool({ threads });
-      for (const variant of [{}, { tileBytes: 1 }, { tileBytes: 1 << 20 }, { memoryBytes: 150_000 * threads }]) {
+      for (const variant of [{}, { tileBytes: 1 }, { tileBytes: 1 << 20 }, { memoryBytes: 150_000 * threads }, ...READING_AHEAD]) {
         const task = { ...fileTask(), ...variant };
         const engine = openTensorEngine(pool, task);
         const expr = e.mul(await ties(engine), e.bernoulli(e.constant(0.9), { model: 1, purpose: 0 }));
@@ -144,10 +148,13 @@ describe("the tensor engine", () => {
       const missing = { ...task, inputs: [{ dtype: "BF16" as const, file: join(folder, "none") }] };
       assert.throws(() => openTensorEngine(pool, missing), { code: "file-open", message: /none/ });
 
-      const engine = openTensorEngine(pool, task);
-      truncateSync(join(folder, "in1"), 30_000);
-      await assert.rejects(engine.write(sum3), { code: "read-short", message: /in1.*30000/ });
-      engine.close();
+      for (const variant of [{}, ...READING_AHEAD]) {
+        const engine = openTensorEngine(pool, { ...fileTask(), ...variant });
+        truncateSync(join(folder, "in1"), 30_000);
+        await assert.rejects(engine.write(sum3), { code: "read-short", message: /in1.*30000/ });
+        await assert.rejects(engine.load(), { code: "read-short", message: /in1.*30000/ });
+        engine.close();
+      }
 
       const full = openTensorEngine(pool, { ...fileTask(), output: { dtype: "BF16", file: "/dev/full" } });
       await assert.rejects(full.write(sum3), { code: "file-write", exitCode: 1, message: /\/dev\/full.*ENOSPC/ });
@@ -157,14 +164,39 @@ describe("the tensor engine", () => {
     }
   });
 
+  it("loads files once and whole, where memory has room for all", async () => {
+    const pool = createPool({ threads: 2 });
+    for (const [memoryBytes, isLoaded] of [
+      [1 << 24, true],
+      [300_000, false],
+    ] as const) {
+      let bytes = 0;
+      const onBytes = (count: number): void => {
+        bytes += count;
+      };
+      const task = fileTask();
+      const engine = openTensorEngine(pool, { ...task, memoryBytes, onBytes });
+      await engine.load();
+      assert.equal(bytes, isLoaded ? 3 * 2 * size : 0);
+      // What is in memory is not read again.
+      if (isLoaded) for (const { file } of task.inputs) truncateSync(file as string, 0);
+      const values = await engine.values(sum3);
+      assert.deepEqual(values, createReferenceEngine({ name: "w", shape: [size], seed: 5, inputs: inputs.map((x) => widenToFloat32("BF16", x)) }).write(sum3));
+      engine.close();
+      assert.equal(pool.arena.usedBytes, 0);
+    }
+    await pool.close();
+  });
+
   it("stops when cancelled", async () => {
-    for (const threads of [1, 2]) {
+    for (const [threads, variant] of [1, 2].flatMap((n) => [{}, SLOW_DEVICE].map((variant) => [n, variant] as const))) {
       const pool = createPool({ threads });
       const abort = new AbortController();
-      const engine = openTensorEngine(pool, { ...fileTask(), tileBytes: 1, signal: abort.signal });
+      const engine = openTensorEngine(pool, { ...fileTask(), tileBytes: 1, ...variant, signal: abort.signal });
       const write = engine.write(await ties(engine));
       abort.abort();
       await assert.rejects(write, { code: "cancelled", exitCode: 130 });
+      await assert.rejects(engine.load(), { code: "cancelled", exitCode: 130 });
       engine.close();
       assert.equal(pool.arena.usedBytes, 0);
       assert.throws(() => openTensorEngine(pool, { ...fileTask(), signal: abort.signal }), { code: "cancelled" });

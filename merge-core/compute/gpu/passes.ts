@@ -2,8 +2,7 @@
 // another and bringing back a third go on at the same time. Gathers what runPass (compute/passes.ts) gathers.
 import { writeFully } from "../files.ts";
 import { BLOCK } from "../reference.ts";
-import type { PlainStore } from "../row-gather.ts";
-import { fetchBytes, type TileStore } from "../tiles.ts";
+import { fetchBytes, type PlainStore, type TileStore } from "../row-gather.ts";
 import { attempt, type Gpu, GpuFailure, gridOf, MAP, scoped, USAGE } from "./device.ts";
 import { GROUP_ELEMENTS } from "./wgsl.ts";
 import { type Chunk, GROUPS_PER_BLOCK, type WgslProgram } from "./wgsl-program.ts";

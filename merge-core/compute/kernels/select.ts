@@ -19,16 +19,19 @@ function bins(x: v128, y: v128): v128 {
   return i16x8.min_s(upper, i16x8.splat(<i16>(NAN_KEY >> 16)));
 }
 
+/** Addresses of the counters of four elements: eight bytes a bin from `table` on. */
 @inline
-function count1(table: usize, bin: u64): void {
-  const at = table + (<usize>bin << 3);
-  store<u32>(at, load<u32>(at) + 1);
+function counters(table: v128, x: v128): v128 {
+  return i32x4.add(table, v128.and(i32x4.shr_u(keys(x), 13), i32x4.splat(0x3fff8)));
 }
 
+/** Two elements. The second uses the other counter of its bin. */
 @inline
-function count2(table: usize, bin: u64): void {
-  const at = table + (<usize>bin << 3);
-  store<u32>(at, load<u32>(at, 4) + 1, 4);
+function countTwo(two: u64): void {
+  const first = <usize>two;
+  const second = <usize>(two >> 32);
+  store<u32>(first, load<u32>(first) + 1);
+  store<u32>(second, load<u32>(second, 4) + 1, 4);
 }
 
 /**
@@ -36,25 +39,21 @@ function count2(table: usize, bin: u64): void {
  * would otherwise wait for their own stores.
  */
 export function histogramHigh(table: usize, a: usize, aStep: usize, n: i32): void {
+  const start = i32x4.splat(<i32>table);
   let i = 0;
-  if (n >= 8) {
+  if (n >= 4) {
     do {
-      const eight = bins(v128.load(a), v128.load(a + aStep));
-      countFour(table, <u64>i64x2.extract_lane(eight, 0));
-      countFour(table, <u64>i64x2.extract_lane(eight, 1));
-      a += aStep << 1;
-      i += 8;
-    } while (i + 8 <= n);
+      const four = counters(start, v128.load(a));
+      countTwo(<u64>i64x2.extract_lane(four, 0));
+      countTwo(<u64>i64x2.extract_lane(four, 1));
+      a += aStep;
+      i += 4;
+    } while (i + 4 <= n);
   }
-  for (let lane = 0; i < n; i++, lane++) count1(table, keyAt(a, aStep, lane) >> 16);
-}
-
-@inline
-function countFour(table: usize, four: u64): void {
-  count1(table, four & 0xffff);
-  count2(table, (four >> 16) & 0xffff);
-  count1(table, (four >> 32) & 0xffff);
-  count2(table, four >> 48);
+  for (let lane = 0; i < n; i++, lane++) {
+    const at = table + (<usize>(keyAt(a, aStep, lane) >> 16) << 3);
+    store<u32>(at, load<u32>(at) + 1);
+  }
 }
 
 /** The key of one of the eight elements from `a` on. */

@@ -1,0 +1,60 @@
+// Tensors on their way to memory while one before them is at work: devices and processors are then both busy.
+import type { TensorEntry } from "../checkpoints/checkpoint.ts";
+import type { OpenTensor } from "../compute/tensor-engine.ts";
+
+/** More ahead gains nothing, and memory that was never used is slow to get. */
+const MOST_AHEAD_BYTES = 2 ** 28;
+
+interface Arriving {
+  readonly engine: OpenTensor;
+  readonly bytes: number;
+  readonly arrival: Promise<void>;
+}
+
+export class TensorsAhead {
+  readonly #tensors: readonly (readonly TensorEntry[])[];
+  readonly #open: (entries: readonly TensorEntry[]) => OpenTensor;
+  readonly #mostBytes: number;
+  readonly #arriving: Arriving[] = [];
+  #opened = 0;
+
+  /** @param memoryBytes of which a quarter may be ahead, or one tensor */
+  constructor(tensors: readonly (readonly TensorEntry[])[], open: (entries: readonly TensorEntry[]) => OpenTensor, memoryBytes: number) {
+    this.#tensors = tensors;
+    this.#open = open;
+    this.#mostBytes = Math.min(MOST_AHEAD_BYTES, memoryBytes / 4);
+  }
+
+  /** The next tensor, which is then the caller's to close. @throws WeightsmithError as opening and loading it do */
+  async next(): Promise<OpenTensor> {
+    this.#fill();
+    const { engine, arrival } = this.#arriving[0] as Arriving;
+    await arrival;
+    this.#arriving.shift();
+    return engine;
+  }
+
+  /** Lets go of tensors that nobody asked for. */
+  async close(): Promise<void> {
+    for (const { engine, arrival } of this.#arriving.splice(0)) {
+      await arrival.catch(() => undefined);
+      engine.close();
+    }
+  }
+
+  /** Opens the tensor that is needed now, the one after it whatever it takes, and more up to the bound. */
+  #fill(): void {
+    let bytes = this.#arriving.slice(1).reduce((sum, tensor) => sum + tensor.bytes, 0);
+    for (; this.#opened < this.#tensors.length; this.#opened++) {
+      const entries = this.#tensors[this.#opened] as readonly TensorEntry[];
+      const more = entries.reduce((sum, { byteLength }) => sum + byteLength, 0);
+      if (this.#arriving.length > 1 && bytes + more > this.#mostBytes) return;
+      if (this.#arriving.length > 0) bytes += more;
+      const engine = this.#open(entries);
+      const arrival = engine.load();
+      // It may fail while another tensor is at work.
+      arrival.catch(() => undefined);
+      this.#arriving.push({ engine, bytes: more, arrival });
+    }
+  }
+}
