@@ -102,7 +102,10 @@ class KnowingEngine implements TensorEngine {
 function copyOf<T>(answer: T): T {
   if (typeof answer !== "object" || answer === null) return answer;
   if (ArrayBuffer.isView(answer)) return structuredClone(answer);
-  return (Array.isArray(answer) ? answer.map(copyOf) : Object.fromEntries(Object.entries(answer).map(([key, value]) => [key, copyOf(value)]))) as T;
+  if (Array.isArray(answer)) return answer.map(copyOf) as T;
+  const copy = { ...answer };
+  for (const key in copy) copy[key] = copyOf(copy[key]);
+  return copy;
 }
 
 /** Whether two values, formulas in most cases, say the same. Parts that are used often are compared once; of arrays of numbers none is the same as another. */

@@ -32,9 +32,12 @@ export async function mergeTensors(plan: MergePlan, options: MergeTensorsOptions
   const { signal, threads, known, memoryBytes = defaultMemoryBytes() } = options;
   const maxMemoryBytes = memoryBytes + wholeMatrixBytes(plan.jobs) + ARENA_SLACK_BYTES;
   const pool = options.pool ?? createPool({ ...(threads === undefined ? {} : { threads }), maxMemoryBytes });
-  const files = inputFiles(plan);
-  for (const file of files) pool.files.acquire(file, false);
+  const held: string[] = [];
   try {
+    for (const file of inputFiles(plan)) {
+      pool.files.acquire(file, false);
+      held.push(file);
+    }
     const shared = { pool, seed: plan.seed, memoryBytes, signal, known, onBytes: () => undefined };
     const statistics = await takeStatistics(plan.jobs, shared);
     const merged = new Map<string, MergedTensor>();
@@ -46,7 +49,7 @@ export async function mergeTensors(plan: MergePlan, options: MergeTensorsOptions
     }
     return merged;
   } finally {
-    for (const file of files) pool.files.release(file, false);
+    for (const file of held) pool.files.release(file, false);
     if (options.pool === undefined) await pool.close();
   }
 }
