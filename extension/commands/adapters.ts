@@ -13,7 +13,9 @@ export const WAYS: Readonly<Record<string, string>> = {
   dare_ties: vscode.l10n.t("Drops elements of the factors at random, rescales, then as ties."),
   ties_svd: vscode.l10n.t("As ties, on the changes themselves instead of the factors."),
   linear: vscode.l10n.t("Adds the factors up one by one, as PEFT does."),
-  average: vscode.l10n.t("The mean of the factors: right for checkpoints of one training run."),
+  knots: vscode.l10n.t("Aligns the changes by one joint decomposition (KnOTS), then merges them as TIES does. Ranks add up."),
+  pcb: vscode.l10n.t("Keeps the elements that score best by size and agreement (PCB), at one rank."),
+  average: vscode.l10n.t("The mean of the factors: right for checkpoints of one training run. Of rotations a rotation."),
 };
 
 export const mergeAdapters: Run = async ({ jobs, library }, _argument, selected) => {
@@ -27,7 +29,7 @@ export const mergeAdapters: Run = async ({ jobs, library }, _argument, selected)
   const way = (
     await vscode.window.showQuickPick(items, { ignoreFocusOut: true, title, placeHolder: vscode.l10n.t("How to combine the adapters"), matchOnDetail: true })
   )?.label;
-  const rank = way === "svd" || way?.endsWith("_svd") ? await askRank(title, 16) : "";
+  const rank = way === "svd" || way?.endsWith("_svd") || way === "pcb" ? await askRank(title, 16) : "";
   if (way === undefined || rank === undefined) return;
   const weights = await askWeights(title, adapters, way);
   if (weights === undefined) return;
@@ -41,7 +43,7 @@ export const mergeAdapters: Run = async ({ jobs, library }, _argument, selected)
 
 /** The weight of each adapter, as the command line takes them. */
 function askWeights(title: string, adapters: readonly string[], way: string): Thenable<string | undefined> {
-  const value = adapters.map(() => (way === "average" ? Number((1 / adapters.length).toFixed(4)) : 1)).join(",");
+  const value = adapters.map(() => (way === "average" ? Number((1 / adapters.length).toFixed(4)) : way === "pcb" ? 1.2 : 1)).join(",");
   return vscode.window.showInputBox({
     ignoreFocusOut: true,
     title,

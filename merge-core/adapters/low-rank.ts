@@ -105,9 +105,9 @@ function joined(x: Float64Array, y: Float64Array): Float64Array {
  */
 export const reduceRank = (product: Factors, rank: number, load?: LoadRows): Reduced => atOnce(reduceRankSteps(product, rank, load));
 
-/** The same in steps: with ranks that sum up to a thousand it takes seconds. */
-export function* reduceRankSteps({ inFeatures, outFeatures, r, a, bt }: Factors, rank: number, load: LoadRows = plainRows): Steps<Reduced> {
-  const [rowsA, rowsB] = [load(a, r, inFeatures), load(bt, r, outFeatures)];
+/** The same in steps: with ranks that sum up to a thousand it takes seconds. @param loadA for an A that is not stored whole */
+export function* reduceRankSteps({ inFeatures, outFeatures, r, a, bt }: Factors, rank: number, load: LoadRows = plainRows, loadA = load): Steps<Reduced> {
+  const [rowsA, rowsB] = [loadA(a, r, inFeatures), load(bt, r, outFeatures)];
   try {
     const { pivots, lower } = pivotedCholesky(rowsA.gram(), r);
     const k = pivots.length;

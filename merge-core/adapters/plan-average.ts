@@ -22,18 +22,25 @@ export interface AveragePlan {
   readonly findings: readonly Diagnostic[];
 }
 
-/** Whether the method averages these adapters as what they are; else it averages factors of LoRA. */
-export const isOneFamily = (adapters: readonly AdapterFile[], method: Combination): boolean =>
-  (method === "average" || method === "mwa") && adapters.every(({ family }) => family.neutral !== undefined && family === adapters[0]?.family);
+/** Whether the method makes one of these adapters as what they are; else it works on factors of LoRA. */
+export function isOneFamily(adapters: readonly AdapterFile[], method: Combination): boolean {
+  const [first] = adapters;
+  if (first?.family.neutral === undefined || adapters.some(({ family }) => family !== first.family)) return false;
+  return method === "average" || method === "mwa" || isPeftLinear(first, method);
+}
+
+/** The one combination that PEFT has for another family: a sum of IA3's vectors, around zero. */
+const isPeftLinear = ({ family }: AdapterFile, method: Combination): boolean => method === "linear" && family.type === "IA3";
 
 /** @throws WeightsmithError `adapter-settings-differ`, `adapter-shape-mismatch`, `adapter-incomplete` */
-export function planAverage(adapters: readonly AdapterFile[]): AveragePlan {
+export function planAverage(adapters: readonly AdapterFile[], method: Combination): AveragePlan {
   const [first] = adapters;
   if (first === undefined) throw new TypeError("nothing to average");
   const findings = [...differentBases(adapters), ...differentModules(adapters)];
   const paths = [...new Set(adapters.flatMap(({ modules }) => [...modules.keys()]))].sort();
   for (const path of paths) checkSettings(path, adapters, first);
-  const tensors = paths.flatMap((path) => averagedTensors(path, adapters, first.family));
+  const neutral = isPeftLinear(first, method) ? {} : (first.family.neutral ?? {});
+  const tensors = paths.flatMap((path) => averagedTensors(path, adapters, first.family, neutral));
   const replacements = planReplacements(adapters, findings);
   return { adapters, family: first.family, tensors, replacements, config: configOf(adapters, paths), findings };
 }
@@ -54,7 +61,7 @@ function checkSettings(path: string, adapters: readonly AdapterFile[], first: Ad
   }
 }
 
-function averagedTensors(path: string, adapters: readonly AdapterFile[], family: AdapterFamily): AveragedTensor[] {
+function averagedTensors(path: string, adapters: readonly AdapterFile[], family: AdapterFamily, neutral: Readonly<Record<string, number>>): AveragedTensor[] {
   return family.tensors.map(({ name }) => {
     const sources = adapters.flatMap(({ modules, file }, index) => {
       const held = modules.get(path);
@@ -73,20 +80,24 @@ function averagedTensors(path: string, adapters: readonly AdapterFile[], family:
         expected: `[${entry.shape.join(", ")}], as in ${adapters[sources[0]?.index ?? 0]?.folder}`,
         remedy: "merge their changes: use exact, svd or another of the svd methods, with --base",
       });
-    return { name: entry.name, shape: entry.shape, sources, neutral: family.neutral?.[name] ?? 0 };
+    return { name: entry.name, shape: entry.shape, sources, neutral: neutral[name] ?? 0 };
   });
 }
 
 /** The first adapter's, for the modules of all. */
 function configOf(adapters: readonly AdapterFile[], paths: readonly string[]): Record<string, unknown> {
+  const first = adapters[0]?.config ?? {};
   const listed = (key: string) => [...new Set(adapters.flatMap(({ config }) => (Array.isArray(config[key]) ? config[key].map(String) : [])))].sort();
   const saved = listed("modules_to_save");
-  const config: Record<string, unknown> = { ...adapters[0]?.config };
-  // Whole paths in place of last parts: modules of some layers must not be taken for those of all.
-  if (paths.length > 0) Object.assign(config, { target_modules: paths, layers_to_transform: null, layers_pattern: null });
-  else Object.assign(config, { target_modules: listed("target_modules") });
-  if ("feedforward_modules" in config) config.feedforward_modules = paths.filter((path) => adapters.some((adapter) => scalesInputs(adapter, path)));
-  return { ...config, exclude_modules: null, modules_to_save: saved.length === 0 ? null : saved };
+  const config = {
+    // Whole paths in place of last parts: modules of some layers must not be taken for those of all.
+    target_modules: paths.length > 0 ? paths : listed("target_modules"),
+    ...{ layers_to_transform: null, layers_pattern: null, exclude_modules: null },
+    feedforward_modules: paths.filter((path) => adapters.some((adapter) => scalesInputs(adapter, path))),
+    modules_to_save: saved.length === 0 ? null : saved,
+  };
+  // Which of these there are differs between families, and PEFT warns of those that it does not know.
+  return { ...first, ...Object.fromEntries(Object.entries(config).filter(([key]) => key in first)) };
 }
 
 /** IA3: [1, in]. */

@@ -80,7 +80,7 @@ export async function combineAdapters(request: CombineRequest): Promise<CombineR
     throw inputError("usage", "there must be one weight for each adapter", { found: `${weights.length} weights`, expected: String(folders.length) });
   const adapters: AdapterFile[] = [];
   for (const folder of folders) adapters.push(await readAdapter(folder, signal === undefined ? {} : { signal }));
-  const work = isOneFamily(adapters, method) ? average(planAverage(adapters), dtype, request) : combination(adapters, dtype, request);
+  const work = isOneFamily(adapters, method) ? average(planAverage(adapters, method), dtype, request) : combination(adapters, dtype, request);
   const { tensors } = work;
   const maxBytes = tensors.reduce((sum, { shape, dtype: stored }) => sum + elementCount(shape) * DTYPE_BYTES[stored], 0);
   const output = { out, overwrite: request.overwrite ?? false, inputs: adapters.map(({ file }) => file), maxBytes, tensors, signal };

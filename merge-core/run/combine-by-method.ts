@@ -1,7 +1,7 @@
 // Merges the adapters of a module by a method of recipes: their changes are what models differ by from a base of zeros. Node only.
 import { distanceFromDense, isProduct, nearestProduct, type ProductTerm, productOf, type Term } from "../adapters/changes.ts";
 import type { RecipeCombination } from "../adapters/combine.ts";
-import { type Factors, type Reduced, reduceRankSteps, relativeDistance, stack } from "../adapters/low-rank.ts";
+import { type Reduced, reduceRankSteps, relativeDistance, stack } from "../adapters/low-rank.ts";
 import type { CombinedModule } from "../adapters/plan-combination.ts";
 import { loadMatrix } from "../compute/linalg/load-matrix.ts";
 import type { MatrixSpace } from "../compute/linalg/matrix.ts";
@@ -106,7 +106,9 @@ function taskOf({ path, layer }: CombinedModule, terms: readonly Term[], { param
 async function alongFactors(task: MergeTask, terms: readonly ProductTerm[], rank: number, { space, rows }: ByMethodContext): Promise<Reduced> {
   const sum = stack(terms);
   const { inFeatures, outFeatures } = sum;
-  const { a, bt, r } = await inTurns(reduceRankSteps(sideBySide(sum, terms), sum.r, rows), space.pause);
+  const ranks = terms.map(({ factors }) => factors.r);
+  const whole = { ...sum, inFeatures: inFeatures * terms.length };
+  const { a, bt, r } = await inTurns(reduceRankSteps(whole, sum.r, rows, alongDiagonal(rows, ranks, inFeatures)), space.pause);
   // Orthogonal rows, as long as the singular values.
   const values = Float64Array.from({ length: r }, (_, k) => lengthOf(bt.subarray(k * outFeatures, (k + 1) * outFeatures)));
   const right = space.zeros(r, a.length / r);
@@ -119,13 +121,36 @@ async function alongFactors(task: MergeTask, terms: readonly ProductTerm[], rank
   return { ...reduced, relativeError: relativeDistance(reduced, sum, rows) };
 }
 
-function sideBySide({ r, inFeatures, outFeatures, a, bt }: Factors, terms: readonly ProductTerm[]): Factors {
-  const width = inFeatures * terms.length;
-  const blocks = new Float64Array(r * width);
-  let row = 0;
-  for (const [t, { factors }] of terms.entries())
-    for (const end = row + factors.r; row < end; row++) blocks.set(a.subarray(row * inFeatures, (row + 1) * inFeatures), row * width + t * inFeatures);
-  return { r, inFeatures: width, outFeatures, a: blocks, bt };
+/** Rows of a matrix of which only the blocks along the diagonal are stored: those of each adapter begin where its inputs do, and are zero elsewhere. */
+function alongDiagonal(load: LoadRows, ranks: readonly number[], width: number): LoadRows {
+  return (x, rows) => {
+    const firsts = ranks.map((_, t) => ranks.slice(0, t).reduce((sum, r) => sum + r, 0));
+    const blocks = ranks.map((r, t) => load(x.subarray((firsts[t] as number) * width, ((firsts[t] as number) + r) * width), r, width));
+    return {
+      gram() {
+        const out = new Float64Array(rows * rows);
+        for (const [t, block] of blocks.entries()) copyBlock(block.gram(), ranks[t] as number, out, rows, firsts[t] as number, firsts[t] as number);
+        return out;
+      },
+      sums(coefficients, count) {
+        const out = new Float64Array(count * width * ranks.length);
+        for (const [t, block] of blocks.entries()) {
+          const [first, r] = [firsts[t] as number, ranks[t] as number];
+          const own = Float64Array.from({ length: count * r }, (_, at) => coefficients[Math.floor(at / r) * rows + first + (at % r)] as number);
+          copyBlock(block.sums(own, count), width, out, width * ranks.length, 0, t * width);
+        }
+        return out;
+      },
+      free: () => {
+        for (const block of blocks) block.free();
+      },
+    };
+  };
+}
+
+/** Puts a matrix of `width` columns into one of `columns`. */
+function copyBlock(block: Float64Array, width: number, into: Float64Array, columns: number, row: number, column: number): void {
+  for (let i = 0; i < block.length / width; i++) into.set(block.subarray(i * width, (i + 1) * width), (row + i) * columns + column);
 }
 
 const lengthOf = (x: Float64Array): number => Math.sqrt(x.reduce((sum, value) => sum + value * value, 0));

@@ -133,7 +133,18 @@ describe("averages of adapters in their own family", () => {
     assert.ok(warnings.some(({ code }) => code === "adapter-modules-differ"));
     const config = JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8"));
     assert.equal(config.target_modules.length, first.size);
+    assert.deepEqual(Object.keys(config).sort(), Object.keys(JSON.parse(readFileSync(join(IA3, "adapter_config.json"), "utf8"))).sort());
     assert.ok(config.feedforward_modules.every((path: string) => path.endsWith("down_proj")) && config.feedforward_modules.length > 0);
+  });
+
+  it("of IA3 are sums where PEFT's linear is asked for: an adapter without a module counts as zeros", async () => {
+    const name = [...(await tensorsOf(IA3)).keys()].find((key) => key.includes("v_proj")) ?? "";
+    const other = await changed(IA3, (x) => x - 2, { keep: (key) => key !== name });
+    const { out } = await averaged([IA3, other], { method: "linear", weights: [0.7, -0.4] });
+    for (const [key, { values }] of await tensorsOf(IA3)) {
+      const expected = Array.from(values, (l) => 0.7 * l - (key === name ? 0 : 0.4 * (l - 2)));
+      near((await tensorsOf(out)).get(key)?.values ?? [], expected, 1e-6, key);
+    }
   });
 
   it("refuse generators of unlike conventions or sizes, naming what differs and the way that is open", async () => {

@@ -23,27 +23,29 @@ Merges adapters into one LoRA that PEFT loads, module by module and without the 
 
 exact adds the changes up. Without --rank nothing is lost and ranks add up; with it each module gets the best
 approximation of that rank, and how much it loses is told. All families that are low-rank products can take part. Others
-that fold (OFT, HRA, DoRA, IA3, ...) can too with --base, by exact, the svd methods, knots and pcb: the change of each is what
-it makes of the untouched base, less the base; LoKr, C3A and sparse ones need the base only for the sides of layers that no other
-adapter tells. Give --rank then, or the result has the ranks of whole matrices. A bias that IA3 changes is in the result as
-PEFT's bias: lora_only has it. See weightsmith adapter compare for what to expect of a merge.
+that fold (OFT, HRA, DoRA, IA3, ...) can too with --base, by exact, the svd methods, knots and pcb: the change of each is
+what it makes of the untouched base, less the base; LoKr, C3A and sparse ones need the base only for the sides of layers
+that no other adapter tells. Give --rank then, or the result has the ranks of whole matrices. A bias that IA3 changes is
+in the result as PEFT's bias: lora_only has it. See weightsmith adapter compare for what to expect of a merge.
 
 The others give the numbers of PEFT's add_weighted_adapter: cat and svd are sums too; linear, ties, dare_linear,
 dare_ties and magnitude_prune work on the factors one by one, which mixes one adapter's A with another's B; the same
-names with _svd work on the changes themselves. For each the distance from the exact sum is told.
+names with _svd work on the changes themselves. For each the distance from the exact sum is told. linear of IA3 adapters
+alone is the sum of their vectors, as in PEFT.
 
-average of adapters that are all OFT, PSOFT, IA3 or norms makes one of the same family, by the means of what they turn or scale by:
-the mean of rotations turns too, which their sum does not. It needs no base, and the same settings in all.
-Of LoRA, average takes the means of the factors, which is right for checkpoints of one training run; mwa does too, and those of lower
---loss or of later --step weigh more: by the share of (1 / loss)^penalty or step^penalty, or with --softmax by the softmax of
-penalty times the z-scores, as the recipes' method of that name has it. With another method --loss and --step give the same
-weights: exact with --rank is then the mean of the changes themselves. copa prunes factors and scales ranks against each
-other (CoPA-Merging), as the paper has it; copa_released as its released code, which mixes factors of different adapters.
+average of adapters that are all OFT, PSOFT, IA3 or norms makes one of the same family, by the means of what they turn or
+scale by: the mean of rotations turns too, which their sum does not. It needs no base, and the same settings in all. Of
+LoRA, average takes the means of the factors, which is right for checkpoints of one training run; mwa does too, and those
+of lower --loss or of later --step weigh more: by the share of (1 / loss)^penalty or step^penalty, or with --softmax by
+the softmax of penalty times the z-scores, as the recipes' method of that name has it. With another method --loss and
+--step give the same weights: exact with --rank is then the mean of the changes themselves. copa prunes factors and scales
+ranks against each other (CoPA-Merging), as the paper has it; copa_released as its released code, which mixes factors of
+different adapters.
 
-knots and pcb are the recipes' methods of these names, on the changes of the adapters as if they were models' differences from
-a base of zeros: --parameters has what recipes call alpha, elect, ratio, ... and \`weightsmith methods knots\` lists. knots goes
-without dense matrices and keeps all of its directions unless --rank is given; pcb makes one module's changes dense at a time, and
-its result is cut to --rank.
+knots and pcb are the recipes' methods of these names, on the changes of the adapters as if they were models' differences
+from a base of zeros: --parameters has what recipes call alpha, elect, ratio, ... (see weightsmith methods knots). knots
+goes without dense matrices and keeps all of its directions unless --rank is given; pcb makes one module's changes dense at
+a time, and its result is cut to --rank.
 
   weightsmith adapter merge ./math ./code -o ./both
   weightsmith adapter merge ./math ./code --weights 0.7,0.3 --rank 16 -o ./both
