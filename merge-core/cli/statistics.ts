@@ -23,7 +23,7 @@ the log-probability of the example's answer (or text). The file has the model's 
 is what merge_method: fisher takes as "fisher: FILE" beside a model.
 
   --mode sampled     answers drawn from the model's own distribution: unbiased, labels play no part (default)
-  --mode exact       the expectation over the whole vocabulary at every position: for small vocabularies
+  --mode exact       the expectation over the whole vocabulary at every position: for small models
   --mode empirical   the answers of the data
 
   weightsmith fisher ./math --data math.jsonl -o math.fisher.safetensors --limit 1024

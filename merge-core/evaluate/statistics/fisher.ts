@@ -3,18 +3,21 @@
 // tokens in front of each prediction are those of the data. Three ways to choose y:
 //   sampled    tokens drawn from the model's own distribution, the mean over several draws: what is expected is exact
 //   exact      the expectation itself over the whole vocabulary at every position; gradients of different positions are uncorrelated
-//              under the model, so the sum over positions of their squares is meant. A backward pass per position and token
+//              under the model, so the sum over positions of their squares is meant. As many backward passes per position as the model
+//              is wide, or as there are tokens if those are fewer
 //   empirical  the data's own tokens
 import { setImmediate } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import { throwIfCancelled } from "../../diagnostics.ts";
 import { padRows, type TokenRow } from "../../nn/data.ts";
-import { type Decoder, forwardLogits } from "../../nn/llama.ts";
+import { causalAttend, type Decoder, headLogits, hiddenStates } from "../../nn/llama.ts";
 import { crossEntropy } from "../../nn/ops.ts";
 import { uniforms } from "../../nn/random.ts";
+import { ropeTable } from "../../nn/rope.ts";
 import { liveValues } from "../../nn/storage.ts";
 import { batchByLength } from "../loss.ts";
 import { addSquaredGradients, type ExampleBatch, zeroSums } from "./per-example.ts";
+import { type ScoreDirections, scoreDirections } from "./score-directions.ts";
 
 export const FISHER_MODES = ["sampled", "exact", "empirical"] as const;
 export type FisherMode = (typeof FISHER_MODES)[number];
@@ -100,25 +103,49 @@ export function drawTokens(logits: tf.Tensor2D, random: (row: number) => number)
   return drawn;
 }
 
-/** The expectation over every token at every position: each is an example of its own, whose loss weighs the root of its probability. */
+/** The expectation over every token at every position: each direction of the scores is an example of its own. */
 async function addExpectation(model: Decoder, row: TokenRow, batchSize: number, sums: Sums, signal: AbortSignal | undefined): Promise<void> {
   const inputs = Int32Array.from(row.tokens.slice(0, -1));
-  const vocabulary = model.config.vocabSize;
-  const probabilities = tf.tidy(() => tf.softmax(forwardLogits(model, inputs, 1)));
-  const p = liveValues(probabilities).slice();
-  probabilities.dispose();
+  const { vocabSize: vocabulary, hiddenSize: width } = model.config;
+  const { hidden, chances } = scoresOf(model, inputs);
+  const headName = model.config.tiedHead ? "model.embed_tokens.weight" : "lm_head.weight";
+  const head = liveValues(model.weights.get(headName) as tf.Tensor).slice();
   for (let position = row.lossFrom - 1; position < inputs.length; position++) {
     const context = inputs.subarray(0, position + 1);
-    for (let first = 0; first < vocabulary; first += batchSize) {
+    const directions = scoreDirections(chances.slice(position * vocabulary, (position + 1) * vocabulary), head);
+    for (let first = 0; first < directions.count; first += batchSize) {
       await setImmediate();
       throwIfCancelled(signal);
-      const targets = Int32Array.from({ length: Math.min(batchSize, vocabulary - first) }, (_, i) => first + i);
-      const weights = Float32Array.from(targets, (token) => Math.sqrt(p[position * vocabulary + token] as number));
-      const tokens = new Int32Array(targets.length * context.length);
-      for (const i of targets.keys()) tokens.set(context, i * context.length);
-      const positions = targets.map((_, i) => (i + 1) * context.length - 1);
-      const batch = { examples: targets.length, seq: context.length, tokens, positions };
-      addSquaredGradients(model, batch, (logits) => crossEntropy(logits, targets, weights), sums);
+      addDirections(model, context, directions, first, Math.min(batchSize, directions.count - first), sums);
     }
+    addRest(sums.get(headName) as Float64Array, directions.rest, hidden.subarray(position * width, (position + 1) * width));
+  }
+}
+
+/** What the head sees at each position, and the probabilities that come of it. */
+function scoresOf(model: Decoder, inputs: Int32Array): { hidden: Float32Array; chances: Float32Array } {
+  return tf.tidy(() => {
+    const hidden = hiddenStates(model, inputs, causalAttend(model.config, ropeTable(model.config, inputs.length), 1, inputs.length));
+    return { hidden: liveValues(hidden).slice(), chances: liveValues(tf.softmax(headLogits(model, hidden))).slice() };
+  });
+}
+
+function addDirections(model: Decoder, context: Int32Array, directions: ScoreDirections, first: number, examples: number, sums: Sums): void {
+  const { vocabSize: vocabulary } = model.config;
+  const weights = new Float32Array(examples * vocabulary);
+  const tokens = new Int32Array(examples * context.length);
+  for (let i = 0; i < examples; i++) {
+    directions.write(first + i, weights.subarray(i * vocabulary, (i + 1) * vocabulary));
+    tokens.set(context, i * context.length);
+  }
+  const positions = Int32Array.from({ length: examples }, (_, i) => (i + 1) * context.length - 1);
+  const lossOf = (logits: tf.Tensor2D) => tf.sum(tf.mul(logits, tf.tensor2d(weights, [examples, vocabulary]))) as tf.Scalar;
+  addSquaredGradients(model, { examples, seq: context.length, tokens, positions }, lossOf, sums);
+}
+
+function addRest(sum: Float64Array, rest: Float64Array, hidden: Float32Array): void {
+  for (let token = 0; token < rest.length; token++) {
+    const start = token * hidden.length;
+    for (let i = 0; i < hidden.length; i++) sum[start + i] = (sum[start + i] as number) + (rest[token] as number) * (hidden[i] as number) ** 2;
   }
 }
