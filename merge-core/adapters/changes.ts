@@ -23,12 +23,6 @@ export type Term = ProductTerm | DenseTerm;
 
 export const isProduct = (term: Term): term is ProductTerm => "factors" in term;
 
-export function sidesOf(terms: readonly Term[]): LayerShape {
-  const [first] = terms;
-  if (first === undefined) throw new TypeError("nothing to combine");
-  return isProduct(first) ? first.factors : first.layer;
-}
-
 /** scale B A [outFeatures, inFeatures]. */
 export function productOf({ a, b, r, scale, inFeatures, outFeatures }: LowRank, space: MatrixSpace): Matrix {
   const [left, right] = [space.zeros(outFeatures, r), space.zeros(r, inFeatures)];

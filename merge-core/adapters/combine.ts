@@ -1,28 +1,30 @@
 // Ways to combine the adapters of one module: the exact sum, and the combinations of PEFT's add_weighted_adapter with PEFT's
 // numbers. Those that work on factors one by one (linear, ties, dare_*, magnitude_prune) mix one adapter's A with another's B,
-// so they are not sums of the adapters' changes; how far they are from it is always told.
-import type { Matrix, MatrixSpace } from "../compute/linalg/matrix.ts";
+// so they are not sums of the adapters' changes; how far they are from it is always told. Ways that need the dense changes are only named here.
+import type { MatrixSpace } from "../compute/linalg/matrix.ts";
 import type { LoadRows } from "../compute/linalg/rows.ts";
 import { inTurns } from "../compute/linalg/steps.ts";
 import { randomKey, uniforms } from "../compute/rng.ts";
-import { distanceFromDense, isProduct, nearestProduct, type ProductTerm, productOf, sidesOf, type Term } from "./changes.ts";
+import { isProduct, type ProductTerm, type Term } from "./changes.ts";
 import { copa } from "./copa.ts";
-import type { LayerShape } from "./family.ts";
 import { type Factors, type Reduced, reduceRankSteps, relativeDistance, stack } from "./low-rank.ts";
 
+const SUMS = ["exact", "cat", "svd"] as const;
 const BY_FACTORS = ["linear", "ties", "dare_linear", "dare_ties", "magnitude_prune"] as const;
 const ON_PRODUCTS = ["ties_svd", "dare_linear_svd", "dare_ties_svd", "magnitude_prune_svd"] as const;
 /** Not PEFT's: checkpoints of one run, weighed by hand or by their losses or steps, and CoPA-Merging as its paper and as its code have it. */
 const OF_PAPERS = ["average", "mwa", "copa", "copa_released"] as const;
 /** Methods of recipes, which merge the changes as they merge models' differences from a base. */
 const OF_RECIPES = ["knots", "pcb"] as const;
-export const COMBINATIONS = ["exact", "cat", "svd", ...BY_FACTORS, ...ON_PRODUCTS, ...OF_PAPERS, ...OF_RECIPES] as const;
+export const COMBINATIONS = [...SUMS, ...BY_FACTORS, ...ON_PRODUCTS, ...OF_PAPERS, ...OF_RECIPES] as const;
 export type Combination = (typeof COMBINATIONS)[number];
 export type RecipeCombination = (typeof OF_RECIPES)[number];
-type Operator = (typeof BY_FACTORS)[number];
+export type ProductCombination = (typeof ON_PRODUCTS)[number];
+/** PEFT's, on factors or on products. */
+export type Operator = (typeof BY_FACTORS)[number];
 
 export interface CombineOptions {
-  readonly method: Exclude<Combination, RecipeCombination>;
+  readonly method: Exclude<Combination, RecipeCombination | ProductCombination>;
   /** Rank of the result, for methods that choose it. */
   readonly rank: number;
   /** Share of elements that ties, dare, magnitude_prune and copa keep. */
@@ -37,6 +39,8 @@ export interface CombineOptions {
 }
 
 export const isOfRecipes = (method: Combination): method is RecipeCombination => (OF_RECIPES as readonly string[]).includes(method);
+
+export const isOnProducts = (method: Combination): method is ProductCombination => (ON_PRODUCTS as readonly string[]).includes(method);
 
 export const worksOnFactors = (method: Combination): boolean => ([...BY_FACTORS, ...OF_PAPERS] as readonly string[]).includes(method);
 
@@ -55,22 +59,18 @@ export function combinedRank(method: Combination, ranks: readonly number[], want
 export const isStacked = (method: Combination, terms: readonly Term[], rank: number): terms is readonly ProductTerm[] =>
   isSum(method) && terms.every(isProduct) && rank === terms.reduce((sum, { factors }) => sum + factors.r, 0);
 
-const isSum = (method: Combination): boolean => method === "exact" || method === "cat" || method === "svd";
+export const isSum = (method: Combination): method is (typeof SUMS)[number] => (SUMS as readonly string[]).includes(method);
 
-/** Combines the adapters of a module; `relativeError` is the distance from the exact sum. */
-export async function combine(terms: readonly Term[], options: CombineOptions): Promise<Reduced> {
+/** Combines the adapters of a module by their factors; `relativeError` is the distance from the exact sum. */
+export async function combine(terms: readonly ProductTerm[], options: CombineOptions): Promise<Reduced> {
   const { method, rank } = options;
-  if (!terms.every(isProduct)) return combineDense(terms, options);
   const sum = stack(terms);
   if (isStacked(method, terms, rank)) return { ...sum, relativeError: 0 };
   if (isSum(method)) return inTurns(reduceRankSteps(sum, rank, options.rows), options.space.pause);
   if (method === "average" || method === "mwa") return withDistance(averageFactors(terms), sum, options);
   if (method === "copa" || method === "copa_released")
     return withDistance(copa(terms, options.density, method === "copa" ? "paper" : "released"), sum, options);
-  const result = worksOnFactors(method)
-    ? byFactors(terms, method as Operator, options)
-    : await onProducts(terms, method.replace(/_svd$/, "") as Operator, options);
-  return withDistance(result, sum, options);
+  return withDistance(byFactors(terms, method, options), sum, options);
 }
 
 const withDistance = (result: Factors, sum: Factors, { rows }: CombineOptions): Reduced => ({ ...result, relativeError: relativeDistance(result, sum, rows) });
@@ -109,40 +109,6 @@ function byFactors(terms: readonly ProductTerm[], operator: Operator, options: C
   const b = side("b", false);
   const bt = Float64Array.from({ length: r * outFeatures }, (_, at) => b[(at % outFeatures) * r + Math.floor(at / outFeatures)] as number);
   return { r, inFeatures, outFeatures, a: side("a", true), bt };
-}
-
-/** The products themselves, dense, and the nearest product of the rank that is wanted. */
-async function onProducts(terms: readonly ProductTerm[], operator: Operator, options: CombineOptions): Promise<Factors> {
-  const parts = terms.map((term) => partOf(term, options.space));
-  const merged = apply(operator, parts, { ...options, name: options.module });
-  options.space.free(...parts.flatMap(({ made }) => made));
-  return nearest(merged, sidesOf(terms), options);
-}
-
-function nearest(merged: Float64Array, { inFeatures, outFeatures }: LayerShape, { space, rank }: CombineOptions): Promise<Factors> {
-  const dense = space.zeros(outFeatures, inFeatures);
-  dense.data.set(merged);
-  return nearestProduct(dense, rank, space);
-}
-
-/** Where an adapter is no product of low rank the sum is dense, and the distance from it is measured on it. */
-async function combineDense(terms: readonly Term[], options: CombineOptions): Promise<Reduced> {
-  const { method, space, module } = options;
-  const parts = terms.map((term) => partOf(term, space));
-  const at = { ...options, name: module };
-  const sum = apply("linear", parts, at);
-  const merged = isSum(method) ? sum : apply(method.replace(/_svd$/, "") as Operator, parts, at);
-  space.free(...parts.flatMap(({ made }) => made));
-  const result = await nearest(merged, sidesOf(terms), options);
-  return { ...result, relativeError: distanceFromDense(result, sum) };
-}
-
-/** The dense change of one adapter. */
-function partOf(term: Term, space: MatrixSpace): Part & { readonly made: readonly Matrix[] } {
-  const { weight, index } = term;
-  if (!isProduct(term)) return { values: term.delta, weight, index, made: [] };
-  const product = productOf(term.factors, space);
-  return { values: product.data, weight, index, made: [product] };
 }
 
 interface Part {

@@ -1,7 +1,7 @@
 // Combines adapters into one LoRA, module by module. Node only.
 
 import { isProduct, type Term } from "../adapters/changes.ts";
-import { type Combination, combine, isOfRecipes, isStacked } from "../adapters/combine.ts";
+import { type Combination, combine, isOfRecipes, isOnProducts, isStacked, isSum, type Operator } from "../adapters/combine.ts";
 import { type Reduced, stackedFactors } from "../adapters/low-rank.ts";
 import { type AveragePlan, isOneFamily, planAverage } from "../adapters/plan-average.ts";
 import { type CombinationPlan, type CombinedModule, planCombination } from "../adapters/plan-combination.ts";
@@ -15,7 +15,8 @@ import { type Diagnostic, inputError, throwIfCancelled } from "../diagnostics.ts
 import { DTYPE_BYTES, elementCount, type FloatDType } from "../formats/dtypes.ts";
 import { type AdapterTensor, type WriteTensor, writeAdapterFolder } from "./adapter-output.ts";
 import { averagedOutput, writeAverage } from "./average-adapters.ts";
-import { type ChosenMethod, checkMemory, chooseMethod, combineByMethod } from "./combine-by-method.ts";
+import { type ChosenMethod, chooseMethod, combineByMethod, methodBytes } from "./combine-by-method.ts";
+import { checkFits, combineDense, denseBytes, peftFormula } from "./combine-dense.ts";
 import { gatherWarnings } from "./gather-warnings.ts";
 import { loraConfig } from "./lora-config.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
@@ -129,7 +130,10 @@ function combination(adapters: readonly AdapterFile[], dtype: FloatDType, reques
   const { method, rank, base, density = 1, memoryBytes = defaultMemoryBytes() } = request;
   const chosen = isOfRecipes(method) ? chooseMethod(method, request.parameters ?? {}) : undefined;
   const plan = planCombination(adapters, { method, rank, base });
-  if (chosen !== undefined) checkMemory(plan.modules, chosen, memoryBytes);
+  for (const module of plan.modules) {
+    if (chosen !== undefined) checkFits(module, methodBytes(module, chosen), memoryBytes);
+    else if (isOnProducts(method) || module.sources.some(({ dense }) => dense !== undefined)) checkFits(module, denseBytes(module), memoryBytes);
+  }
   return {
     tensors: outputTensors(plan, dtype),
     config: configOf(plan),
@@ -285,5 +289,8 @@ function combineTerms(module: CombinedModule, terms: readonly Term[], request: C
   const warn = (found: Omit<Diagnostic, "severity">) => void warnings.push({ ...found, severity: "warning" });
   if (chosen !== undefined) return combineByMethod(module, terms, chosen, { ...context, adapters, seed, signal, warn });
   if (isOfRecipes(method)) throw new TypeError(`no parameters of ${method}`);
-  return combine(terms, { method, rank: module.rank, density, majority, seed, module: module.path, space, rows });
+  if (!isOnProducts(method) && terms.every(isProduct))
+    return combine(terms, { method, rank: module.rank, density, majority, seed, module: module.path, space, rows });
+  const operator = isSum(method) ? "linear" : (method.replace(/_svd$/, "") as Operator);
+  return combineDense(module, terms, peftFormula(operator, terms, { density, majority }), { ...context, heldBytes: denseBytes(module), seed, signal });
 }

@@ -1,15 +1,10 @@
 // Merges the adapters of a module by a method of recipes: their changes are what models differ by from a base of zeros. Node only.
-import { distanceFromDense, isProduct, nearestProduct, type ProductTerm, productOf, type Term } from "../adapters/changes.ts";
+import { isProduct, type ProductTerm, type Term } from "../adapters/changes.ts";
 import type { RecipeCombination } from "../adapters/combine.ts";
 import { type Reduced, reduceRankSteps, relativeDistance, stack } from "../adapters/low-rank.ts";
 import type { CombinedModule } from "../adapters/plan-combination.ts";
-import { loadMatrix } from "../compute/linalg/load-matrix.ts";
-import type { MatrixSpace } from "../compute/linalg/matrix.ts";
 import type { LoadRows } from "../compute/linalg/rows.ts";
 import { inTurns } from "../compute/linalg/steps.ts";
-import type { ComputePool } from "../compute/pool.ts";
-import { type OpenTensor, openTensorEngine } from "../compute/tensor-engine.ts";
-import type { TensorPlace } from "../compute/tensor-inputs.ts";
 import { inputError, nearestName } from "../diagnostics.ts";
 import { mergeAlong } from "../methods/knots.ts";
 import type { MergeInput, MergeMethod, MergeTask } from "../methods/method.ts";
@@ -17,7 +12,7 @@ import { numberOf } from "../methods/parameters.ts";
 import { findMethod } from "../methods/registry.ts";
 import { isMatrix } from "../methods/whole-matrices.ts";
 import { isLegal, legalValues } from "../recipe/resolve-parameters.ts";
-import { buffersOf } from "./shared-buffers.ts";
+import { combineDense, type DenseContext, denseBytes } from "./combine-dense.ts";
 
 /** A method and its parameters by the names that recipes have for them. */
 export interface ChosenMethod {
@@ -26,22 +21,11 @@ export interface ChosenMethod {
   readonly parameters: Readonly<Record<string, number>>;
 }
 
-export interface ByMethodContext {
-  readonly pool: ComputePool;
-  readonly space: MatrixSpace;
-  readonly rows: LoadRows;
-  readonly memoryBytes: number;
-  readonly seed: number;
-  readonly signal: AbortSignal | undefined;
+export interface ByMethodContext extends Omit<DenseContext, "heldBytes"> {
   /** Adapter folders. */
   readonly adapters: readonly string[];
   readonly warn: MergeTask["warn"];
 }
-
-/** What is left of the budget for tiles of the merge itself. */
-const TILE_BYTES = 64 * 2 ** 20;
-/** Of the base of zeros. */
-const ZERO_BYTES = 2;
 
 /** @throws WeightsmithError `unknown-parameter`, `parameter-range` */
 export function chooseMethod(id: RecipeCombination, given: Readonly<Record<string, number>>): ChosenMethod {
@@ -63,41 +47,26 @@ export function chooseMethod(id: RecipeCombination, given: Readonly<Record<strin
   return { method, parameters: { ...Object.fromEntries(specs.map(({ name, default: value }) => [name, value ?? 0])), ...given } };
 }
 
-/** @throws WeightsmithError `memory-budget` if the changes of a module do not fit, before any of them is made */
-export function checkMemory(modules: readonly CombinedModule[], { method }: ChosenMethod, memoryBytes: number): void {
-  for (const module of modules) {
-    const needed = heldBytes(module, method) + TILE_BYTES;
-    if (needed > memoryBytes)
-      throw inputError("memory-budget", `the memory budget is too small for the changes of ${module.path} by ${method.id}`, {
-        found: `${Math.floor(memoryBytes / 2 ** 20)} MiB`,
-        expected: `at least ${Math.ceil(needed / 2 ** 20)} MiB`,
-        remedy: "raise --memory, or merge fewer adapters at a time",
-      });
-  }
-}
-
-/** Bytes of a module's changes while they are merged: as factors set side by side, or dense with their decomposition. */
-function heldBytes({ layer: { inFeatures, outFeatures }, sources }: CombinedModule, method: MergeMethod): number {
-  const shape = [outFeatures, inFeatures];
-  const [size, count] = [outFeatures * inFeatures, sources.length];
-  if (method.id === "knots" && isMatrix({ shape }) && sources.every(({ dense }) => dense === undefined))
-    return 24 * sources.reduce((sum, { rank }) => sum + rank, 0) * (inFeatures * count + outFeatures);
-  // A dense change that the next module has too is there twice, in float64.
-  const whole = sources.filter(({ dense }) => dense !== undefined).length;
-  return size * (ZERO_BYTES + 4 * count + 16 * whole + 20) + (method.workingBytes?.(shape, count, {}) ?? 0);
+/** Bytes of a module's changes while the method merges them: factors set side by side, or what dense ones need and the method besides. */
+export function methodBytes(module: CombinedModule, { method }: ChosenMethod): number {
+  const { inFeatures, outFeatures } = module.layer;
+  const [shape, count] = [[outFeatures, inFeatures], module.sources.length];
+  if (method.id === "knots" && isMatrix({ shape }) && module.sources.every(({ dense }) => dense === undefined))
+    return 24 * module.sources.reduce((sum, { rank }) => sum + rank, 0) * (inFeatures * count + outFeatures);
+  return denseBytes(module) + (method.workingBytes?.(shape, count, {}) ?? 0);
 }
 
 /** The merged change of the rank that the module is to have; `relativeError` is the distance from the exact sum. */
 export function combineByMethod(module: CombinedModule, terms: readonly Term[], chosen: ChosenMethod, context: ByMethodContext): Promise<Reduced> {
   const task = taskOf(module, terms, chosen, context);
   if (chosen.method.id === "knots" && isMatrix(task) && terms.every(isProduct)) return alongFactors(task, terms, module.rank, context);
-  return throughEngine(task, terms, module, chosen.method, context);
+  return combineDense(module, terms, (engine) => chosen.method.merge(task, engine), { ...context, heldBytes: methodBytes(module, chosen) });
 }
 
 function taskOf({ path, layer }: CombinedModule, terms: readonly Term[], { parameters }: ChosenMethod, { adapters, seed, warn }: ByMethodContext): MergeTask {
-  const base: MergeInput = { index: 0, model: "zeros", modelIndex: 0, isBase: true, parameters };
+  const base: MergeInput = { index: terms.length, model: "zeros", modelIndex: 0, isBase: true, parameters };
   const others = terms.map(({ index, weight }, i): MergeInput => {
-    return { index: i + 1, model: adapters[index] ?? "", modelIndex: index + 1, isBase: false, parameters: { ...parameters, weight } };
+    return { index: i, model: adapters[index] ?? "", modelIndex: index + 1, isBase: false, parameters: { ...parameters, weight } };
   });
   return { name: path, shape: [layer.outFeatures, layer.inFeatures], inputs: [base, ...others], base, others, parameters, seed, warn };
 }
@@ -154,38 +123,3 @@ function copyBlock(block: Float64Array, width: number, into: Float64Array, colum
 }
 
 const lengthOf = (x: Float64Array): number => Math.sqrt(x.reduce((sum, value) => sum + value * value, 0));
-
-/** Any method, on the dense changes of this module. */
-async function throughEngine(task: MergeTask, terms: readonly Term[], module: CombinedModule, method: MergeMethod, context: ByMethodContext): Promise<Reduced> {
-  const { pool, space, rows, seed, signal } = context;
-  const buffers = buffersOf(pool);
-  let engine: OpenTensor | undefined;
-  try {
-    const size = module.layer.outFeatures * module.layer.inFeatures;
-    const changes = terms.map((term) => denseChange(term, new Float32Array(buffers.take(size * 4).buffer, 0, size), space));
-    const zeros: TensorPlace = { dtype: "BF16", bytes: buffers.take(size * ZERO_BYTES).fill(0) };
-    const inputs = [zeros, ...changes.map((values): TensorPlace => ({ dtype: "F32", bytes: new Uint8Array(values.buffer, 0, size * 4) }))];
-    const memoryBytes = Math.max(TILE_BYTES, context.memoryBytes - heldBytes(module, method));
-    engine = openTensorEngine(pool, { name: task.name, shape: task.shape, seed, inputs, output: { dtype: "F32" }, memoryBytes, signal });
-    const merged = await loadMatrix(engine, space, await method.merge(task, engine));
-    const result = await nearestProduct(merged, module.rank, space);
-    const relativeError = terms.every(isProduct) ? relativeDistance(result, stack(terms), rows) : distanceFromDense(result, weightedSum(changes, terms));
-    return { ...result, relativeError };
-  } finally {
-    engine?.close();
-    buffers.release();
-  }
-}
-
-function denseChange(term: Term, into: Float32Array, space: MatrixSpace): Float32Array {
-  const product = isProduct(term) ? productOf(term.factors, space) : undefined;
-  into.set(product?.data ?? (term as Exclude<Term, ProductTerm>).delta);
-  if (product !== undefined) space.free(product);
-  return into;
-}
-
-function weightedSum(changes: readonly Float32Array[], terms: readonly Term[]): Float64Array {
-  const sum = new Float64Array(changes[0]?.length ?? 0);
-  for (const [t, { weight }] of terms.entries()) for (let i = 0; i < sum.length; i++) sum[i]! += weight * (changes[t]?.[i] as number);
-  return sum;
-}

@@ -1,7 +1,7 @@
 // CoPA-Merging in its two forms, and averages of checkpoints.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { type Combination, combine, combinedRank, type RecipeCombination } from "../../merge-core/adapters/combine.ts";
+import { type CombineOptions, combine, combinedRank } from "../../merge-core/adapters/combine.ts";
 import { plainSpace } from "../../merge-core/compute/linalg/plain-space.ts";
 import { near } from "../helpers/near.ts";
 
@@ -23,7 +23,7 @@ interface Adapter {
 }
 
 async function merge(
-  method: Exclude<Combination, RecipeCombination>,
+  method: CombineOptions["method"],
   adapters: readonly Adapter[],
   { r, inFeatures, outFeatures, density = 1 }: { r: number; inFeatures: number; outFeatures: number; density?: number },
 ) {

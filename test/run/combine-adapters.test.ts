@@ -160,6 +160,27 @@ describe("combineAdapters", () => {
     assert.ok(Math.abs(kept.length / ratios.length - 0.5) < 0.06, String(kept.length / ratios.length));
   });
 
+  it("works on the changes element by element where the name says so: draws, and elections by sums or by counts", async () => {
+    const deltaIn = async (folder: string) => loraDelta((await readPeftLora(folder)).modules.get(Q) as never);
+    const adapters = [LORA, `${ORACLES}/peft/rslora`, `${ORACLES}/peft/patterns`];
+    const own = await Promise.all(adapters.map(deltaIn));
+    const weights = [1, -2, 0.5];
+    for (const majority of ["total", "frequency"] as const) {
+      const found = await deltaIn((await combined(adapters, { method: "ties_svd", rank: 99, weights, majority })).out);
+      for (const [i, x] of found.entries()) {
+        const values = own.map((delta) => delta[i] as number);
+        const vote = values.reduce((sum, value) => sum + (majority === "total" ? value : Math.sign(value)), 0);
+        const agreeing = values.map((value) => (vote >= 0 ? value > 0 : value < 0));
+        const sum = values.reduce((total, value, k) => total + (agreeing[k] ? (weights[k] as number) * value : 0), 0);
+        assert.ok(Math.abs(x - sum / Math.max(1, agreeing.filter(Boolean).length)) < 1e-5, `${majority}: ${x} at ${i}`);
+      }
+    }
+    const drawn = await deltaIn((await combined([LORA], { method: "dare_linear_svd", rank: 99, density: 0.5 })).out);
+    const kept = drawn.filter((x, i) => Math.abs(x - 2 * (own[0]?.[i] as number)) < 1e-5 && Math.abs(x) > 1e-4).length;
+    const dropped = drawn.filter((x) => Math.abs(x) < 1e-5).length;
+    assert.ok(Math.abs(kept / drawn.length - 0.5) < 0.1 && kept + dropped > 0.95 * drawn.length, `${kept} and ${dropped} of ${drawn.length}`);
+  });
+
   it("gives the same bytes for any threads, and starts anew after an interruption", async () => {
     const out = join(temporaryFolder(), "out");
     const controller = new AbortController();
