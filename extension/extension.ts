@@ -13,6 +13,7 @@ import { registerComparisonPanels } from "./panels/comparison-panel.ts";
 import { registerRunsPanels } from "./panels/runs-panel.ts";
 import { registerRecipeFeatures } from "./recipes/features.ts";
 import { RecipeProblems } from "./recipes/problems.ts";
+import { storageOf } from "./storage.ts";
 import { registerTextDocuments } from "./text-documents.ts";
 import { ModelsView } from "./views/models-view.ts";
 import { RunsView, showRunning } from "./views/runs-view.ts";
@@ -21,7 +22,7 @@ import { RunsView, showRunning } from "./views/runs-view.ts";
 export function activate(extension: vscode.ExtensionContext): void {
   const log = vscode.window.createOutputChannel("Weightsmith", { log: true });
   const library = new ModelLibrary(extension.globalState);
-  const jobs = new Jobs((extension.storageUri ?? extension.globalStorageUri).fsPath, extension.extensionPath, log);
+  const jobs = new Jobs(storageOf(extension), extension.extensionPath, log);
   const context: CommandContext = { extension, log, library, jobs, showText: registerTextDocuments(extension) };
   registerCommands(context);
   registerCheckpointEditor(extension);

@@ -82,7 +82,8 @@ export function listJobs(root: string): JobRecord[] {
   return names.flatMap((name) => readJob(root, name) ?? []).sort((a, b) => a.startedMs - b.startedMs);
 }
 
-function readJob(root: string, id: string): JobRecord | undefined {
+/** What is kept of a job; undefined if it was removed. */
+export function readJob(root: string, id: string): JobRecord | undefined {
   try {
     return JSON.parse(readFileSync(join(root, id, "job.json"), "utf8")) as JobRecord;
   } catch {

@@ -4,7 +4,7 @@ import * as vscode from "vscode";
 import { formatDiagnostic } from "../../merge-core/diagnostics.ts";
 import { maxJobs } from "../settings.ts";
 import { type JobOutcome, type JobProgress, type JobRecord, outcomeOf, readStderr } from "./job.ts";
-import { isAlive, type JobRequest, listJobs, queueJob, readEnd, readJobFile, removeJob, startJob, writeJob } from "./job-folder.ts";
+import { isAlive, type JobRequest, listJobs, queueJob, readEnd, readJob, readJobFile, removeJob, startJob, writeJob } from "./job-folder.ts";
 
 const POLL_MS = 250;
 
@@ -91,6 +91,11 @@ export class Jobs implements vscode.Disposable {
   #startQueued(): void {
     for (const { record, status } of [...this.all].reverse()) {
       if (status !== "queued") continue;
+      // Another window of this folder may have started or removed it.
+      const now = readJob(this.#root, record.id);
+      if (now === undefined) this.#followed.delete(record.id);
+      else if (!now.queued) this.#follow(now);
+      if (!now?.queued) continue;
       if (this.#isFull()) return;
       this.#follow(startJob(this.#root, this.#extensionPath, requestOf(record), record.id));
       this.#log.info(`started: weightsmith ${record.verb} ${record.args.join(" ")}`);

@@ -5,6 +5,7 @@ import { type CellOutput, markdownTable, OUTPUT_MIME, outputTable } from "../../
 import { CELL_KINDS, CELL_NAME, type CellKind } from "../../merge-core/notebook/notebook.ts";
 import { type CommandContext, isAllowed, type Run } from "../commands/context.ts";
 import { diagnosticsOf } from "../panels/page-channel.ts";
+import { storageOf } from "../storage.ts";
 import { cellsOfDocument, kindOf, metadataOf, NOTEBOOK_TYPE, outputOfCell } from "./cells.ts";
 import { outputsPath, readOutputs, writeOutputs } from "./outputs-file.ts";
 import { runCell } from "./run-cell.ts";
@@ -42,7 +43,7 @@ async function execute({ extension, jobs }: CommandContext, controller: vscode.N
     void execution.replaceOutput(new vscode.NotebookCellOutput([vscode.NotebookCellOutputItem.text(text)]));
   };
   const { notebook, index } = cell;
-  const storage = (extension.storageUri ?? extension.globalStorageUri).fsPath;
+  const storage = storageOf(extension);
   try {
     const place = notebook.uri.scheme === "file" && !notebook.isUntitled ? notebook.uri.fsPath : await saved(notebook);
     const request = { jobs, storage, file: place, cells: cellsOfDocument(notebook), index, token: execution.token, onProgress };

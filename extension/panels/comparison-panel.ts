@@ -1,7 +1,7 @@
 // The similarity page in a panel. What it shows is kept in a file, so that it comes back after a reload of the window.
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import * as vscode from "vscode";
 import type { Comparison } from "../../merge-core/analysis/comparison.ts";
 import { inputError } from "../../merge-core/diagnostics.ts";
@@ -9,6 +9,7 @@ import { methods } from "../../merge-core/methods/registry.ts";
 import type { ComparisonMethods, ComparisonState, RecipeChange } from "../../webviews/protocol.ts";
 import { runReport } from "../commands/report.ts";
 import { addOverride } from "../recipes/add-override.ts";
+import { storageOf } from "../storage.ts";
 import { saveExport } from "./export-file.ts";
 import { measureSpectra, measureSubspaces } from "./measure-spectra.ts";
 import { servePage } from "./page-channel.ts";
@@ -23,7 +24,7 @@ interface Kept {
   readonly comparison: Comparison;
 }
 
-const folderOf = (extension: vscode.ExtensionContext): vscode.Uri => vscode.Uri.joinPath(extension.storageUri ?? extension.globalStorageUri, "comparisons");
+const folderOf = (extension: vscode.ExtensionContext): vscode.Uri => vscode.Uri.file(join(storageOf(extension), "comparisons"));
 
 /** Opens a panel for what `weightsmith compare --json` printed. */
 export async function showComparison(

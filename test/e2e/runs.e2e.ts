@@ -69,6 +69,13 @@ describe("a long run", function () {
     await shot("run-after-reload");
   });
 
+  it("is seen from another window of its folder", async () => {
+    const other = await openWorkbench(browser, server.url());
+    await openFile(other, "slow.merge.yml");
+    await other.locator(".statusbar-item", { hasText: "merge slow" }).waitFor({ timeout: 60_000 });
+    await other.context().close();
+  });
+
   it("takes its settings along", () => {
     const words = readFileSync(`/proc/${process1}/cmdline`, "utf8").split("\0");
     const value = (option: string) => words[words.indexOf(option) + 1];
