@@ -53,29 +53,45 @@ export async function compareModels(base: Checkpoint | undefined, models: readon
   };
 }
 
-/** In the order of the tensors. While one is measured the next are on their way to memory. */
+/** Tensors that are measured at the same time: while the results of one are put together, threads work on the other. */
+const AT_ONCE = 2;
+
+/** In the order of the tensors. While some are measured the next are on their way to memory. */
 async function* measureAll(
   tensors: readonly (readonly TensorEntry[])[],
   hasBase: boolean,
   options: CompareOptions,
   onBytes: (bytes: number, tensor: string) => void,
 ): AsyncGenerator<{ readonly entry: TensorEntry; readonly sums: Sums }> {
-  const ahead = new TensorsAhead(tensors, (entries) => openEntries(entries, options, onBytes), options.memoryBytes);
+  const ahead = new TensorsAhead(tensors, (entries) => openEntries(entries, options, onBytes), options.memoryBytes / (AT_ONCE + 1));
+  const measuring: Promise<Sums>[] = [];
   try {
-    for (const entries of tensors) {
-      const engine = await ahead.next();
-      try {
-        yield { entry: entries[0] as TensorEntry, sums: await measureTensor(engine, hasBase, options.density) };
-      } finally {
-        engine.close();
+    for (const [at, entries] of tensors.entries()) {
+      while (measuring.length < Math.min(AT_ONCE, tensors.length - at)) {
+        const sums = measureNext(ahead, hasBase, options.density);
+        // It may fail while another tensor is waited for.
+        sums.catch(() => undefined);
+        measuring.push(sums);
       }
+      yield { entry: entries[0] as TensorEntry, sums: await (measuring[0] as Promise<Sums>) };
+      measuring.shift();
     }
   } finally {
+    await Promise.allSettled(measuring);
     await ahead.close();
   }
 }
 
-/** Half of the memory is for what is measured, half for what comes next. */
+async function measureNext(ahead: TensorsAhead, hasBase: boolean, density: number): Promise<Sums> {
+  const engine = await ahead.next();
+  try {
+    return await measureTensor(engine, hasBase, density);
+  } finally {
+    engine.close();
+  }
+}
+
+/** A tensor that is measured may use as much memory as all that come next. */
 function openEntries(
   entries: readonly TensorEntry[],
   { pool, memoryBytes, signal }: CompareOptions,
@@ -84,7 +100,8 @@ function openEntries(
   const { name, shape } = entries[0] as TensorEntry;
   const inputs = entries.map(({ file, offset, dtype }) => ({ file, offset, dtype: dtype as FloatDType }));
   const output = { dtype: "F32" } as const;
-  return openTensorEngine(pool, { name, shape, seed: 0, inputs, output, memoryBytes: memoryBytes / 2, signal, onBytes: (bytes) => onBytes(bytes, name) });
+  const task = { name, shape, seed: 0, inputs, output, memoryBytes: memoryBytes / (AT_ONCE + 1), signal };
+  return openTensorEngine(pool, { ...task, onBytes: (bytes) => onBytes(bytes, name) });
 }
 
 /** Reports bytes of the files as they are read; passes over a tensor that is read again add nothing. */

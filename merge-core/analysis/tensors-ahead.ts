@@ -1,4 +1,4 @@
-// Tensors on their way to memory while one before them is at work: devices and processors are then both busy.
+// Tensors on their way to memory while others are at work: devices and processors are then both busy.
 import type { TensorEntry } from "../checkpoints/checkpoint.ts";
 import type { OpenTensor } from "../compute/tensor-engine.ts";
 
@@ -17,20 +17,26 @@ export class TensorsAhead {
   readonly #mostBytes: number;
   readonly #arriving: Arriving[] = [];
   #opened = 0;
+  /** Settled when the last tensor opened is there: one after the other, the first of them is there soonest. */
+  #loads: Promise<unknown> = Promise.resolve();
 
-  /** @param memoryBytes of which a quarter may be ahead, or one tensor */
+  /** @param memoryBytes what tensors may take that nobody asked for yet; one may take more if it is told to when it is opened */
   constructor(tensors: readonly (readonly TensorEntry[])[], open: (entries: readonly TensorEntry[]) => OpenTensor, memoryBytes: number) {
     this.#tensors = tensors;
     this.#open = open;
-    this.#mostBytes = Math.min(MOST_AHEAD_BYTES, memoryBytes / 4);
+    this.#mostBytes = Math.min(MOST_AHEAD_BYTES, memoryBytes);
   }
 
   /** The next tensor, which is then the caller's to close. @throws WeightsmithError as opening and loading it do */
   async next(): Promise<OpenTensor> {
     this.#fill();
-    const { engine, arrival } = this.#arriving[0] as Arriving;
-    await arrival;
-    this.#arriving.shift();
+    const { engine, arrival } = this.#arriving.shift() as Arriving;
+    try {
+      await arrival;
+    } catch (error) {
+      engine.close();
+      throw error;
+    }
     return engine;
   }
 
@@ -51,9 +57,9 @@ export class TensorsAhead {
       if (this.#arriving.length > 1 && bytes + more > this.#mostBytes) return;
       if (this.#arriving.length > 0) bytes += more;
       const engine = this.#open(entries);
-      const arrival = engine.load();
+      const arrival = this.#loads.then(() => engine.load());
       // It may fail while another tensor is at work.
-      arrival.catch(() => undefined);
+      this.#loads = arrival.catch(() => undefined);
       this.#arriving.push({ engine, bytes: more, arrival });
     }
   }

@@ -4,7 +4,6 @@ import { DTYPE_BYTES, type FloatDType } from "../formats/dtypes.ts";
 import { codeOf } from "./code-cache.ts";
 import { compileProgram } from "./compile.ts";
 import type { GpuEngine } from "./gpu/engine.ts";
-import { bytesOf } from "./instance.ts";
 import { programBytes } from "./layout.ts";
 import { linkProgram } from "./link.ts";
 import type { ComputePool } from "./pool.ts";
@@ -19,7 +18,7 @@ import { type MaskJob, type MaskPart, maskScratchBytes, type TileMask, typesOfMa
 const PADDING_BYTES = 64;
 /** Bins of a histogram of the upper key bits; NaN is in the last. Each has two counters. */
 const HIGH_BINS = 0x7f81;
-/** A window's table starts with four words, of which the first counts the keys above it. */
+/** A window's table starts with four words, of which the first counts the keys above it; its width is a multiple of four. */
 const WINDOW_HEAD = 4;
 
 export interface PassInput {
@@ -201,7 +200,6 @@ function place(memory: WebAssembly.Memory, pass: Pass, programs: Programs, layou
 function placePart(memory: WebAssembly.Memory, pass: Pass, { main, masks }: Programs, layout: Layout, base: number, thread: number): TilePart {
   const part = layout.part(base, thread);
   const absolute = (at: number): number => part + at;
-  bytesOf(memory).fill(0, absolute(layout.histogramsAt), absolute(layout.buffersAt[0] ?? layout.outputAt));
   // Partial results are indexed by the block's place in the tensor, histograms are the thread's own.
   const sinkAddress = (sink: number): number =>
     histogramBytes(pass.sinks[sink] as Sink) > 0 ? layout.histogram(part, sink) : layout.partials(base, sink) - (pass.first / BLOCK) * 8;
@@ -213,7 +211,8 @@ function placePart(memory: WebAssembly.Memory, pass: Pass, { main, masks }: Prog
   });
   const [table, output, scratch] = [layout.tableAt, layout.outputAt, layout.scratchAt].map(absolute) as [number, number, number];
   const buffers = { buffers: layout.buffersAt.map(absolute), buffersAhead: layout.aheadAt?.map(absolute) };
-  return { program: part, table, ...buffers, output, masks: maskParts, scratch };
+  const counters: [number, number] = [absolute(layout.histogramsAt), absolute(layout.buffersAt[0] ?? layout.outputAt)];
+  return { program: part, table, counters, ...buffers, output, masks: maskParts, scratch };
 }
 
 function maskJobs({ inputs, masks = [] }: Pass, programs: Programs): MaskJob[] {
@@ -235,16 +234,24 @@ function gather(memory: WebAssembly.Memory, pass: Pass, layout: Layout, base: nu
   const sink = pass.sinks[index] as Sink;
   if (sink.kind === "store" || sink.kind === "keep") return new Float64Array(0);
   if (histogramBytes(sink) === 0) return new Float64Array(memory.buffer, layout.partials(base, index), layout.blocks).slice();
-  const [bins, counters] = sink.kind === "histogramWindow" ? [WINDOW_HEAD + sink.width, 1] : [HIGH_BINS, 2];
+  const [words, bins] = sink.kind === "histogramWindow" ? [WINDOW_HEAD + sink.width, 1 + sink.width] : [2 * HIGH_BINS, HIGH_BINS];
   const total = new Float64Array(bins);
   for (let thread = 0; thread < layout.threads; thread++) {
-    const counts = ownCopy(new Uint32Array(memory.buffer, layout.histogram(layout.part(base, thread), index), bins * counters));
-    // Few keys of a window occur; what is never written takes no memory.
-    if (counters === 1) {
-      for (let bin = 0; bin < bins; bin++) if (counts[bin] !== 0) total[bin] = (total[bin] as number) + (counts[bin] as number);
-    } else for (let bin = 0; bin < bins; bin++) total[bin] = (total[bin] as number) + (counts[2 * bin] as number) + (counts[2 * bin + 1] as number);
+    const counts = ownCopy(new Uint32Array(memory.buffer, layout.histogram(layout.part(base, thread), index), words));
+    if (sink.kind === "histogramWindow") addWindow(total, counts);
+    else for (let bin = 0; bin < bins; bin++) total[bin] = (total[bin] as number) + (counts[2 * bin] as number) + (counts[2 * bin + 1] as number);
   }
-  return sink.kind === "histogramWindow" ? withoutPadding(total) : total;
+  return total;
+}
+
+/** Adds a window's table without the unused words after the count of keys above. Few keys occur; what is never written takes no memory. */
+function addWindow(total: Float64Array, counts: Uint32Array): void {
+  total[0] = (total[0] as number) + (counts[0] as number);
+  const shift = WINDOW_HEAD - 1;
+  for (let at = WINDOW_HEAD; at < counts.length; at += 4) {
+    if (((counts[at] as number) | (counts[at + 1] as number) | (counts[at + 2] as number) | (counts[at + 3] as number)) === 0) continue;
+    for (let i = at; i < at + 4; i++) total[i - shift] = (total[i - shift] as number) + (counts[i] as number);
+  }
 }
 
 let room = new Uint32Array(0);
@@ -254,12 +261,6 @@ function ownCopy(words: Uint32Array): Uint32Array {
   if (room.length < words.length) room = new Uint32Array(words.length);
   room.set(words);
   return room.subarray(0, words.length);
-}
-
-/** A window's table without the unused words after the count of keys above. */
-function withoutPadding(table: Float64Array): Float64Array {
-  table.copyWithin(1, WINDOW_HEAD);
-  return table.subarray(0, table.length - WINDOW_HEAD + 1);
 }
 
 const PROGRESS_MS = 100;

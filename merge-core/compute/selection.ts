@@ -135,7 +135,8 @@ interface SampleRange {
 
 /** The bins between which the element at this share from the top should be, from a sample's histogram. */
 function sampleRange(counts: Float64Array, share: number): SampleRange {
-  const drawn = counts.reduce((sum, count) => sum + count, 0);
+  let drawn = 0;
+  for (const count of counts) drawn += count;
   const margin = DEVIATIONS * Math.sqrt(share * (1 - share) * drawn) + SHARE * drawn;
   const at = (rank: number): Place => findBin(counts, Math.min(drawn, Math.max(1, Math.round(rank)))) as Place;
   return { top: at(share * drawn - margin).bin, middle: at(share * drawn), bottom: at(share * drawn + margin).bin, drawn };

@@ -29,6 +29,8 @@ export interface TilePart {
   readonly program: number;
   /** Table of input addresses, four bytes each. */
   readonly table: number;
+  /** Memory from and up to where it counts; cleared before the first tile. */
+  readonly counters?: readonly [number, number] | undefined;
   /** Tile buffers of the inputs that are not resident, in the order of `inputs`. */
   readonly buffers: readonly number[];
   /** As many again, where the next tile may be read while one is computed. */

@@ -13,6 +13,7 @@ import { TileReader } from "./tile-reader.ts";
 export async function runTiles(context: ComputeContext, job: TileJob, part: number, rest?: () => Promise<void> | undefined): Promise<TileResult> {
   const own = job.parts[part] as TilePart;
   const run = job.code === undefined ? undefined : context.specialised(job.code);
+  if (own.counters !== undefined) bytesOf(context.memory, own.counters[1]).fill(0, ...own.counters);
   const reader = new TileReader(context.memory, job, own);
   let nonFinite = 0;
   try {
