@@ -38,7 +38,7 @@ export const knots: MergeMethod = {
   workingBytes: (shape, others) => matrixBytes(shape, 7 * others + 4) + squareBytes(shape),
   merge: (task, engine) =>
     mergeMatrices(task, engine, async (deltas, space) => {
-      const [rows = 0, columns = 0] = task.shape;
+      const [{ rows, columns }] = deltas as [Matrix];
       const { left, values, right } = await svd(space, sideBySide(space, deltas));
       const merged = await mergeAlong(task, { values, right }, Math.min(rows, columns * task.others.length), space);
       const basis = transposeOf(space, firstRows(left, merged.rows));

@@ -62,6 +62,8 @@ export interface MergeTask {
   /** The inputs that are not the base, in recipe order. */
   readonly others: readonly MergeInput[];
   readonly parameters: Readonly<Record<string, number | null>>;
+  /** The tensor is a weight with a row per input (Conv1D), where others have a row per output. */
+  readonly inputsAlongRows?: boolean;
   /** Key of the run's random numbers, for draws that are not the engine's. */
   readonly seed?: number;
   /** What the method's statistic found over all tensors. */

@@ -2,7 +2,7 @@
 import type { TensorEngine } from "../compute/engine.ts";
 import { add, type Expr, given, input, linear, sub } from "../compute/expr.ts";
 import { loadMatrix } from "../compute/linalg/load-matrix.ts";
-import type { Matrix, MatrixSpace } from "../compute/linalg/matrix.ts";
+import { type Matrix, type MatrixSpace, transposeOf } from "../compute/linalg/matrix.ts";
 import type { MergeInput, MergeTask, ParameterSpec } from "./method.ts";
 import { numberOf } from "./parameters.ts";
 
@@ -68,11 +68,19 @@ export async function mergeMatrices(
   if (sums.every((sum) => sum === 0)) return input(task.base?.index ?? 0);
   const merged = await engine.withMatrices(async (space) => {
     const matrices: Matrix[] = [];
-    for (const x of deltas) matrices.push(await loadMatrix(engine, space, x));
+    for (const x of deltas) matrices.push(byOutputs(task, await loadMatrix(engine, space, x), space));
     // A copy: what is in the space goes when it closes.
-    return (await combine(matrices, space)).data.slice();
+    return byOutputs(task, await combine(matrices, space), space).data.slice();
   });
   return ontoBase(task, given(merged));
+}
+
+/** Methods that tell inputs from outputs see a row per output, as papers do; and back again. */
+function byOutputs({ inputsAlongRows }: MergeTask, matrix: Matrix, space: MatrixSpace): Matrix {
+  if (inputsAlongRows !== true) return matrix;
+  const turned = transposeOf(space, matrix);
+  space.free(matrix);
+  return turned;
 }
 
 function warnUnchanged({ name, others, warn }: MergeTask, energies: readonly number[]): void {

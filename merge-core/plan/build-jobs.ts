@@ -1,5 +1,6 @@
 // Matched tensors -> jobs without places: dtype of the result, inputs with their parameters, what is only copied.
 import type { TensorEntry } from "../checkpoints/checkpoint.ts";
+import { isConv1d } from "../checkpoints/conv1d.ts";
 import type { Diagnostic } from "../diagnostics.ts";
 import { DTYPE_BYTES, type DType, elementCount, type FloatDType, isFloat } from "../formats/dtypes.ts";
 import type { MergeInput, ParameterSpec } from "../methods/method.ts";
@@ -54,7 +55,8 @@ function buildJob(recipe: Recipe, tensor: MatchedTensor, statistics: FoundStatis
     input.lora === undefined &&
     input.rows === undefined;
   if (untouched) return { kind: "copy", ...place, dtype, source: reference(primary.entry, shape) };
-  return { kind: "merge", ...place, dtype, method: method.id, inputs, parameters };
+  const turned = method.kind === "matrix" && method.data === undefined && isConv1d(primary.entry.name, primary.checkpoint);
+  return { kind: "merge", ...place, dtype, method: method.id, inputs, parameters, ...(turned ? { inputsAlongRows: true as const } : {}) };
 }
 
 /** Only floats are converted; unset, the base's dtype stays. */

@@ -2,6 +2,7 @@
 import { copiedBytes, keptValueBytes, sideBytes } from "../compute/side-values.ts";
 import { elementCount } from "../formats/dtypes.ts";
 import { findMethod } from "../methods/registry.ts";
+import { matrixBytes } from "../methods/whole-matrices.ts";
 import { mergeInputs } from "./merge-inputs.ts";
 import type { TensorJob } from "./plan.ts";
 
@@ -32,7 +33,9 @@ export function wholeMatrixBytes(jobs: readonly TensorJob[]): number {
     if (job.kind === "copy") return most;
     if (findMethod(job.method)?.data === "gram" && job.inputs.some(({ gram }) => gram === undefined)) return most;
     const others = job.inputs.filter(({ isBase }) => !isBase).length;
-    return Math.max(most, findMethod(job.method)?.workingBytes?.(job.shape, others, job.parameters) ?? 0);
+    const turned = job.inputsAlongRows === true;
+    const needed = findMethod(job.method)?.workingBytes?.(turned ? job.shape.toReversed() : job.shape, others, job.parameters) ?? 0;
+    return Math.max(most, needed + (turned ? matrixBytes(job.shape, 1) : 0));
   }, 0);
 }
 

@@ -70,6 +70,8 @@ export interface MergeJob extends JobPlace {
   /** In recipe order; `expr.input(i)` is `inputs[i]`. */
   readonly inputs: readonly InputRef[];
   readonly parameters: Readonly<Record<string, number | null>>;
+  /** For methods on whole matrices: the layer's inputs go along the rows, as in Conv1D, not along the columns. */
+  readonly inputsAlongRows?: true;
 }
 
 /** A tensor taken over byte for byte: not floating point, or passed through in its own dtype. */

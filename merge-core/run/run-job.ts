@@ -110,6 +110,7 @@ export function mergeTask(
     base: inputs.find((model) => model.isBase),
     others: inputs.filter((model) => !model.isBase),
     parameters: job.parameters,
+    ...(job.inputsAlongRows === undefined ? {} : { inputsAlongRows: true }),
     statistics,
     warn: (diagnostic) => void warnings.push({ ...diagnostic, severity: "warning" }),
   };

@@ -15,6 +15,7 @@ export interface ArrayMerge {
   readonly seed?: number;
   readonly name?: string;
   readonly parameters?: Readonly<Record<string, number>>;
+  readonly inputsAlongRows?: boolean;
 }
 
 /** The task as a run would build it, with defaults for every parameter not given. */
@@ -39,6 +40,7 @@ export function arrayTask(id: string, models: readonly ArrayModel[], options: Ar
     base: inputs.find((i) => i.isBase),
     others: inputs.filter((i) => !i.isBase),
     parameters: { ...defaults("global"), ...options.parameters },
+    ...(options.inputsAlongRows === undefined ? {} : { inputsAlongRows: options.inputsAlongRows }),
     warn: (d) => void warnings.push(d),
   };
 }

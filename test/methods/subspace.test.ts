@@ -25,16 +25,17 @@ interface Given {
   readonly parameters?: Record<string, number>;
   readonly model?: Record<string, number>;
   readonly warnings?: Omit<Diagnostic, "severity">[];
+  readonly inputsAlongRows?: boolean;
 }
 
 /** Merges differences from a base of zeros. */
-function merge(id: string, differences: readonly ArrayLike<number>[], { shape, parameters, model, warnings }: Given = {}) {
+function merge(id: string, differences: readonly ArrayLike<number>[], { shape, parameters, model, warnings, inputsAlongRows = false }: Given = {}) {
   const size = differences[0]?.length ?? 0;
   const models: ArrayModel[] = [
     { values: new Float32Array(size), isBase: true },
     ...differences.map((values) => ({ values: Float32Array.from(values), ...(model === undefined ? {} : { parameters: { ...modelDefaults(id), ...model } }) })),
   ];
-  return mergeArrays(id, models, { ...(shape === undefined ? {} : { shape }), ...(parameters === undefined ? {} : { parameters }) }, warnings);
+  return mergeArrays(id, models, { ...(shape === undefined ? {} : { shape }), ...(parameters === undefined ? {} : { parameters }), inputsAlongRows }, warnings);
 }
 
 const modelDefaults = (id: string) =>
@@ -160,6 +161,29 @@ describe("laws of subspace methods", () => {
       A.map((x, i) => x + (B[i] ?? 0) + (C[i] ?? 0)),
       1e-5,
     );
+  });
+
+  it("take weights with a row per input as their transposes, which knots, iso_cts and wudi tell from others", async () => {
+    const turn = (x: ArrayLike<number>, columns: number) =>
+      Float32Array.from({ length: x.length }, (_, at) => x[(at % (x.length / columns)) * columns + Math.floor((at * columns) / x.length)] as number);
+    const turned = [A, B, C].map((x) => turn(x, 14));
+    for (const [id, given] of [
+      ["knots", { model: { density: 0.4 } }],
+      ["iso_cts", { parameters: { common: 0.5 } }],
+      ["wudi", { parameters: { iterations: 30, learning_rate: 0.01 } }],
+      ["iso_c", {}],
+      ["tsv_m", {}],
+    ] as const) {
+      const plain = await merge(id, [A, B, C], { shape: SHAPE, ...given });
+      near(turn(await merge(id, turned, { shape: [14, 9], inputsAlongRows: true, ...given }), 9), plain, 1e-6, id);
+      const otherwise = turn(await merge(id, turned, { shape: [14, 9], ...given }), 9);
+      const sided = id !== "iso_c" && id !== "tsv_m";
+      assert.equal(
+        otherwise.some((x, i) => Math.abs(x - (plain[i] ?? 0)) > 1e-3),
+        sided,
+        id,
+      );
+    }
   });
 
   it("iso_cts with all directions common is iso_c", async () => {

@@ -109,6 +109,30 @@ describe("KnOTS and PCB on adapters", () => {
       }
     });
 
+  it("take the inputs' side for the inputs' side also where layers are stored the other way round", async () => {
+    const [model, adapter] = [`${ORACLES}/gpt2-tiny`, `${ORACLES}/peft/conv1d`];
+    const [weights, parameters] = [[0.7, -0.3], { density: 0.3, alpha: 1 }] as const;
+    const { out } = await combined([adapter, adapter], { weights, parameters });
+    const models = weights.map((weight) => ({ model: `./${model}+./${adapter}`, parameters: { weight } }));
+    const recipe = await mergedBy({ merge_method: "knots", base_model: `./${model}`, dtype: "float32", parameters, models });
+    const base = await readTensors(`${model}/model.safetensors`);
+    const stored = await readTensors(join(out, "adapter_model.safetensors"));
+    for (const [key, a] of [...stored].filter(([name]) => name.endsWith("lora_A.weight"))) {
+      const b = stored.get(key.replace("lora_A", "lora_B"));
+      const [r = 0, inFeatures = 0] = a.shape;
+      const outFeatures = b?.shape[0] ?? 0;
+      const module = key.replace("base_model.model.", "").replace(".lora_A.weight", "");
+      const name = [`${module}.weight`, `${module.replace("transformer.", "")}.weight`].find((known) => base.has(known)) ?? "";
+      const [before, merged] = [valuesOf(base.get(name)), valuesOf(recipe.get(name) ?? assert.fail(name))];
+      const ours = loraDelta({ r, inFeatures, outFeatures, a: valuesOf(a), b: valuesOf(b), scale: 1 });
+      for (let o = 0; o < outFeatures; o++)
+        for (let i = 0; i < inFeatures; i++) {
+          const at = i * outFeatures + o;
+          assert.ok(Math.abs((ours[o * inFeatures + i] as number) - ((merged[at] as number) - (before[at] as number))) < 5e-6, `${name} ${o} ${i}`);
+        }
+    }
+  });
+
   it("leave one adapter as it is where nothing is dropped", async () => {
     for (const adapter of [LORA, LOHA]) {
       const whole = await combined([adapter], { parameters: { alpha: 1, density: 1 } });
