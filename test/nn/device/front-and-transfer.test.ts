@@ -39,6 +39,18 @@ describe("a device for fronts and transfers", () => {
     await rejectsWith("resume-other-run", () => trainFront(settings, join(folder, "ours"), { device: "tfjs-node" }));
   });
 
+  it("leaves what it began to the processor", async () => {
+    const settings = await readTrainFrontConfig(join(folder, "front.yml"));
+    const out = join(folder, "begun");
+    const stop = new AbortController();
+    const abortAfterTwo = ({ done }: { done: number }) => void (done === 2 && stop.abort());
+    await rejectsWith("cancelled", () => trainFront(settings, out, { device: "tfjs-node", signal: stop.signal, onProgress: abortAfterTwo }));
+    const steps: number[] = [];
+    await trainFront(settings, out, { threads: 1, onProgress: ({ done, detail }) => void (detail.startsWith("training") && steps.push(done)) });
+    assert.deepEqual(steps, [3]);
+    assert.deepEqual(JSON.parse(readFileSync(join(out, "front-training.json"), "utf8")).engines, ["tfjs-node", "cpu"]);
+  });
+
   it("transfers an adapter there, from the beginning where another engine had begun", async () => {
     const [adapter, out] = [join(folder, "adapter"), join(folder, "out")];
     const method = { kind: "lora", r: 2, alpha: 4, dropout: 0, targetModules: ["q_proj", "down_proj"] } as const;
