@@ -63,7 +63,12 @@ async function* measureAll(
   options: CompareOptions,
   onBytes: (bytes: number, tensor: string) => void,
 ): AsyncGenerator<{ readonly entry: TensorEntry; readonly sums: Sums }> {
-  const ahead = new TensorsAhead(tensors, (entries) => openEntries(entries, options, onBytes), options.memoryBytes / (AT_ONCE + 1));
+  const open = (entries: readonly TensorEntry[], onRead: (bytes: number) => void): OpenTensor =>
+    openEntries(entries, options, (bytes, tensor) => {
+      onRead(bytes);
+      onBytes(bytes, tensor);
+    });
+  const ahead = new TensorsAhead(tensors, open, options.memoryBytes / (AT_ONCE + 1));
   const measuring: Promise<Sums>[] = [];
   try {
     for (const [at, entries] of tensors.entries()) {
@@ -87,6 +92,7 @@ async function measureNext(ahead: TensorsAhead, hasBase: boolean, density: numbe
   try {
     return await measureTensor(engine, hasBase, density);
   } finally {
+    ahead.begin();
     engine.close();
   }
 }

@@ -13,16 +13,25 @@ interface Arriving {
 
 export class TensorsAhead {
   readonly #tensors: readonly (readonly TensorEntry[])[];
-  readonly #open: (entries: readonly TensorEntry[]) => OpenTensor;
+  readonly #open: (entries: readonly TensorEntry[], onBytes: (bytes: number) => void) => OpenTensor;
   readonly #mostBytes: number;
   readonly #arriving: Arriving[] = [];
   #opened = 0;
   /** Settled when the last tensor opened is there: one after the other, the first of them is there soonest. */
-  #loads: Promise<unknown> = Promise.resolve();
+  #loads: Promise<unknown>;
+  /** Lets loads begin. */
+  #release = (): void => undefined;
 
   /** @param memoryBytes what tensors may take that nobody asked for yet; one may take more if it is told to when it is opened */
-  constructor(tensors: readonly (readonly TensorEntry[])[], open: (entries: readonly TensorEntry[]) => OpenTensor, memoryBytes: number) {
+  constructor(
+    tensors: readonly (readonly TensorEntry[])[],
+    open: (entries: readonly TensorEntry[], onBytes: (bytes: number) => void) => OpenTensor,
+    memoryBytes: number,
+  ) {
     this.#tensors = tensors;
+    this.#loads = new Promise<void>((begin) => {
+      this.#release = begin;
+    });
     this.#open = open;
     this.#mostBytes = Math.min(MOST_AHEAD_BYTES, memoryBytes);
   }
@@ -40,8 +49,14 @@ export class TensorsAhead {
     return engine;
   }
 
+  /** Loads tensors from now on, if the first was not read to its end before. To be called once it is done, however it ended. */
+  begin(): void {
+    this.#release();
+  }
+
   /** Lets go of tensors that nobody asked for. */
   async close(): Promise<void> {
+    this.begin();
     for (const { engine, arrival } of this.#arriving.splice(0)) {
       await arrival.catch(() => undefined);
       engine.close();
@@ -56,11 +71,25 @@ export class TensorsAhead {
       const more = entries.reduce((sum, { byteLength }) => sum + byteLength, 0);
       if (this.#arriving.length > 1 && bytes + more > this.#mostBytes) return;
       if (this.#arriving.length > 0) bytes += more;
-      const engine = this.#open(entries);
-      const arrival = this.#loads.then(() => engine.load());
-      // It may fail while another tensor is at work.
-      this.#loads = arrival.catch(() => undefined);
-      this.#arriving.push({ engine, bytes: more, arrival });
+      this.#arriving.push({ ...(this.#opened === 0 ? this.#openFirst(entries, more) : this.#openLater(entries)), bytes: more });
     }
+  }
+
+  /** There is nothing to work on until it is there, so that its first pass reads it. Only then others are loaded. */
+  #openFirst(entries: readonly TensorEntry[], bytes: number): Omit<Arriving, "bytes"> {
+    let left = bytes;
+    const engine = this.#open(entries, (read) => {
+      left -= read;
+      if (left <= 0) this.begin();
+    });
+    return { engine, arrival: Promise.resolve() };
+  }
+
+  #openLater(entries: readonly TensorEntry[]): Omit<Arriving, "bytes"> {
+    const engine = this.#open(entries, () => undefined);
+    const arrival = this.#loads.then(() => engine.load());
+    // It may fail while another tensor is at work.
+    this.#loads = arrival.catch(() => undefined);
+    return { engine, arrival };
   }
 }

@@ -203,6 +203,20 @@ describe("compare of whole models", () => {
     }
   });
 
+  it("stops when cancelled, and gives back all memory", async () => {
+    const opened = await Promise.all(folders.map((path) => openCheckpoint(path)));
+    for (const [threads, tensor] of [1, 2].flatMap((n) => names.slice(0, 2).map((name) => [n, name] as const))) {
+      const pool = createPool({ threads });
+      const abort = new AbortController();
+      const onProgress = (_done: number, _total: number, at: string): void => {
+        if (at === tensor) abort.abort();
+      };
+      await rejectsWith("cancelled", () => compareModels(undefined, opened, { pool, memoryBytes: 2 ** 27, density: 0.5, signal: abort.signal, onProgress }));
+      assert.equal(pool.arena.usedBytes, 0);
+      await pool.close();
+    }
+  });
+
   it("needs no base", async () => {
     const { total, base } = await compare(undefined, folders.slice(0, 2));
     assert.equal(base, undefined);

@@ -22,7 +22,8 @@ function bins(x: v128, y: v128): v128 {
 /** Addresses of the counters of four elements: eight bytes a bin from `table` on. */
 @inline
 function counters(table: v128, x: v128): v128 {
-  return i32x4.add(table, v128.and(i32x4.shr_u(keys(x), 13), i32x4.splat(0x3fff8)));
+  const bin = v128.and(i32x4.shr_u(x, 13), i32x4.splat(0x3fff8));
+  return i32x4.add(table, i32x4.min_s(bin, i32x4.splat((NAN_KEY >> 16) << 3)));
 }
 
 /** Two elements. The second uses the other counter of its bin. */
