@@ -1,13 +1,13 @@
 // The kernels on this machine's GPU, the matrix work of Iso-C and TSV-M and LoRA training against torch on the same GPU, where a Python
 // has it: python3, or the one that WEIGHTSMITH_PEER_PYTHON names. Prints date and device, as docs/gpu.md wants them.
 import { execFileSync, spawnSync } from "node:child_process";
+import { compileProgram } from "../../merge-core/compute/compile.ts";
 import { add, input, linear, sub } from "../../merge-core/compute/expr.ts";
 import { type GpuEngine, openGpuEngine } from "../../merge-core/compute/gpu/engine.ts";
 import { polarFactor } from "../../merge-core/compute/linalg/polar.ts";
 import { type PoolSpace, poolSpace } from "../../merge-core/compute/linalg/pool-space.ts";
 import { svd } from "../../merge-core/compute/linalg/svd.ts";
 import { createPool } from "../../merge-core/compute/pool.ts";
-import { compileProgram } from "../../merge-core/compute/compile.ts";
 import { randomKey, uniforms } from "../../merge-core/compute/rng.ts";
 import { benchLora } from "./lora-on-device.ts";
 
