@@ -421,7 +421,7 @@ describe("pages", function () {
     // 60 frames a second leave 16.7 ms for each. What a busy machine adds between them is not ours to bound.
     assert.ok(work < 16.7, `${work} ms a frame`);
     assert.ok(heapMiB < 150);
-    assert.match(text, /^\d+ of 10005 points\.$/);
+    assert.match(text, /^[\d,]+ of 10,005 points\.$/);
   });
 
   it("runs: marks a step in all charts, hides a run, smooths", async () => {
