@@ -34,7 +34,7 @@ export class RecipeBar {
     const off: Readonly<Record<string, string>> = chosen.length === 0 ? { disabled: "" } : {};
     this.#method.disabled = chosen.length === 0;
     this.element.replaceChildren(
-      element("span", { class: "soft" }, chosen.length === 0 ? "Choose cells to change their treatment in a recipe." : `${chosen.length} tensors chosen:`),
+      element("span", { class: "soft" }, describe(chosen.length)),
       button("Exclude From Merge", () => void this.#change(tools, chosen), off),
       button("Use Method", () => void this.#change(tools, chosen, this.#method.value), off),
       this.#method,
@@ -51,3 +51,6 @@ export class RecipeBar {
     }
   }
 }
+
+const describe = (chosen: number): string =>
+  chosen === 0 ? "Choose cells to change their treatment in a recipe." : chosen === 1 ? "1 tensor chosen:" : `${chosen} tensors chosen:`;
