@@ -163,7 +163,7 @@ describe("pages in the editor", function () {
 
   it("opens the result of a search as a page, follows the file, and writes a merge", async () => {
     const folder = join(server.workspace, "front");
-    mkdirSync(folder);
+    mkdirSync(folder, { recursive: true });
     const config = join(server.workspace, "search.yml");
     writeFileSync(config, CONFIG);
     const write = (points: number) =>
@@ -201,8 +201,13 @@ describe("pages in the editor", function () {
       await page.mouse.up();
       return Number.parseInt(await count.innerText(), 10);
     };
-    // Drawn again where the page moved beneath it, so that it went over nothing.
-    for (let tries = 0; (await brush()) === 0 && tries < 3; tries++);
+    // Drawn again where the page moved or was drawn anew beneath it, so that it went over nothing.
+    const isDrawn = () =>
+      brush().then(
+        (points) => points > 0,
+        () => page.mouse.up().then(() => false),
+      );
+    for (let tries = 0; !(await isDrawn()) && tries < 5; tries++) await page.waitForTimeout(500);
     const left = await count.innerText();
     assert.notEqual(Number.parseInt(left, 10), 0, "the brush lies over points");
     await exportAll(page, async () => frame.locator("figure").first(), server.workspace, "trade-offs");
@@ -229,7 +234,7 @@ describe("pages in the editor", function () {
   });
 
   it("says what is wrong with a file that is no result", async () => {
-    mkdirSync(join(server.workspace, "bad"));
+    mkdirSync(join(server.workspace, "bad"), { recursive: true });
     writeFileSync(join(server.workspace, "bad", "other.pareto.json"), "{}");
     await openFile(page, "other.pareto.json");
     const frame = await webview(page, '[data-testid="pareto-problem"]');
@@ -238,7 +243,7 @@ describe("pages in the editor", function () {
 
   it("shows runs and training curves, and comes back after a reload of the window as it was left", async () => {
     const log = join(server.workspace, "logged");
-    mkdirSync(log);
+    mkdirSync(log, { recursive: true });
     const line = (step: number) => JSON.stringify({ step, loss: 3 / step, lr: 1e-3, gradNorm: 1, tokensPerSecond: 900 });
     writeFileSync(join(log, "training-log.jsonl"), [1, 2, 3, 4].map(line).join("\n"));
     await command(page, "Weightsmith: Show Curves of Runs");
