@@ -10,7 +10,8 @@ import { heatmapFigure } from "../common/heatmap-figure.ts";
 import { dataTable } from "../common/table.ts";
 import { ComparisonPage, headline, type PageOptions } from "../comparison/page.ts";
 import type { ParetoChoice } from "../pareto/model.ts";
-import { ParetoPage, type ParetoTools } from "../pareto/page.ts";
+import { ParetoPage } from "../pareto/page.ts";
+import type { ParetoTools } from "../pareto/point-panel.ts";
 import { METRICS, metricCurves, metricTable } from "../runs/model.ts";
 
 /** What an editor can do for an output that a page cannot. */

@@ -8,8 +8,9 @@ import { showProblem } from "../common/problem.ts";
 import style from "../common/report.css";
 import type { ParetoMethods, ParetoState } from "../protocol.ts";
 import type { ParetoChoice } from "./model.ts";
-import { ParetoPage, type ParetoTools } from "./page.ts";
+import { ParetoPage } from "./page.ts";
 import extra from "./pareto.css";
+import type { ParetoTools } from "./point-panel.ts";
 
 adoptStyles(style, charts, extra);
 

@@ -5,7 +5,6 @@ import { canvasKinds, drawScatter } from "../charts/scatter.ts";
 import { button, chartFigure, type LiveFigure } from "../common/chart-figure.ts";
 import { element, section } from "../common/dom.ts";
 import { followTheme } from "../common/layers.ts";
-import { messageOf } from "../common/problem.ts";
 import { DOT } from "./canvas.ts";
 import { filterTable } from "./filter-table.ts";
 import {
@@ -30,30 +29,19 @@ import {
 import { legend, searchNotes, settingText } from "./notes.ts";
 import { ParallelFigure } from "./parallel-figure.ts";
 import { followDrag, type Place, type ScatterPlot, scatterPlot } from "./plot.ts";
-
-/** What only the host can do with a setting of the coefficients. */
-export interface ParetoTools {
-  recipeAt(coefficients: readonly number[]): Promise<string>;
-  writeMerge(coefficients: readonly number[]): Promise<string | undefined>;
-  evaluate(coefficients: readonly number[]): Promise<undefined>;
-}
+import { type ParetoTools, PointPanel } from "./point-panel.ts";
 
 /** How near, in pixels, a click has to be to a point. */
 const REACH = 14;
 
-/** How long a point stays chosen before its recipe is asked for: arrow keys run over many. */
-const REST_MS = 150;
-
 export class ParetoPage {
   readonly element = element("main", { class: "pareto", "data-testid": "pareto" });
-  readonly #tools: ParetoTools | undefined;
   readonly #keep: (choice: ParetoChoice) => void;
   readonly #figures: LiveFigure[] = [];
-  readonly #facts = element("section", { class: "point-facts", "aria-label": "Chosen point", "aria-live": "polite" });
+  readonly #point: PointPanel;
   readonly #preferenceFacts = element("div", { "aria-live": "polite" });
   readonly #readout = element("p", { class: "readout soft", "aria-live": "polite" });
   readonly #shownCount = element("p", { class: "soft", role: "status" });
-  readonly #said = element("p", { role: "status" });
   #file: FrontFile;
   #choice: ParetoChoice;
   #quantities: readonly Quantity[] = [];
@@ -63,13 +51,11 @@ export class ParetoPage {
   #scatter: ScatterPlot | undefined;
   #parallel: ParallelFigure | undefined;
   #frame = 0;
-  #asking = 0;
-  readonly #recipes = new Map<string, Promise<string>>();
 
   constructor(file: FrontFile, saved: Partial<ParetoChoice> | undefined, keep: (choice: ParetoChoice) => void, tools?: ParetoTools) {
     this.#file = file;
     this.#keep = keep;
-    this.#tools = tools;
+    this.#point = new PointPanel(tools);
     this.#choice = restoreChoice(file, saved);
     this.#load(file);
     this.#build();
@@ -129,7 +115,7 @@ export class ParetoPage {
         "What does each merge trade?",
         `Points are merges; up to the better ends of both axes is better. The line is the front of the two objectives shown, the shade what it dominates. Drag to filter, click to choose, or use arrow keys.${few}`,
         this.#axisBar(),
-        element("div", { class: "side" }, this.#scatterFigure(), element("div", {}, this.#preferenceBox(), this.#facts)),
+        element("div", { class: "side" }, this.#scatterFigure(), element("div", {}, this.#preferenceBox(), this.#point.element)),
       ),
       section(
         "And all of them together?",
@@ -319,7 +305,10 @@ export class ParetoPage {
   #describe(): void {
     this.#describePreference();
     this.#countShown();
-    this.#describePoint();
+    this.#point.show(
+      this.#file,
+      this.#file.points.find(({ id }) => id === this.#choice.chosen),
+    );
   }
 
   #describePreference(): void {
@@ -338,55 +327,7 @@ export class ParetoPage {
           ]),
       ...(said === undefined || this.#preferred === undefined
         ? []
-        : [element("p", { class: "soft" }, `Predicted best: ${said}`), this.#actions(this.#preferred.coefficients, true)]),
-    );
-  }
-
-  #describePoint(): void {
-    const point = this.#file.points.find(({ id }) => id === this.#choice.chosen);
-    if (point === undefined) {
-      this.#facts.replaceChildren(
-        element(
-          "p",
-          { class: "soft" },
-          this.#tools === undefined ? "Choose a point to see its numbers." : "Choose a point to see its recipe, write it as a model, or measure it.",
-        ),
-      );
-      return;
-    }
-    this.#facts.replaceChildren(element("h3", {}, nameOf(point)), element("p", {}, describePoint(this.#file, point)));
-    if (point.coefficients === undefined || this.#tools === undefined) return;
-    const recipe = element("pre", { tabindex: 0 });
-    this.#facts.append(this.#actions(point.coefficients, !point.evaluated), element("details", { open: "" }, element("summary", {}, "Recipe"), recipe));
-    const { coefficients } = point;
-    const show = () =>
-      void this.#recipeOf(coefficients)
-        .then((text) => recipe.replaceChildren(text))
-        .catch((error: unknown) => recipe.replaceChildren(messageOf(error)));
-    clearTimeout(this.#asking);
-    if (this.#recipes.has(coefficients.join())) show();
-    else this.#asking = window.setTimeout(show, REST_MS);
-  }
-
-  /** Asked for once: the host starts a program to answer. */
-  #recipeOf(coefficients: readonly number[]): Promise<string> {
-    const key = coefficients.join();
-    const known = this.#recipes.get(key) ?? this.#tools?.recipeAt(coefficients) ?? Promise.resolve("");
-    this.#recipes.set(key, known);
-    known.catch(() => this.#recipes.delete(key));
-    return known;
-  }
-
-  #actions(coefficients: readonly number[], canEvaluate: boolean): HTMLElement {
-    const tools = this.#tools;
-    if (tools === undefined) return element("p");
-    const act = (work: Promise<string | undefined>, done: (result: string | undefined) => string) =>
-      void work.then((result) => this.#said.replaceChildren(done(result))).catch((error: unknown) => this.#said.replaceChildren(messageOf(error)));
-    return element(
-      "p",
-      { class: "toolbar" },
-      button("Write This Merge", () => act(tools.writeMerge(coefficients), (out) => (out === undefined ? "" : `Merging into ${out}.`)), { class: "primary" }),
-      ...(canEvaluate ? [button("Evaluate This Point", () => act(tools.evaluate(coefficients), () => "Measuring; the point appears when it is done."))] : []),
+        : [element("p", { class: "soft" }, `Predicted best: ${said}`), this.#point.actions(this.#preferred.coefficients, true)]),
     );
   }
 
@@ -408,7 +349,13 @@ export class ParetoPage {
       (name, bounds) => this.#choose({ filters: { ...this.#choice.filters, [name]: bounds } }),
     );
     const clear = button("Clear Filters", () => this.#choose({ filters: {} }));
-    return element("div", {}, element("div", { class: "toolbar" }, this.#shownCount, clear), element("div", { class: "scroll" }, this.#add(table)), this.#said);
+    return element(
+      "div",
+      {},
+      element("div", { class: "toolbar" }, this.#shownCount, clear),
+      element("div", { class: "scroll" }, this.#add(table)),
+      this.#point.said,
+    );
   }
 
   #searchNotes(): HTMLElement {
