@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { type Theme, themeCss } from "./themes.ts";
+import { launchBrowser } from "./workbench.ts";
 
 export interface BarePage {
   readonly page: Page;
@@ -85,6 +86,36 @@ export async function openBarePage(
     async close() {
       await context.close();
       if (failures.length > 0) throw new Error(`the page failed: ${failures.join("; ")}`);
+    },
+  };
+}
+
+/** Gives the tests of a suite pages in one browser; the page of a test closes with it. */
+export function usePages() {
+  let browser: Browser | undefined;
+  let open: BarePage | undefined;
+  const close = async () => {
+    const page = open;
+    open = undefined;
+    await page?.close();
+  };
+  before(async () => {
+    browser = await launchBrowser();
+  });
+  afterEach(close);
+  after(() => browser?.close());
+  const launched = () => {
+    if (browser === undefined) throw new Error("no browser before the tests begin");
+    return browser;
+  };
+  return {
+    browser: launched,
+    close,
+    requests: async () => (await open?.requests()) ?? [],
+    push: (state: unknown) => open?.push(state),
+    async show(name: string, state: unknown, options: { theme?: Theme; width?: number; saved?: unknown } = {}): Promise<Page> {
+      open = await openBarePage(launched(), name, state, { theme: "dark", width: 1100, ...options });
+      return open.page;
     },
   };
 }
