@@ -75,7 +75,7 @@ export function checkShapes(adapter: AdapterFile, module: string, layer: LayerSh
         file,
         found: Object.keys(entries).join(", "),
         expected: `${name}${expected[name] === undefined ? "" : ` [${expected[name].join(", ")}]`}`,
-        remedy: "the file is incomplete, or its adapter_config.json is of another adapter",
+        remedy: remedyFor(family, name),
       });
     const wanted = expected[name];
     if (wanted !== undefined && wanted.join() !== entry.shape.join())
@@ -93,4 +93,11 @@ export function checkShapes(adapter: AdapterFile, module: string, layer: LayerSh
       found: Object.keys(entries).join(", "),
       expected: Object.keys(expected).join(", "),
     });
+}
+
+/** What PEFT does not store is not missing by mistake. */
+function remedyFor({ beside, tensors }: AdapterFile["family"], name: string): string {
+  const known = tensors.find((tensor) => tensor.name === name);
+  if (beside !== undefined && known?.trained === false) return `${beside.file} is not beside it, or lacks the module. ${beside.remedy}`;
+  return "the file is incomplete, or its adapter_config.json is of another adapter";
 }

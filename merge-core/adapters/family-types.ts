@@ -11,7 +11,7 @@ export interface FamilySetting {
   /** What training checks that it divides: the inputs of every layer, the outputs, or both. */
   readonly divides?: "inputs" | "outputs" | "both";
   /** The key that gives single modules other values. */
-  readonly pattern?: "rank_pattern" | "alpha_pattern";
+  readonly pattern?: "rank_pattern" | "alpha_pattern" | "n_frequency_pattern";
 }
 
 export type SettingValue = number | boolean | string | null;

@@ -40,6 +40,8 @@ export interface AdapterFamily {
   readonly tensors: readonly FamilyTensor[];
   /** Of the whole adapter. */
   readonly shared: readonly FamilyTensor[];
+  /** A second file of tensors in the folder, for what PEFT needs and does not store. */
+  readonly beside?: { readonly file: string; readonly remedy: string };
   /** Whether the change depends on the weight it is made to. */
   readonly needsBase: boolean;
   /** Whether weights can take its effect: always, for one task or preference at a time, or not, as it depends on the input. */

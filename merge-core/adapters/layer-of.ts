@@ -8,6 +8,7 @@ const SIDES: Readonly<Record<string, readonly [inputs: string, outputs: string]>
   ADALORA: ["lora_A", "lora_B"],
   DELORA: ["delora_A", "delora_B"],
   LOHA: ["hada_w1_b", "hada_w1_a"],
+  PSOFT: ["psoft_A", "psoft_B"],
 };
 
 /** Undefined if only the base model knows. */

@@ -7,6 +7,7 @@ import { inputError, nearestName } from "../diagnostics.ts";
 import type { AdapterFamily, FamilySetting, Settings, SettingValue } from "./family.ts";
 import { CONFIG, checkAlpha, patternValue, readAdapterConfig, TENSORS } from "./peft-config.ts";
 import { families, findFamily } from "./registry.ts";
+import { remedyForUnread } from "./unread-families.ts";
 
 /** What PEFT wrote before safetensors. */
 const OLD_TENSORS = "adapter_model.bin";
@@ -43,11 +44,19 @@ export async function readAdapter(folder: string, options: { readonly signal?: A
   const family = familyOf(config, configFile);
   const file = [TENSORS, OLD_TENSORS].map((name) => join(folder, name)).find(existsSync);
   if (file === undefined) throw inputError("adapter-without-tensors", "the adapter has no tensors", { file: folder, expected: `${TENSORS} or ${OLD_TENSORS}` });
-  const { tensors, shards } = await openCheckpoint(file, options);
-  const sorted = sortTensors(family, tensors.values(), file);
+  const { tensors, shards } = await openTensors(folder, file, family, options);
+  const sorted = sortTensors(family, tensors, file);
   if (sorted.modules.size === 0 && sorted.replacements.size === 0)
-    throw inputError("adapter-empty", "the adapter changes nothing", { file, found: `${tensors.size} tensors`, expected: expectedNames(family) });
+    throw inputError("adapter-empty", "the adapter changes nothing", { file, found: `${tensors.length} tensors`, expected: expectedNames(family) });
   return { folder, configFile, file, config, family, shards, ...sorted };
+}
+
+/** Those of the second file too, where the family has one and it is there. */
+async function openTensors(folder: string, file: string, { beside }: AdapterFamily, options: { readonly signal?: AbortSignal }) {
+  const second = beside === undefined ? undefined : join(folder, beside.file);
+  const opened = [await openCheckpoint(file, options)];
+  if (second !== undefined && existsSync(second)) opened.push(await openCheckpoint(second, options));
+  return { tensors: opened.flatMap(({ tensors }) => [...tensors.values()]), shards: opened.flatMap(({ shards }) => shards) };
 }
 
 function familyOf(config: Readonly<Record<string, unknown>>, file: string): AdapterFamily {
@@ -55,13 +64,25 @@ function familyOf(config: Readonly<Record<string, unknown>>, file: string): Adap
   const family = findFamily(type);
   const expected = families.map((known) => known.type);
   if (family === undefined)
-    throw inputError("adapter-type-unsupported", "adapters of this type cannot be read", { file, found: `peft_type ${type}`, expected: expected.join(", ") });
+    throw inputError("adapter-type-unsupported", "adapters of this type cannot be read", {
+      file,
+      found: `peft_type ${type}`,
+      expected: expected.join(", "),
+      ...remedyOf(type, expected),
+    });
   for (const key of UNSUPPORTED) {
     const value = config[key] ?? null;
     if (value !== null && !(Array.isArray(value) && value.length === 0))
       throw inputError("adapter-type-unsupported", `${key} is not supported`, { file, found: JSON.stringify(value).slice(0, 100), expected: "null" });
   }
   return family;
+}
+
+/** A type of PEFT has its own; a word that is none may be a slip. */
+function remedyOf(type: string, known: readonly string[]): { remedy?: string } {
+  const near = nearestName(type, known);
+  const remedy = remedyForUnread(type) ?? (near === undefined ? undefined : `did you mean ${near}?`);
+  return remedy === undefined ? {} : { remedy };
 }
 
 function sortTensors(family: AdapterFamily, entries: Iterable<TensorEntry>, file: string): Pick<AdapterFile, "modules" | "shared" | "replacements"> {
@@ -98,7 +119,6 @@ const ADAPTER_PREFIXES = [
   "token_adapter",
   "trainable_tokens",
   "prompt_embeddings",
-  "boft_",
   "randlora_",
 ];
 

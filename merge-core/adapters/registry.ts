@@ -1,10 +1,13 @@
 // All adapter families, in the order in which lists show them.
 import { adalora } from "./families/adalora.ts";
 import { aslora } from "./families/aslora.ts";
+import { boft } from "./families/boft.ts";
 import { c3a } from "./families/c3a.ts";
 import { delora } from "./families/delora.ts";
 import { ether, etherPlus } from "./families/ether.ts";
 import { fish } from "./families/fish.ts";
+import { fourierft } from "./families/fourierft.ts";
+import { gralora } from "./families/gralora.ts";
 import { hira } from "./families/hira.ts";
 import { hra } from "./families/hra.ts";
 import { hyperformer } from "./families/hyperformer.ts";
@@ -27,6 +30,7 @@ import { oneBit } from "./families/one-bit.ts";
 import { palora } from "./families/palora.ts";
 import { poly } from "./families/poly.ts";
 import { psoft } from "./families/psoft.ts";
+import { psoftOfPeft } from "./families/psoft-of-peft.ts";
 import { sharelora } from "./families/sharelora.ts";
 import { shira } from "./families/shira.ts";
 import { svft } from "./families/svft.ts";
@@ -39,8 +43,8 @@ import type { AdapterFamily } from "./family.ts";
 export const families: readonly AdapterFamily[] = [
   ...[lora, adalora, delora, lonas],
   ...[sharelora, aslora, mos, vblora, vera],
-  ...[loha, lokr, moka, loretta, miss, bone, c3a, svft],
-  ...[oft, hra, ether, etherPlus, psoft, hira],
+  ...[loha, lokr, moka, loretta, miss, bone, c3a, svft, gralora, fourierft],
+  ...[oft, boft, hra, ether, etherPlus, psoft, psoftOfPeft, hira],
   ...[shira, neuroada, fish, taps, oneBit],
   ...[ia3, lnTuning, twoStage],
   ...[poly, palora, molora, mov, mixtureOfLoras, mosa, hyperformer, lorettaAdp],

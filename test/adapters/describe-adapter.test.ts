@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describeAdapter } from "../../merge-core/adapters/describe-adapter.ts";
 import { openCheckpoint } from "../../merge-core/checkpoints/open-checkpoint.ts";
@@ -76,6 +76,16 @@ describe("describeAdapter", () => {
     assert.match(findings[0]?.message ?? "", /layers\.1\.self_attn\.q_proj lacks its hada_w2_b/);
   });
 
+  it("says what PEFT's PSOFT needs beside its file", async () => {
+    const folder = await changed("peft-families/psoft", {});
+    const base = await openCheckpoint(`${ORACLES}/llama-tiny`);
+    assert.equal((await describeAdapter(folder, base)).fits?.ok, true);
+    rmSync(join(folder, "psoft_vectors.safetensors"));
+    const { findings, fits } = await describeAdapter(folder, base);
+    assert.deepEqual([fits?.ok, findings[0]?.code], [false, "adapter-incomplete"]);
+    assert.match(findings[0]?.remedy ?? "", /psoft_vectors\.safetensors is not beside it/);
+  });
+
   it("refuses a tensor under a name that its family does not have, with the nearest", async () => {
     const folder = await changed("peft-families/loha", {}, (name) => name.replace("hada_w2_b", "hada_w2b"));
     const { remedy, message } = await rejectsWith("adapter-tensor-unexpected", () => describeAdapter(folder));
@@ -84,7 +94,12 @@ describe("describeAdapter", () => {
   });
 
   it("refuses families that it does not know, and settings that mean something else", async () => {
-    await rejectsWith("adapter-type-unsupported", async () => describeAdapter(await changed("peft/lora", { peft_type: "XLORA" })));
+    const refused = async (type: string) =>
+      (await rejectsWith("adapter-type-unsupported", async () => describeAdapter(await changed("peft/lora", { peft_type: type })))).remedy ?? "";
+    assert.match(await refused("XLORA"), /depends on the input/);
+    assert.match(await refused("RANDLORA"), /save_as_lora/);
+    assert.match(await refused("PREFIX_TUNING"), /prefix/);
+    assert.equal(await refused("LOAH"), "did you mean LOHA?");
     await rejectsWith("adapter-type-unsupported", async () => describeAdapter(await changed("peft-families/loha", { layer_replication: [[0, 2]] })));
   });
 

@@ -17,7 +17,7 @@ function familyOf(type: string): AdapterFamily {
 function moduleOf(type: string, changes: Settings = {}, fill: (name: string, at: number) => number | undefined = () => undefined): AdapterModule {
   const family = familyOf(type);
   const settings = { ...Object.fromEntries(family.settings.map((s) => [s.name, s.default])), ...changes };
-  const held = { oft_R: [3, 6], ia3_l: [8, 1], lora_E: [2, 1], vera_A: [2, 16], vera_B: [10, 2], vblora_vector_bank: [5, 4] };
+  const held = { oft_R: [3, 6], ia3_l: [8, 1], lora_E: [2, 1], vera_A: [2, 16], vera_B: [10, 2], vblora_vector_bank: [5, 4], boft_R: [2, 6, 2, 2] };
   const shapes = { ...family.shapes(LAYER, settings, held), ...Object.fromEntries(family.shared.map(({ name }) => [name, held[name as keyof typeof held]])) };
   const random = testRandom(type.length);
   const tensors = Object.entries(shapes).map(([name, shape]) => {
@@ -51,6 +51,10 @@ const NEUTRAL: Record<string, [Settings, (name: string, at: number) => number | 
   HIRA: [{ r: 2 }, (name) => (name === "hira_B" ? 0 : undefined)],
   IA3: [{}, () => 1],
   SHIRA: [{ r: 1 }, (name, at) => (name === "shira_weight" ? 0 : at % 8)],
+  PSOFT: [{ r: 3 }, (name) => (name === "psoft_R" ? 0 : name.includes("vector") ? 1 : undefined)],
+  BOFT: [{}, (name) => (name === "boft_R" ? 0 : name === "boft_s" ? 1 : undefined)],
+  FOURIERFT: [{ n_frequency: 9 }, () => 0],
+  GRALORA: [{ r: 4, hybrid_r: 1 }, (name) => (name.startsWith("gralora_B") ? 0 : undefined)],
   LN_TUNING: [{}, () => undefined],
 };
 
@@ -102,11 +106,16 @@ describe("Adapter families", () => {
 
   for (const [what, type, settings] of [
     ["OFT by the exact transform", "OFT", { use_cayley_neumann: false }],
+    ["BOFT without scales", "BOFT", {}],
     ["HRA", "HRA", { r: 3 }],
     ["HRA with orthogonal directions", "HRA", { r: 3, apply_GS: true }],
   ] as const) {
     it(`keep the lengths of rows and their angles: ${what}`, () => {
-      const delta = deltaOf(familyOf(type), moduleOf(type, settings), WEIGHT);
+      const delta = deltaOf(
+        familyOf(type),
+        moduleOf(type, settings, (name) => (name === "boft_s" ? 1 : undefined)),
+        WEIGHT,
+      );
       const rotated = delta.map((x, i) => x + (WEIGHT[i] ?? 0));
       const gram = (w: Float64Array) =>
         Float64Array.from({ length: 64 }, (_, at) => {

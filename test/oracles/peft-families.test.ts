@@ -58,7 +58,8 @@ describe("Adapters of every family, written by PEFT", () => {
     it(`gives the same change by its factors, where it has them: ${name}`, async () => {
       const { family, modules, shared, ...adapter } = await readAdapter(`${FOLDER}/${name}`);
       const weights = await readTensors(`${ORACLES}/${base}/model.safetensors`);
-      const stored = await readTensors(adapter.file);
+      const files = new Set([...modules.values()].flatMap((entries) => Object.values(entries).map(({ file }) => file)));
+      const stored = new Map((await Promise.all([...files].map(readTensors))).flatMap((tensors) => [...tensors]));
       for (const [path, entries] of modules) {
         const settings = moduleSettings({ family, ...adapter }, path);
         if (family.factors === undefined || settings.init_weights === "bat") continue;

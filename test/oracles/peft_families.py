@@ -4,6 +4,7 @@ PEFT's add_weighted_adapter makes of LoRA adapters.
 The bases are the tiny models of transformers_logits.py, so run that first.
 """
 
+import json
 import shutil
 
 import peft
@@ -42,6 +43,14 @@ ADAPTERS = {
     "vblora": ("VBLoRAConfig", LLAMA, dict(r=2, num_vectors=6, vector_length=8, topk=2, target_modules=["q_proj", "up_proj"])),
     "vblora-topk": ("VBLoRAConfig", LLAMA, dict(r=2, num_vectors=6, vector_length=8, topk=2, save_only_topk_weights=True, target_modules=["q_proj"])),
     "vera": ("VeraConfig", LLAMA, dict(r=5, target_modules=["q_proj", "up_proj", "k_proj"])),
+    "psoft": ("PsoftConfig", LLAMA, dict(r=4, psoft_alpha=6, target_modules=["q_proj", "up_proj", "down_proj"])),
+    "psoft-free": ("PsoftConfig", LLAMA, dict(r=3, psoft_orth=False, psoft_mag_b=False, ab_svd_init="pissa_init", target_modules=["k_proj"])),
+    "psoft-series": ("PsoftConfig", LLAMA, dict(r=4, use_cayley_neumann=True, cayley_neumann_eps=0.3, psoft_mag_a=False, target_modules=["q_proj"])),
+    "boft": ("BOFTConfig", LLAMA, dict(boft_block_size=4, target_modules=["q_proj", "down_proj"])),
+    "boft-butterfly": ("BOFTConfig", LLAMA, dict(boft_block_size=4, boft_n_butterfly_factor=2, target_modules=["q_proj"])),
+    "fourierft": ("FourierFTConfig", LLAMA, dict(n_frequency=20, n_frequency_pattern={"up_proj": 12}, target_modules=["q_proj", "up_proj", "down_proj"])),
+    "gralora": ("GraloraConfig", LLAMA, dict(r=4, alpha=6, target_modules=["q_proj", "up_proj"])),
+    "gralora-hybrid": ("GraloraConfig", LLAMA, dict(r=4, alpha=6, hybrid_r=2, target_modules=["down_proj"])),
 }
 
 LORAS = [
@@ -55,6 +64,7 @@ COMBINATIONS = ["cat", "linear", "svd", "ties", "ties_svd", "magnitude_prune", "
 
 def random_adapter(kind, base, settings, seed):
     """A PEFT model whose trained parameters have moved away from where they started."""
+    torch.manual_seed(seed)
     task = {} if kind == "C3AConfig" else dict(task_type="CAUSAL_LM")
     model = peft.get_peft_model(load_base(base), getattr(peft, kind)(**task, **settings))
     generator = torch.Generator().manual_seed(seed)
@@ -70,9 +80,37 @@ def write_tensors(tensors, file):
     file.chmod(0o644)
 
 
+class BlockDiagonal:
+    """Stands for PEFT's CUDA extension, without which it makes no more than one butterfly factor."""
+
+    @staticmethod
+    def apply(blocks):
+        return torch.stack([torch.block_diag(*factor) for factor in blocks])
+
+
+def write_psoft_vectors(model, folder):
+    """What PEFT keeps of PSOFT in memory alone: the singular vectors, whose signs are this machine's."""
+    sides = {"psoft_A": "_psoft_A_cache", "psoft_B": "_psoft_B_cache"}
+    layers = {name: layer for name, layer in model.named_modules() if hasattr(layer, "_psoft_A_cache")}
+    vectors = {f"{name}.{side}": getattr(layer, cache)["default"] for name, layer in layers.items() for side, cache in sides.items()}
+    if vectors:
+        write_tensors(vectors, folder / "psoft_vectors.safetensors")
+
+
+def sort_sets(file):
+    """Sets of names, which PEFT writes in any order."""
+    config = json.loads(file.read_text())
+    for key in ["target_modules", "feedforward_modules"]:
+        if isinstance(config.get(key), list):
+            config[key].sort()
+    file.write_text(json.dumps(config, indent=2, sort_keys=True))
+
+
 def merged_golden(name, kind, base, settings, seed):
     model = random_adapter(kind, base, settings, seed)
     save_adapter(model, FOLDER / name)
+    sort_sets(FOLDER / name / "adapter_config.json")
+    write_psoft_vectors(model, FOLDER / name)
     before = load_base(base).state_dict()
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     merged = model.merge_and_unload().state_dict()
@@ -88,6 +126,7 @@ def combined_goldens():
         model = adapt(LLAMA, 100 + seed, both=True, **config)
         folder = FOLDER / "combined" / "abc"[seed]
         save_adapter(model, folder)
+        sort_sets(folder / "adapter_config.json")
         states.append(folder)
     model = peft.PeftModel.from_pretrained(load_base(LLAMA), states[0], adapter_name="a")
     model.load_adapter(states[1], adapter_name="b")
@@ -104,6 +143,8 @@ def combined_goldens():
 
 def main():
     shutil.rmtree(FOLDER, ignore_errors=True)
+    peft.tuners.boft.layer.get_fbd_cuda = lambda: True
+    peft.tuners.boft.layer.FastBlockDiag = BlockDiagonal
     facts = {name: merged_golden(name, *row, seed) for seed, (name, row) in enumerate(ADAPTERS.items())}
     combined_goldens()
     write_json(FOLDER / "provenance.json", provenance("peft_families.py", PACKAGES, weights=WEIGHTS, adapters=facts))

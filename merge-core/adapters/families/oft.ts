@@ -1,6 +1,6 @@
 // Orthogonal fine-tuning (Qiu et al., 2023): inputs are rotated in blocks, each rotation made from a skew matrix Q.
 
-import { type Algebra, cayley as cayleyOf, identity as identityOf, rotateBlocks, skew as skewOf } from "../algebra/algebra.ts";
+import { type Algebra, cayley, identity as identityOf, rotateBlocks, skew as skewOf } from "../algebra/algebra.ts";
 import { type AdapterFamily, type AdapterModule, numberOf, type Settings, suffixed, tensorOf, trained } from "../family.ts";
 import { part } from "../family-math.ts";
 import { zeros } from "../family-training.ts";
@@ -49,7 +49,7 @@ export const oft: AdapterFamily = {
       const b = blockSide(count);
       const entries = p.settings.coft === true ? withinBall(m, part(p, "oft_R"), radiusOf(p.settings, blocks)) : part(p, "oft_R");
       const q = skewOf(m, entries, b);
-      const r = p.settings.use_cayley_neumann === true ? neumannOf(m, q, numberOf(p.settings, "num_cayley_neumann_terms")) : cayleyOf(m, q);
+      const r = p.settings.use_cayley_neumann === true ? neumannOf(m, q, numberOf(p.settings, "num_cayley_neumann_terms")) : cayley(m, q);
       const all = p.layer.inFeatures / b;
       return rotateBlocks(m, weight, blocks === all ? r : m.rows(r, new Int32Array(all)));
     },
@@ -114,7 +114,7 @@ function project(entries: Float32Array, settings: Settings): void {
 }
 
 function rotation(q: Float64Array, b: number, { settings }: AdapterModule): Float64Array {
-  return settings.use_cayley_neumann === true ? neumann(q, b, numberOf(settings, "num_cayley_neumann_terms")) : cayley(q, b);
+  return settings.use_cayley_neumann === true ? neumann(q, b, numberOf(settings, "num_cayley_neumann_terms")) : cayleyOf(q, b);
 }
 
 const identity = (b: number): Float64Array => Float64Array.from({ length: b * b }, (_, i) => (i % (b + 1) === 0 ? 1 : 0));
@@ -138,7 +138,7 @@ function neumann(q: Float64Array, b: number, terms: number): Float64Array {
 }
 
 /** (I - Q)(I + Q)^-1 = 2 (I + Q)^-1 - I, by Gauss-Jordan elimination; I + Q has no zero pivot that exchange of rows could not avoid. */
-function cayley(q: Float64Array, b: number): Float64Array {
+export function cayleyOf(q: Float64Array, b: number): Float64Array {
   const inverse = identity(b);
   const left = identity(b).map((x, i) => x + (q[i] as number));
   for (let column = 0; column < b; column++) {
@@ -168,8 +168,8 @@ function multiply(x: Float64Array, y: Float64Array, b: number): Float64Array {
   return product;
 }
 
-/** The series in any algebra. */
-function neumannOf<T>(m: Algebra<T>, q: T, terms: number): T {
+/** The series in any algebra, of Q [..., b, b]. */
+export function neumannOf<T>(m: Algebra<T>, q: T, terms: number): T {
   const b = m.shapeOf(q).at(-1) ?? 0;
   let sum = m.add(m.scale(q, terms > 1 ? 2 : 0), identityOf(m, b));
   if (terms <= 2) return sum;
