@@ -34,7 +34,7 @@ export interface RunOptions {
   readonly overwrite?: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: MergeProgress) => void;
-  /** Put sha256 sums of the output files into the manifest (default). They are taken while later shards are computed. */
+  /** Put sha256 sums of the output files into the manifest (default). They are taken while later tensors are computed. */
   readonly hashOutputs?: boolean;
   /** Computes whole matrices in place of the built-in engine; the manifest names it. */
   readonly blas?: Blas | undefined;
@@ -213,7 +213,7 @@ async function runJobs(
   try {
     const shared = { pool, seed: plan.seed, memoryBytes, signal };
     const statistics = await takeStatistics(plan.jobs, { ...shared, onBytes: () => meter.add(0, "statistics of all tensors") });
-    for (const [i, job] of plan.jobs.entries()) {
+    for (const job of plan.jobs) {
       const target = join(folder, plan.shards[job.shard]?.file ?? "");
       if (!noted.has(job.name)) {
         await breathe();
@@ -224,7 +224,7 @@ async function runJobs(
         noted.set(job.name, warnings);
         journal.add({ tensor: job.name, warnings }, target);
       }
-      if (plan.jobs[i + 1]?.shard !== job.shard) hashes.start(job.shard);
+      hashes.written(job.shard, job.offset + job.byteLength);
     }
   } finally {
     await pool.close();

@@ -1,40 +1,75 @@
-import { join } from "node:path";
+import { createHash, type Hash } from "node:crypto";
+import { open } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { throwIfCancelled } from "../diagnostics.ts";
 import type { OutputShard } from "../plan/plan.ts";
-import { fileSha256, type Manifest } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
 
-/** Hashes finished shards one after another, while the workers compute later ones. */
+/** One read and one update: a fraction of a millisecond, so that a worker that is done does not wait long for its next tensor. */
+const CHUNK_BYTES = 2 ** 20;
+/** Less than this waits for more, as a file is opened each time. */
+const WORTHWHILE_BYTES = 8 * 2 ** 20;
+
+/** A shard on its way: bytes from its start that will not change, and how many of them the sum covers. */
+interface GrowingShard {
+  readonly file: string;
+  readonly sizeBytes: number;
+  readonly hash: Hash;
+  written: number;
+  asked: number;
+  hashed: number;
+  sha256?: string;
+}
+
+/** Hashes shards as they grow, one after another, while the workers compute what follows: what is read again was written a moment ago. */
 export class ShardHashes {
-  readonly #shards: readonly OutputShard[];
-  readonly #folder: string;
+  readonly #shards: readonly GrowingShard[];
   readonly #enabled: boolean;
   readonly #signal: AbortSignal | undefined;
-  readonly #sums = new Map<number, Promise<string>>();
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #buffer = new Uint8Array(CHUNK_BYTES);
+  #last: Promise<void> = Promise.resolve();
 
   constructor(shards: readonly OutputShard[], folder: string, options: { readonly enabled: boolean; readonly signal: AbortSignal | undefined }) {
-    this.#shards = shards;
-    this.#folder = folder;
+    this.#shards = shards.map(({ file, sizeBytes }) => ({
+      ...{ file: join(folder, file), sizeBytes, hash: createHash("sha256"), written: 0, asked: 0, hashed: 0 },
+    }));
     this.#enabled = options.enabled;
     this.#signal = options.signal;
   }
 
-  /** Call once all tensors of the shard are written. */
-  start(index: number): void {
-    if (!this.#enabled) return;
-    const file = join(this.#folder, this.#shards[index]?.file ?? "");
-    const sum = this.#last.then(() => fileSha256(file, this.#signal));
+  /** Tells that the shard's first bytes, up to `end`, are written for good. */
+  written(index: number, end: number): void {
+    const shard = this.#shards[index];
+    if (!this.#enabled || shard === undefined) return;
+    shard.written = end;
+    if (end - shard.asked < WORTHWHILE_BYTES && end < shard.sizeBytes) return;
+    shard.asked = end;
+    this.#last = this.#last.then(() => this.#follow(shard));
     // A failure waits for `all`; until then it must not count as unhandled.
-    this.#last = sum.catch(() => undefined);
-    this.#sums.set(index, sum);
+    this.#last.catch(() => undefined);
   }
 
-  /** Waits for all sums. @throws WeightsmithError `cancelled` */
+  /** Waits for all sums; a shard of which not every byte was told has none. @throws WeightsmithError `cancelled` */
   async all(): Promise<Manifest["outputs"]> {
     await this.#last;
-    const records = this.#shards.map(async ({ file, sizeBytes }, i) => {
-      const sha256 = await this.#sums.get(i);
-      return { file, sizeBytes, ...(sha256 === undefined ? {} : { sha256 }) };
-    });
-    return Promise.all(records);
+    return this.#shards.map(({ file, sizeBytes, sha256 }) => ({ file: basename(file), sizeBytes, ...(sha256 === undefined ? {} : { sha256 }) }));
+  }
+
+  /** Adds what is written by now. */
+  async #follow(shard: GrowingShard): Promise<void> {
+    if (shard.hashed === shard.written) return;
+    const handle = await open(shard.file, "r");
+    try {
+      while (shard.hashed < shard.written) {
+        throwIfCancelled(this.#signal);
+        const { bytesRead } = await handle.read(this.#buffer, 0, Math.min(CHUNK_BYTES, shard.written - shard.hashed), shard.hashed);
+        if (bytesRead === 0) throw new Error(`${shard.file} ends before what was written to it`);
+        shard.hash.update(this.#buffer.subarray(0, bytesRead));
+        shard.hashed += bytesRead;
+      }
+    } finally {
+      await handle.close();
+    }
+    if (shard.hashed === shard.sizeBytes) shard.sha256 = shard.hash.digest("hex");
   }
 }

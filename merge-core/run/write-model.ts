@@ -118,6 +118,6 @@ async function writeTensors(
     } finally {
       await handle.close();
     }
-    hashes.start(i);
+    hashes.written(i, shard.sizeBytes);
   }
 }
