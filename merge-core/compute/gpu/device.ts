@@ -35,7 +35,7 @@ export interface GpuOptions {
 export const USAGE = { mapRead: 1, mapWrite: 2, copyFrom: 4, copyTo: 8, storage: 128 } as const;
 export const MAP = { read: 1, write: 2 } as const;
 /** The most workgroups along one dimension of a dispatch that every device takes. */
-const MAX_GROUPS = 65535;
+export const MAX_GROUPS = 65535;
 /** For products of float16 factors and for those in which neighbours share what they read, where there are any. */
 const WANTED: readonly GPUFeatureName[] = ["shader-f16", "subgroups"];
 

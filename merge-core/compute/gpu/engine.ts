@@ -3,10 +3,12 @@
 import { Worker } from "node:worker_threads";
 import type { Program } from "../program.ts";
 import { waitWhile } from "../wait-while.ts";
-import { GpuFailure } from "./device.ts";
+import { GpuFailure, MAX_GROUPS } from "./device.ts";
 import type { GpuProduct } from "./matrices.ts";
 import { BOARD_BYTES, FAILED, type GpuAnswer, type GpuRequest, type GpuWorkerStart, WAITING } from "./messages.ts";
 import type { GpuPass, GpuPassResult } from "./passes.ts";
+import type { TripletsRequest } from "./triplets.ts";
+import { tileOf } from "./wgsl-gemm.ts";
 
 /** What computes in the place of the pool's kernels. */
 export interface GpuEngine {
@@ -19,6 +21,8 @@ export interface GpuEngine {
   product(product: GpuProduct): boolean;
   /** The polar factor of A [rows, columns], rows <= columns, of this Frobenius norm. @returns false if it was not done */
   polar(rows: number, columns: number, a: Float32Array, norm: number, into: Float32Array): boolean;
+  /** The leading singular triplets. @returns false if they were not found */
+  triplets(request: TripletsRequest): boolean;
   /** A pass over elements; undefined, with the output in any state, if it was not done. */
   pass(program: Program, pass: Omit<GpuPass, "program">): Promise<GpuPassResult | undefined>;
   close(): Promise<void>;
@@ -39,6 +43,8 @@ export interface GpuEngineOptions {
 
 /** Products of fewer multiplications stay here: one of 512 x 512 takes the built-in engine a few milliseconds, about what the way to a GPU and back takes. */
 export const LEAST_PRODUCT = 2 ** 27;
+/** Of matrices: that many workgroups of the smallest tile go along a dimension of a dispatch. */
+const MAX_SIDE = MAX_GROUPS * tileOf({ sums: 4 });
 /** After this long a driver is taken for hung. */
 const TIME_LIMIT_MS = 300_000;
 
@@ -94,13 +100,24 @@ export class WebgpuEngine implements GpuEngine {
 
   product(product: GpuProduct): boolean {
     const { rows, columns, depth } = product;
-    const largest = 4 * Math.max(rows * columns, rows * depth, depth * columns);
-    return rows * columns * depth >= this.#leastProduct && largest <= this.#maxBytes && this.#wait({ kind: "product", product });
+    const worth = rows * columns * depth >= this.#leastProduct;
+    return worth && this.#holds([rows, columns], [rows, depth], [depth, columns]) && this.#wait({ kind: "product", product });
   }
 
   polar(rows: number, columns: number, a: Float32Array, norm: number, into: Float32Array): boolean {
-    if (rows * rows * columns < this.#leastProduct || 4 * rows * columns > this.#maxBytes) return false;
-    return this.#wait({ kind: "polar", rows, columns, a, norm, into });
+    const worth = rows * rows * columns >= this.#leastProduct;
+    return worth && this.#holds([rows, columns]) && this.#wait({ kind: "polar", rows, columns, a, norm, into });
+  }
+
+  triplets(request: TripletsRequest): boolean {
+    const { rows, columns, width } = request;
+    const worth = width * rows * columns >= this.#leastProduct;
+    return worth && this.#holds([rows, columns]) && this.#wait({ kind: "triplets", request });
+  }
+
+  /** Whether a shader can see, and a dispatch can reach, all of such matrices. */
+  #holds(...shapes: readonly (readonly [number, number])[]): boolean {
+    return shapes.every(([rows, columns]) => 4 * rows * columns <= this.#maxBytes && Math.max(rows, columns) <= MAX_SIDE);
   }
 
   async pass(program: Program, pass: Omit<GpuPass, "program">): Promise<GpuPassResult | undefined> {

@@ -2,6 +2,7 @@
 import type { Program } from "../program.ts";
 import type { GpuProduct } from "./matrices.ts";
 import type { GpuPass, GpuPassResult } from "./passes.ts";
+import type { TripletsRequest } from "./triplets.ts";
 
 export interface GpuWorkerStart {
   /** One word that is 1 while a call waits, and after it the bytes of what went wrong. */
@@ -14,6 +15,7 @@ export type GpuRequest =
   | { readonly kind: "open" }
   | { readonly kind: "product"; readonly product: GpuProduct }
   | { readonly kind: "polar"; readonly rows: number; readonly columns: number; readonly a: Float32Array; readonly norm: number; readonly into: Float32Array }
+  | { readonly kind: "triplets"; readonly request: TripletsRequest }
   | { readonly kind: "pass"; readonly program: Program; readonly pass: Omit<GpuPass, "program"> }
   /** Gives the device up as a driver would, for tests. */
   | { readonly kind: "lose" };

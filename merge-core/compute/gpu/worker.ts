@@ -29,6 +29,9 @@ async function answer(request: GpuRequest): Promise<Omit<GpuAnswer, "id">> {
     case "polar":
       await matrices.polar(request.rows, request.columns, request.a, request.norm, request.into);
       return {};
+    case "triplets":
+      await matrices.triplets(request.request);
+      return {};
     case "pass": {
       const program = toWgsl(request.program);
       if (program === undefined) throw new GpuFailure("this formula has a type that a GPU does not have");
@@ -52,5 +55,5 @@ parentPort?.on("message", async ({ id, request }: { id: number; request: GpuRequ
   const reply = await answer(request).catch((error: unknown) => ({ failure: error instanceof GpuFailure ? error.message : toFailure(error).message }));
   parentPort?.postMessage({ id, ...reply } satisfies GpuAnswer);
   // Passes are awaited by message; a word on the board would wake whoever waits for a matrix meanwhile.
-  if (request.kind === "product" || request.kind === "polar") wake("failure" in reply ? reply.failure : undefined);
+  if (["product", "polar", "triplets"].includes(request.kind)) wake("failure" in reply ? reply.failure : undefined);
 });

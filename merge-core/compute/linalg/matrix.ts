@@ -75,6 +75,8 @@ export interface MatrixSpace {
   readonly pause: Pause;
   /** The polar factor of `a`, at most as high as wide and of this Frobenius norm, where something else than the kernels finds it. */
   readonly polar?: (a: Matrix, norm: number) => Matrix | undefined;
+  /** The `count` leading triplets of `a`, at most as high as wide, where something else than the kernels finds them: by `width` directions, or from the whole where these are its rows. */
+  readonly leading?: (a: Matrix, count: number, width: number) => Svd | undefined;
   /** All triplets in float64 by the machine's own library on a thread of its own, where there is one; undefined if it fails. */
   readonly decompose?: (a: Matrix) => Promise<Svd | undefined>;
 }

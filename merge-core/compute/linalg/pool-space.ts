@@ -4,7 +4,7 @@ import type { GpuEngine } from "../gpu/engine.ts";
 import type { ComputePool } from "../pool.ts";
 import type { Blas } from "../providers/blas.ts";
 import { lowerFactor } from "./lower-factor.ts";
-import { type Matrix, type MatrixSpace, mirrorLower, type ProductOptions, productSteps, type Reals, SLICE_WORK } from "./matrix.ts";
+import { frobenius, type Matrix, type MatrixSpace, mirrorLower, type ProductOptions, productSteps, type Reals, SLICE_WORK } from "./matrix.ts";
 import { pairsOfRound, sweepUntilOrthogonal, tournament } from "./one-sided-jacobi.ts";
 import { solvePositive } from "./positive-solve.ts";
 import { inTurns, type Steps, turns } from "./steps.ts";
@@ -74,7 +74,7 @@ export function poolSpace(pool: ComputePool, signal?: AbortSignal): PoolSpace {
     solvePositive: (s, size, b, columns) => inTurns(pool.blas?.lapack?.posv(size, columns, s, b) ?? solvePositive(pool, s, size, b, columns), pause),
     pause,
     ...decomposeBy(pool.blas, zeros),
-    ...(pool.gpu === undefined ? {} : { polar: polarBy(pool.gpu, zeros, release) }),
+    ...(pool.gpu === undefined ? {} : { polar: polarBy(pool.gpu, zeros, release), leading: leadingBy(pool.gpu, zeros, release) }),
     orthogonalizeRows: (work, rows, columns) => orthogonalize(pool, addressOf(work), rows, columns),
     close: () => {
       for (const data of [...blocks.keys()]) release(data);
@@ -130,6 +130,18 @@ function polarBy(gpu: GpuEngine, zeros: MatrixSpace["zeros"], release: (data: Fl
     const into = zeros(rows, columns);
     if (gpu.polar(rows, columns, data, norm, into.data)) return into;
     release(into.data);
+    return undefined;
+  };
+}
+
+function leadingBy(gpu: GpuEngine, zeros: MatrixSpace["zeros"], release: (data: Float32Array) => void): MatrixSpace["leading"] {
+  return (a, count, width) => {
+    const { rows, columns, data } = a;
+    const [left, right] = [zeros(count, rows), zeros(count, columns)];
+    const values = new Float64Array(new SharedArrayBuffer(count * 8));
+    if (gpu.triplets({ rows, columns, a: data, norm: frobenius(a), count, width, left: left.data, right: right.data, values })) return { left, values, right };
+    release(left.data);
+    release(right.data);
     return undefined;
   };
 }

@@ -10,6 +10,8 @@ export type { Svd };
 
 /** Values below this share of the largest are rounding of the float32 input. */
 const NOISE = 1e-7;
+/** And of products in float32 alone. */
+const SINGLE_NOISE = 1e-5;
 /** Up to this side the whole decomposition is cheaper than it is worth to avoid. */
 const MAX_EXACT = 1024;
 const OVERSAMPLING = 16;
@@ -21,9 +23,24 @@ export const svd = (space: MatrixSpace, a: Matrix, count?: number): Promise<Svd>
 /** The same for small matrices, without a turn for others. @param space one without a library's decomposition */
 export const svdAtOnce = (space: MatrixSpace, a: Matrix, count?: number): Svd => atOnce(steps(space, a, count));
 
-function steps(space: MatrixSpace, a: Matrix, count = Math.min(a.rows, a.columns)): Steps<Svd> {
+function* steps(space: MatrixSpace, a: Matrix, count = Math.min(a.rows, a.columns)): Steps<Svd> {
   const side = Math.min(a.rows, a.columns);
-  return side <= MAX_EXACT || count + OVERSAMPLING > side / 2 ? exactSvd(space, a, count) : randomisedSvd(space, a, count);
+  const few = count + OVERSAMPLING <= side / 2;
+  const found = foundBy(space, a, Math.min(count, side), few ? count + OVERSAMPLING : side);
+  return found ?? (yield* side > MAX_EXACT && few ? randomisedSvd(space, a, count) : exactSvd(space, a, count));
+}
+
+/** By an engine that keeps the whole of it to itself. */
+function foundBy(space: MatrixSpace, a: Matrix, count: number, width: number): Svd | undefined {
+  if (space.leading === undefined) return undefined;
+  if (a.rows > a.columns) {
+    const transposed = transposeOf(space, a);
+    const result = foundBy(space, transposed, count, width);
+    space.free(transposed);
+    return result && swapped(result);
+  }
+  const found = space.leading(a, count, width);
+  return found && leading(found, aboveNoise(found.values, SINGLE_NOISE));
 }
 
 function* exactSvd(space: MatrixSpace, a: Matrix, count: number): Steps<Svd> {
@@ -63,7 +80,7 @@ function* turnedFactor(space: MatrixSpace, { rows, columns, data }: Matrix): Ste
 }
 
 /** How many values are more than rounding. */
-const aboveNoise = (values: Float64Array): number => values.filter((value) => value > NOISE * (values[0] as number)).length;
+const aboveNoise = (values: Float64Array, noise = NOISE): number => values.filter((value) => value > noise * (values[0] as number)).length;
 
 /** Columns that are worked out at a time: room for them in float64 is small beside the matrix. */
 const SLICE = 64;

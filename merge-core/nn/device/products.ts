@@ -47,6 +47,10 @@ class DeviceProducts implements GpuEngine {
     return false;
   }
 
+  triplets(): boolean {
+    return false;
+  }
+
   async pass(): Promise<undefined> {
     return undefined;
   }

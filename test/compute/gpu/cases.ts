@@ -26,9 +26,13 @@ import {
 import { type Gpu, openGpu } from "../../../merge-core/compute/gpu/device.ts";
 import { DeviceMatrices } from "../../../merge-core/compute/gpu/matrices.ts";
 import { runGpuPass } from "../../../merge-core/compute/gpu/passes.ts";
+import { DeviceSpace } from "../../../merge-core/compute/gpu/products.ts";
+import { leadingTriplets } from "../../../merge-core/compute/gpu/triplets.ts";
 import { toWgsl } from "../../../merge-core/compute/gpu/wgsl-program.ts";
+import type { Matrix } from "../../../merge-core/compute/linalg/matrix.ts";
 import { plainSpace } from "../../../merge-core/compute/linalg/plain-space.ts";
 import { polarFactor } from "../../../merge-core/compute/linalg/polar.ts";
+import { svd } from "../../../merge-core/compute/linalg/svd.ts";
 import type { Sink } from "../../../merge-core/compute/program.ts";
 import { encodeOutput, evaluate, joinBlocks, magnitudeKeys, reduceArrays } from "../../../merge-core/compute/reference.ts";
 import { randomKey, uniforms } from "../../../merge-core/compute/rng.ts";
@@ -207,8 +211,10 @@ function near(found: ArrayLike<number>, expected: ArrayLike<number>, tolerance: 
 
 /** By the code that is chosen, and by each that the device can run. */
 async function products(gpu: Gpu): Promise<void> {
-  const quads = gpu.device.features.has("subgroups") ? [new DeviceMatrices(gpu, { factors: "f32", quads: true })] : [];
-  for (const matrices of [new DeviceMatrices(gpu), new DeviceMatrices(gpu, { factors: "f32" }), ...quads]) await productsBy(matrices);
+  await productsBy(new DeviceMatrices(gpu));
+  for (const sums of [4, 8] as const)
+    for (const quads of gpu.device.features.has("subgroups") ? [false, true] : [false])
+      await productsBy(new DeviceMatrices(gpu, { factors: "f32", sums, quads }));
 }
 
 async function productsBy(matrices: DeviceMatrices): Promise<void> {
@@ -217,6 +223,7 @@ async function productsBy(matrices: DeviceMatrices): Promise<void> {
     [70, 65, 33],
     [1, 130, 5],
     [64, 64, 64],
+    [131, 257, 40],
   ] as const)
     for (const transposeA of [false, true])
       for (const transposeB of [false, true]) {
@@ -226,6 +233,14 @@ async function productsBy(matrices: DeviceMatrices): Promise<void> {
         await matrices.product({ rows, columns, depth, a: a.data, b: b.data, c, transposeA, transposeB, accumulate: true });
         near(c, plain.product(a, b, { transposeA, transposeB, into, accumulate: true }).data, 1e-5, "product");
       }
+  // Of a factor and itself half is computed.
+  for (const transposeA of [false, true]) {
+    const a = { rows: transposeA ? 33 : 150, columns: transposeA ? 150 : 33, data: noise(4, 150 * 33) };
+    const c = new Float32Array(150 * 150);
+    await matrices.product({ rows: 150, columns: 150, depth: 33, a: a.data, b: a.data, c, transposeA, transposeB: !transposeA, accumulate: false });
+    near(c, plain.product(a, a, { transposeA, transposeB: !transposeA }).data, 1e-5, "Gram matrix");
+    for (let i = 0; i < 150; i++) for (let j = 0; j < i; j++) assert.equal(c[i * 150 + j], c[j * 150 + i]);
+  }
 }
 
 async function polar(gpu: Gpu): Promise<void> {
@@ -243,6 +258,49 @@ async function polar(gpu: Gpu): Promise<void> {
     assert.equal(expected.rank, rank);
     near(found, expected.factor.data, 2e-4, `polar factor of rank ${rank}`);
   }
+}
+
+/** Rows orthonormal, values descending, and as good an approximation as the exact triplets are. */
+async function triplets(gpu: Gpu): Promise<void> {
+  const space = new DeviceSpace(gpu);
+  const plain = plainSpace();
+  const make = (rows: number, columns: number, seed: number): Matrix => ({ rows, columns, data: noise(seed, rows * columns) });
+  const decaying = make(60, 90, 1);
+  for (let i = 0; i < 60; i++) for (let j = 0; j < 90; j++) decaying.data[i * 90 + j] = (decaying.data[i * 90 + j] as number) * 0.8 ** i;
+  const projector = plain.product(make(60, 7, 3), make(7, 90, 4));
+  const isometric = (await polarFactor(plain, make(40, 50, 5))).factor;
+  for (const [what, a, count, width, tolerance] of [
+    ["random, whole", make(50, 70, 2), 50, 50, 1e-4],
+    ["decaying, whole", decaying, 60, 60, 1e-4],
+    ["decaying, leading", decaying, 8, 24, 1e-4],
+    ["of rank 7, leading", projector, 12, 28, 1e-4],
+    ["of rank 7, whole", projector, 60, 60, 1e-4],
+    ["of equal values, whole", isometric, 40, 40, 1e-4],
+  ] as const) {
+    const { rows, columns } = a;
+    const [left, right, values] = [new Float32Array(count * rows), new Float32Array(count * columns), new Float64Array(count)];
+    await leadingTriplets(space, { rows, columns, a: a.data, norm: Math.hypot(...a.data), count, width, left, right, values }, 8);
+    space.close();
+    const exact = await svd(plain, a, count);
+    near(values.subarray(0, exact.values.length), exact.values, tolerance * (exact.values[0] as number), `values of ${what}`);
+    const kept = values.filter((value) => value > 1e-4 * (exact.values[0] as number)).length;
+    for (const [vectors, length] of [[left, rows] as const, [right, columns] as const]) {
+      const found = { rows: kept, columns: length, data: vectors.subarray(0, kept * length) };
+      const one = Float32Array.from({ length: kept * kept }, (_, i) => Number(i % (kept + 1) === 0));
+      near(plain.product(found, found, { transposeB: true }).data, one, 10 * tolerance, `orthonormality of ${what}`);
+    }
+    near(sumOf(left, values, right, rows, columns), sumOf(exact.left.data, exact.values, exact.right.data, rows, columns), 10 * tolerance, what);
+  }
+}
+
+/** sum of v_k u_k w_k^T. */
+function sumOf(left: Float32Array, values: Float64Array, right: Float32Array, rows: number, columns: number): Float32Array {
+  const sum = new Float32Array(rows * columns);
+  for (const [k, value] of values.entries())
+    for (let i = 0; i < rows; i++)
+      for (let j = 0; j < columns; j++)
+        sum[i * columns + j] = (sum[i * columns + j] as number) + value * (left[k * rows + i] as number) * (right[k * columns + j] as number);
+  return sum;
 }
 
 /** Whatever made the device must not be collected while it lives; and operands in shared memory must not reach the queue as they are. */
@@ -281,6 +339,7 @@ export const CASES: Readonly<Record<string, (gpu: Gpu) => Promise<void>>> = {
   "bindings that are smaller than a tensor": (gpu) => files({ ...gpu, maxBytes: 48 * 2 ** 10 }),
   "matrix products with either factor transposed": products,
   "polar factors, of full rank and below": polar,
+  "singular triplets, all and leading": triplets,
   "garbage collection and shared memory": garbage,
   "a lost device": lost,
 };

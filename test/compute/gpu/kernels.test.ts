@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { constant, input, linear } from "../../../merge-core/compute/expr.ts";
 import { type Gpu, GpuFailure, gridOf, openGpu, scoped } from "../../../merge-core/compute/gpu/device.ts";
-import { gemmPipeline } from "../../../merge-core/compute/gpu/matrices.ts";
+import { DeviceSpace, gemmPipeline } from "../../../merge-core/compute/gpu/products.ts";
 import type { Sink } from "../../../merge-core/compute/program.ts";
 import type { FloatDType } from "../../../merge-core/formats/dtypes.ts";
 import { softwareGpu } from "../../helpers/software-gpu.ts";
@@ -43,11 +43,15 @@ describe("shaders on the null backend", () => {
   });
 
   it("matrix products of both types", async () => {
-    await scoped(gpu, () => gemmPipeline(gpu.device, { factors: "f32" }));
-    assert.ok(gpu.device.features.has("shader-f16"));
-    await scoped(gpu, () => gemmPipeline(gpu.device, { factors: "f16" }));
-    assert.ok(gpu.device.features.has("subgroups"));
-    for (const factors of ["f32", "f16"] as const) await scoped(gpu, () => gemmPipeline(gpu.device, { factors, quads: true }));
+    assert.ok(gpu.device.features.has("shader-f16") && gpu.device.features.has("subgroups"));
+    for (const factors of ["f32", "f16"] as const)
+      for (const sums of [4, 8] as const) for (const quads of [false, true]) await scoped(gpu, () => gemmPipeline(gpu.device, { factors, sums, quads }));
+  });
+
+  it("of products are compared where a device is fast, which one that computes nothing is", async () => {
+    const space = new DeviceSpace(gpu);
+    assert.ok((await space.seconds(64)) < 1);
+    space.close();
   });
 
   it("tell a shader that is wrong", async () => {
