@@ -60,6 +60,7 @@ function page({ evolution, model, evolutionFile, seconds }: EvolveOutcome): stri
     "",
     ...(names.length > 16 ? [] : [names.map((name, i) => `${name} ${shown(at(best)?.values[i])}`).join(", ")]),
     `Trial ${best} of ${trials.length} (${count("rejected")} rejected early, ${count("failed")} failed); ended by: ${stopped}.`,
+    ...(reported?.error === undefined ? [] : [`The report failed: ${reported.error}`]),
     ...(reported === null ? ["No data to report on: what was searched on flatters the result."] : []),
     `${model}, ${evolutionFile} (${formatDuration(seconds)})`,
   ].join("\n");

@@ -1,7 +1,7 @@
 // Bayesian MAP (Li et al. 2024, section 4): after a first batch, samples go where the surrogates are wrong. The directions of the coefficients are
 // divided into bins of equal angle, and bins are drawn by how badly each objective's surrogate fits there.
 // Unlike the released code: the bootstrap draws afresh each time, new points join the residuals, bins without points come first, and points stay in the box.
-import { finishMap, fitAll, type MapOutcome, type MapProblem, type MapSettings, type Measured, measureAll } from "./map.ts";
+import { finishMap, fitAll, type MapOutcome, type MapProblem, type MapSettings, type Measured, measureAll, measureSome } from "./map.ts";
 import { type Box, mapSamples } from "./map-samples.ts";
 import { RandomStream } from "./random-stream.ts";
 import { predict, type Surrogate } from "./surrogate.ts";
@@ -26,7 +26,7 @@ export async function runBayesianMap(problem: MapProblem, settings: MapSettings)
     const count = Math.floor((rest * (round + 1)) / ROUNDS) - Math.floor((rest * round) / ROUNDS);
     const surrogates = fitAll(problem.links, samples);
     const points = Array.from({ length: count }, (_, i) => drawPoint(problem.box, samples, surrogates, i % surrogates.length, random));
-    samples.push(...(count === 0 ? [] : await measureAll(problem, points, { kind: "sample" })));
+    samples.push(...(await measureSome(problem, points, { kind: "sample" })));
   }
   return finishMap(problem, settings, samples);
 }

@@ -31,7 +31,12 @@ export interface EvolutionFile {
   /** The best trial's recipe; relative paths start at the configuration's folder. */
   readonly recipe: string;
   /** On the data of `report`, which the search did not see unless `sameSplit`. */
-  readonly reported: { readonly start: Readonly<Record<string, number>>; readonly best: Readonly<Record<string, number>> } | null;
+  readonly reported: {
+    readonly start: Readonly<Record<string, number>>;
+    readonly best: Readonly<Record<string, number>>;
+    /** Why one of the two could not be measured there. */
+    readonly error?: string;
+  } | null;
   /** The user allowed the reported split to be one that was searched on. */
   readonly sameSplit: boolean;
   /** Why the search ended. */

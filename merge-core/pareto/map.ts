@@ -67,7 +67,7 @@ export async function finishMap(problem: MapProblem, settings: MapSettings, samp
 }
 
 /** The points at which measuring worked. */
-async function measureSome(problem: MapProblem, points: readonly (readonly number[])[], how: MeasureHow): Promise<Measured[]> {
+export async function measureSome(problem: MapProblem, points: readonly (readonly number[])[], how: MeasureHow): Promise<Measured[]> {
   const all = await problem.measure(points, how);
   return points.flatMap((x, i) => {
     const values = all[i];
@@ -79,17 +79,21 @@ async function measureSome(problem: MapProblem, points: readonly (readonly numbe
 export async function measureAll(problem: MapProblem, points: readonly (readonly number[])[], how: MeasureHow): Promise<Measured[]> {
   const measured = await measureSome(problem, points, how);
   if (measured.length > 0 || points.length === 0) return measured;
-  throw new WeightsmithError(
-    {
-      code: "search-nothing-measured",
-      severity: "error",
-      message: "not one of the trials could be measured",
-      found: `${points.length} failed trials`,
-      remedy: "the trials file says why each failed",
-    },
+  throw nothingMeasured(points.length);
+}
+
+/** @param reasons why they failed @param remedy where to read more */
+export function nothingMeasured(trials: number, { remedy, reasons = [] }: { remedy?: string; reasons?: Iterable<string> } = {}): WeightsmithError {
+  const found = `${trials} failed trials`;
+  const message = "not one of the trials could be measured";
+  const notes = [...reasons].slice(0, MOST_REASONS);
+  return new WeightsmithError(
+    { code: "search-nothing-measured", severity: "error", message, found, ...(remedy === undefined ? {} : { remedy }), notes },
     { exitCode: 1 },
   );
 }
+
+const MOST_REASONS = 5;
 
 /** One surrogate for each objective. */
 export function fitAll(links: readonly Link[], samples: readonly Measured[]): Surrogate[] {

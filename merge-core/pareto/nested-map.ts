@@ -1,7 +1,7 @@
 // Nested MAP (Li et al. 2024, section 4): models are merged two at a time, each time by MAP over two coefficients, so that its cost grows with the
 // number of models as N log N and not N^2. Works for one preference at a time. Since task arithmetic is linear, a merged model is kept as its coefficients.
 import { inputError } from "../diagnostics.ts";
-import { fitAll, type MapProblem, type MapSettings, measureAll, propose } from "./map.ts";
+import { fitAll, type MapProblem, type MapSettings, measureAll, measureSome, propose } from "./map.ts";
 import { type Box, mapSamples } from "./map-samples.ts";
 import { type Link, predict } from "./surrogate.ts";
 
@@ -35,7 +35,8 @@ export async function runNestedMap(problem: MapProblem, settings: NestedSettings
   const ends = problem.box.high.map((high, i) => problem.box.low.map((_, j) => (i === j ? Math.min(1, high) : 0)));
   let pool: Member[] = [];
   for (const [task, direction] of ends.entries()) {
-    const [alone] = await measureAll(problem, [direction], { kind: "sample", objectives: [task] });
+    // One that cannot be measured alone may still be merged: only the order of merging hangs on this.
+    const [alone] = await measureSome(problem, [direction], { kind: "sample", objectives: [task] });
     pool.push({ direction, tasks: [task], score: alone?.values[0] ?? 0 });
   }
   for (let round = 0; pool.length > 1; round++) {
@@ -45,8 +46,13 @@ export async function runNestedMap(problem: MapProblem, settings: NestedSettings
   }
   const [last] = pool;
   if (last === undefined) throw inputError("search-nested-shape", "nothing to merge", { expected: "two models or more" });
-  await measureAll(problem, [last.direction], { kind: "front" });
+  await measureSome(problem, [last.direction], { kind: "front" });
   return last.direction;
+}
+
+/** Models alone are searched over their whole range; what is merged already, up to itself. */
+function reachOf(problem: MapProblem, { direction, tasks: [task = 0, ...others] }: Member): number {
+  return others.length > 0 ? 1 : (problem.box.high[task] ?? 1) / (direction[task] ?? 1);
 }
 
 function closest(pool: readonly Member[]): [Member, Member] {
@@ -62,7 +68,7 @@ async function mergeTwo(problem: MapProblem, settings: NestedSettings, a: Member
     member.tasks.reduce((sum, task) => sum + (settings.preference[task] ?? 0) * sign(problem, task) * (values[tasks.indexOf(task)] ?? 0), 0) /
     weightOf(member.tasks);
   const at = (c: readonly number[]) => a.direction.map((x, i) => (c[0] ?? 0) * x + (c[1] ?? 0) * (b.direction[i] ?? 0));
-  const box: Box = { low: [0, 0], high: [1, 1] };
+  const box: Box = { low: [0, 0], high: [a, b].map((member) => reachOf(problem, member)) };
   const pair: MapProblem = {
     box,
     directions: ["maximize", "maximize"],
@@ -78,7 +84,7 @@ async function mergeTwo(problem: MapProblem, settings: NestedSettings, a: Member
   const proposals = propose(pair, surrogates, { ...settings, front: NESTED_SAMPLES });
   const promise = (c: readonly number[]) => worth(surrogates.map((surrogate) => predict(surrogate, c)));
   const promising = [...proposals].sort((p, q) => promise(q) - promise(p));
-  const checked = await measureAll(pair, promising.slice(0, 2), { kind: "sample" });
+  const checked = await measureSome(pair, promising.slice(0, 2), { kind: "sample" });
   const best = [...samples, ...checked].reduce((x, y) => (worth(y.values) > worth(x.values) ? y : x));
   return { direction: at(best.x), tasks, score: worth(best.values) / (weightOf(a.tasks) + weightOf(b.tasks)) };
 }

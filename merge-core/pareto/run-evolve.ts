@@ -2,7 +2,6 @@
 // Every trial goes through the journal, so a killed search goes on where it was. Node only.
 import { rename, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { WeightsmithError } from "../diagnostics.ts";
 import { planRecipe } from "../evaluate/evaluators.ts";
 import { runMerge } from "../run/execute.ts";
 import { VERSION } from "../version.ts";
@@ -10,7 +9,7 @@ import { CmaEs } from "./cma-es.ts";
 import { EVOLUTION_FILE, type EvolutionFile, type EvolutionTrial } from "./evolution-file.ts";
 import type { EvolveConfig, WeightedObjective } from "./evolve-config.ts";
 import { type Objective, reasonOf } from "./objectives.ts";
-import { openSearchRun, type SearchOptions, type SearchRun } from "./search-run.ts";
+import { nothingMeasuredIn, openSearchRun, type SearchOptions, type SearchRun } from "./search-run.ts";
 import { refuseSharedSplit } from "./splits.ts";
 import type { TrialOutcome } from "./trials.ts";
 
@@ -48,8 +47,10 @@ export async function runEvolve(config: EvolveConfig, out: string, options: Evol
   const best = trials
     .filter(({ status }) => status === "done")
     .reduce<Candidate | undefined>((a, b) => ((a?.fitness ?? Number.NEGATIVE_INFINITY) >= (b.fitness ?? 0) ? a : b), undefined);
-  if (best?.recipe === undefined) throw nothingMeasured(trials.length);
-  const reported = report.length === 0 ? null : { start: await reportOn(run, start, report), best: await reportOn(run, best, report) };
+  if (best?.recipe === undefined) throw nothingMeasuredIn(out, trials.length, run.failures);
+  const [before, after] = [await reportOn(run, start, report), await reportOn(run, best, report)];
+  const failure = before.error ?? after.error;
+  const reported = report.length === 0 ? null : { start: before.values, best: after.values, ...(failure === undefined ? {} : { error: failure }) };
   const evolution: EvolutionFile = {
     format: "weightsmith-evolution",
     version: 1,
@@ -161,16 +162,14 @@ function costsOf(results: readonly Candidate[]): number[] {
   });
 }
 
-async function reportOn(run: SearchRun, trial: Candidate | undefined, report: readonly Objective[]): Promise<Record<string, number>> {
-  if (trial?.recipe === undefined) return {};
-  const outcome = await run.measure(trial.recipe, `report on trial ${trial.id}`, report);
-  return "error" in outcome ? {} : Object.fromEntries(report.map(({ name }) => [name.replace(/^report: /, ""), outcome.values[name] ?? Number.NaN]));
+interface Report {
+  readonly values: Readonly<Record<string, number>>;
+  readonly error?: string;
 }
 
-function nothingMeasured(trials: number): WeightsmithError {
-  const remedy = "the trials file says why each failed";
-  return new WeightsmithError(
-    { code: "search-nothing-measured", severity: "error", message: "not one of the trials could be measured", found: `${trials} failed trials`, remedy },
-    { exitCode: 1 },
-  );
+async function reportOn(run: SearchRun, trial: Candidate | undefined, report: readonly Objective[]): Promise<Report> {
+  if (trial?.recipe === undefined || report.length === 0) return { values: {} };
+  const outcome = await run.measure(trial.recipe, `report on trial ${trial.id}`, report);
+  if ("error" in outcome) return { values: {}, error: outcome.error };
+  return { values: Object.fromEntries(report.map(({ name }) => [name.replace(/^report: /, ""), outcome.values[name] ?? Number.NaN])) };
 }

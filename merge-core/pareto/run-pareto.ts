@@ -2,6 +2,7 @@
 import { rename, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { stringify } from "yaml";
+import { WeightsmithError } from "../diagnostics.ts";
 import { parseRecipe } from "../recipe/parse-recipe.ts";
 import { VERSION } from "../version.ts";
 import { runBayesianMap } from "./bayesian-map.ts";
@@ -10,7 +11,7 @@ import { type FittedSurrogate, type MapProblem, type MeasureHow, runMap } from "
 import { NESTED_SAMPLES, runNestedMap } from "./nested-map.ts";
 import type { ParetoConfig } from "./pareto-config.ts";
 import { referenceDirections } from "./reference-directions.ts";
-import { openSearchRun, type SearchOptions, type SearchRun } from "./search-run.ts";
+import { nothingMeasuredIn, openSearchRun, type SearchOptions, type SearchRun } from "./search-run.ts";
 import { summariseFront } from "./summarise-front.ts";
 import type { TrialOutcome } from "./trials.ts";
 
@@ -45,7 +46,11 @@ export async function runPareto(config: ParetoConfig, out: string, options: Sear
     await save({ ...frontOf(config, points, []), unfinished: true });
     savedMs = performance.now();
   };
-  const front = frontOf(config, points, await search(config, run, points, onPoint));
+  const surrogates = await search(config, run, points, onPoint).catch((error: unknown) => {
+    if (!(error instanceof WeightsmithError && error.code === "search-nothing-measured")) throw error;
+    throw nothingMeasuredIn(out, points.filter(({ status }) => status === "failed").length, run.failures);
+  });
+  const front = frontOf(config, points, surrogates);
   await save(front);
   return { front, frontFile: join(out, FRONT_FILE), resumed: run.resumed, seconds: (performance.now() - started) / 1000 };
 }

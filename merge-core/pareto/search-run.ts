@@ -1,11 +1,13 @@
 // One search on disk: settings of the coefficients go in, numbers come out, and every trial goes through the journal. Node only.
+import { join } from "node:path";
 import { throwIfCancelled, WeightsmithError } from "../diagnostics.ts";
 import { planRecipe } from "../evaluate/evaluators.ts";
 import type { EngineOptions } from "../nn/engine.ts";
 import { sha256 } from "../plan/plan-hash.ts";
 import { fingerprintInputs } from "../run/shard-files.ts";
+import { nothingMeasured } from "./map.ts";
 import { hashObjectives, type MeasureRecipe, type Objective, openObjectives, reasonOf } from "./objectives.ts";
-import { openTrials, type TrialOutcome } from "./trials.ts";
+import { openTrials, TRIALS_FILE, type TrialOutcome } from "./trials.ts";
 
 /** `threads`, `blas` and `device` say what computes the models. */
 export interface SearchOptions extends EngineOptions {
@@ -35,6 +37,8 @@ export interface SearchRunRequest {
 export interface SearchRun {
   /** Trials taken from the journal of an earlier, unfinished run. */
   readonly resumed: number;
+  /** Why trials failed, each reason once. */
+  readonly failures: ReadonlySet<string>;
   /** Measures one recipe. A trial that fails is noted and returned as such. @throws WeightsmithError `cancelled` alone */
   measure(recipe: string, label: string, objectives?: readonly Objective[]): Promise<TrialOutcome>;
 }
@@ -59,16 +63,21 @@ export async function openSearchRun(request: SearchRunRequest, options: SearchOp
   const config = sha256(request.configText);
   const identity = { format: "weightsmith-trials", version: 1, config, seed, objectives: await hashObjectives(objectives), inputs, engine };
   const trials = await openTrials(request.out, JSON.stringify(identity), options.overwrite ?? false);
+  const failures = new Set<string>();
   let done = 0;
   return {
     resumed: trials.resumed,
+    failures,
     async measure(text, label, wanted = objectives) {
       throwIfCancelled(options.signal);
       options.onProgress?.({ done, total: Math.max(done + 1, request.totalTrials), detail: label });
       const key = sha256(text);
+      const failed = failureKey(text, wanted);
       const outcome =
         covering(trials.get(key), wanted) ??
-        (await tryRecipe(measured, { text, file }, wanted, options.signal, (result, seconds) => trials.put(key, result, seconds)));
+        trials.get(failed) ??
+        (await tryRecipe(measured, { text, file }, wanted, options.signal, (result, seconds) => trials.put("error" in result ? failed : key, result, seconds)));
+      if ("error" in outcome) failures.add(outcome.error);
       done++;
       options.onProgress?.({ done, total: Math.max(done, request.totalTrials), detail: `${label}: ${describe(outcome)}` });
       return outcome;
@@ -76,9 +85,12 @@ export async function openSearchRun(request: SearchRunRequest, options: SearchOp
   };
 }
 
+/** A failure is one of what was wanted: what was measured of the same recipe before, or will be, stands. */
+const failureKey = (text: string, wanted: readonly Objective[]): string => sha256([text, ...wanted.map(({ name }) => name)].join("\0"));
+
 /** A known outcome if it says all that is wanted. */
 function covering(outcome: TrialOutcome | undefined, wanted: readonly Objective[]): TrialOutcome | undefined {
-  if (outcome === undefined || "error" in outcome) return outcome;
+  if (outcome === undefined || "error" in outcome) return undefined;
   return wanted.every(({ name }) => Object.hasOwn(outcome.values, name)) ? outcome : undefined;
 }
 
@@ -110,8 +122,14 @@ const describe = (outcome: TrialOutcome): string =>
         .map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`)
         .join(", ");
 
+/** That no trial gave a number, with the reasons and where all of them stand. @param folder of the journal */
+export function nothingMeasuredIn(folder: string, trials: number, reasons: Iterable<string>): WeightsmithError {
+  const remedy = `${join(folder, TRIALS_FILE)} says why each failed; once the reason is mended outside of the configuration, start anew with --overwrite`;
+  return nothingMeasured(trials, { remedy, reasons });
+}
+
 /** Places in the made recipe mean nothing in the configuration. */
-function withoutPlaces(error: unknown, file: string): unknown {
+export function withoutPlaces(error: unknown, file: string): unknown {
   if (!(error instanceof WeightsmithError)) return error;
   return new WeightsmithError(
     error.diagnostics.map(({ range, fix: _, ...rest }) => (range !== undefined && rest.file !== file ? { ...rest, range } : rest)),

@@ -81,6 +81,26 @@ describe("MAP", () => {
     );
   });
 
+  it("Bayesian and Nested MAP go on past a whole round that fails", async () => {
+    // Of six samples six come later, in rounds of one or two; nested MAP measures the models alone first, and checks two points last.
+    let count = 0;
+    const log = newLog();
+    const late = toy(log, (x) => (++count > 6 && count < 13 ? undefined : costs(x)));
+    const { front } = await runBayesianMap(late, { samples: 12, front: 4, seed: 1 });
+    assert.equal(front.length, 4);
+    count = 0;
+    const nested = toy(newLog(), (x) => (++count <= 2 || count > 22 ? undefined : costs(x)));
+    const found = await runNestedMap(nested, { samples: 0, front: 0, seed: 3, preference: [0.5, 0.5] });
+    assert.ok(Math.hypot((found[0] ?? 0) - 0.5, (found[1] ?? 0) - 0.5) < 0.2, `${found}`);
+  });
+
+  it("Nested MAP searches as far as its ranges reach", async () => {
+    const far = (x: readonly number[]) => [((x[0] ?? 0) - 1.6) ** 2, ((x[1] ?? 0) - 0.5) ** 2];
+    const problem = { ...toy(newLog(), far), box: { low: [0, 0], high: [2, 1] } };
+    const found = await runNestedMap(problem, { samples: 0, front: 0, seed: 3, preference: [0.5, 0.5] });
+    assert.ok(Math.abs((found[0] ?? 0) - 1.6) < 0.15, `${found}`);
+  });
+
   it("Nested MAP merges to the point that the preference asks for", async () => {
     // Weighted costs w1 |x - e1|^2 + w2 |x - e2|^2 are least at x = (w1, w2).
     const log = newLog();

@@ -8,6 +8,7 @@ import { readEvolveConfig } from "../../merge-core/pareto/evolve-config.ts";
 import { firstModelGenome, genomeLength, stackRecipe } from "../../merge-core/pareto/layer-genome.ts";
 import { runEvolve } from "../../merge-core/pareto/run-evolve.ts";
 import { readSearchRecipe, valueAt } from "../../merge-core/pareto/search-recipe.ts";
+import { rejectsWith } from "../helpers/diagnostics.ts";
 
 const ZOO = resolve("media/zoo");
 const data = (task: string, split = "validation") => join(ZOO, "data", `${task}.${split}.jsonl`);
@@ -128,6 +129,24 @@ population: 6
     assert.ok(count("done") <= 10 && count("rejected") >= 6, `${count("done")} done, ${count("rejected")} rejected`);
     assert.deepEqual(evolution.trials[0]?.values, [1, 1, 1, 0, 0, 0]);
     assert.equal(evolution.reported, null);
+  });
+
+  it("says that the report failed, and keeps what was searched for when it is started again", async () => {
+    const report = `report:\n  - { name: own, command: "exit 3" }\n`;
+    const text = CONFIG.replace(/report:\n.*\n/, report).replace("trials: 25", "trials: 6");
+    const { evolution } = await run("unreported", text);
+    assert.match(evolution.reported?.error ?? "", /^evaluator-failed/);
+    assert.deepEqual([evolution.reported?.start, evolution.reported?.best], [{}, {}]);
+    // The start and the best have now failed as reports, not as trials.
+    const again = await run("unreported", text);
+    assert.deepEqual(again.evolution, evolution);
+  });
+
+  it("says why if nothing can be measured", async () => {
+    const text = CONFIG.replace(/objectives:\n.*\n/, `objectives:\n  - { name: own, command: "echo none" }\n`).replace("trials: 25", "trials: 2");
+    const { notes = [], remedy } = await rejectsWith("search-nothing-measured", () => run("nothing", text));
+    assert.match(notes.join(), /evaluator-no-number.*none/);
+    assert.match(remedy ?? "", /trials\.jsonl/);
   });
 
   it("takes as many trials as it is given, be they less than a generation", async () => {

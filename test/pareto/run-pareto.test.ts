@@ -157,6 +157,13 @@ baselines: false
     );
   }).timeout(20_000);
 
+  it("says why if nothing can be measured", async () => {
+    const text = CONFIG.replace(/objectives:[\s\S]*samples/, `objectives:\n  - { name: own, command: "exit 3" }\nsamples`);
+    const { notes = [], found } = await rejectsWith("search-nothing-measured", () => run("nothing", text));
+    assert.match(notes.join(), /^evaluator-failed/);
+    assert.match(found ?? "", /failed trials/);
+  });
+
   it("writes the merge of the front that a preference asks for, whose measures are those reported", async () => {
     const out = join(folder, "merged");
     const { point } = await mergeAtPreference(join(folder, "whole"), "1,0", out, { threads: 1 });
