@@ -14,6 +14,8 @@ export interface CommandOptions {
 
 /** Programs may log at length; only the end matters. */
 const MAX_TAIL_CHARACTERS = 64_000;
+/** Timers take longer times, some 25 days, for none at all. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Runs a command and returns the end of what it wrote to stdout.
@@ -33,7 +35,7 @@ export async function runCommand(command: CommandLine, options: CommandOptions):
     killGroup(child.pid);
   };
   const onAbort = () => stop("cancel");
-  const timer = setTimeout(() => stop("timeout"), options.timeoutSeconds * 1000);
+  const timer = setTimeout(() => stop("timeout"), Math.min(options.timeoutSeconds * 1000, LONGEST_TIMER_MS));
   options.signal?.addEventListener("abort", onAbort, { once: true });
   try {
     const status = await new Promise<number | string>((resolve, reject) => {

@@ -78,6 +78,11 @@ describe("evaluators", () => {
     assert.equal(statSync(note).size, beats);
   });
 
+  it("takes a time limit of years for one", async () => {
+    const patient: MetricSpec = { kind: "command", name: "own", direction: "max", command: "echo 42", timeoutSeconds: 1e8 };
+    assert.equal((await evaluateRecipe(recipe, [patient], { threads: 1 })).own, 42);
+  });
+
   it("says what a program did wrong", async () => {
     const failed = await rejectsWith("evaluator-failed", () =>
       evaluateRecipe(recipe, [command("console.error('no such task');process.exit(3)")], { threads: 1 }),
