@@ -52,8 +52,10 @@ export interface AdaptationRequest extends AdaMergingOptions {
 export interface AdaptationResult {
   readonly out: string;
   readonly method: Adaptation;
-  /** Entropy summed over tasks, first and last; missing where nothing was learned by steps. */
+  /** Entropy summed over tasks, the means over the first and over the last tenth of the steps; missing where nothing was learned by steps. */
   readonly entropy?: readonly [first: number, last: number];
+  /** How many examples belong to each merge of DaWin. */
+  readonly samples?: readonly number[];
   /** Means over tensors, by task. */
   readonly coefficients: Readonly<Record<string, number>>;
   /** Recipes of the merges, where a recipe can describe them. */
@@ -70,7 +72,8 @@ export async function runAdaptation(request: AdaptationRequest): Promise<Adaptat
   await initBackend(threads === undefined ? {} : { threads });
   const vectors = await readTaskVectors(recipe.text, recipe.file, signal);
   try {
-    requireDataForEach(vectors.tasks, data);
+    // DaWin asks every model about all data; the others learn on each model's own.
+    if (request.method !== "dawin" || data.length === 0) requireDataForEach(vectors.tasks, data);
     const rows = await Promise.all(data.map((file) => readRows(vectors.base, file, request.limit)));
     const { saveEvery: every } = request;
     const journal = await openStepJournal(`${out}.learning`, await identityOf(request, vectors), { overwrite, ...(every === undefined ? {} : { every }) });
@@ -141,16 +144,19 @@ async function adaptRouters(request: AdaptationRequest, vectors: TaskVectors, ro
   }
 }
 
+/** Several experts share the weight of task arithmetic; one expert is interpolated with its base (the paper's sections for each). */
 async function adaptByEntropy(request: AdaptationRequest, vectors: TaskVectors, rows: readonly (readonly TokenRow[])[]): Promise<AdaptationResult> {
   const { out, components = 1, init = 0.3, seed = 0, signal } = request;
   const all = rows.flat();
-  const byTask: number[][] = [];
-  for (const task of vectors.tasks.keys()) byTask.push(await expertEntropies(vectors, task, all, signal));
-  const shares = entropyShares(all.map((_, i) => byTask.map((own) => own[i] ?? Number.NaN)));
+  const isPair = vectors.tasks.length === 1;
+  const byModel: number[][] = isPair ? [await rowEntropies(vectors.base.decoder, all, signal === undefined ? {} : { signal })] : [];
+  for (const task of vectors.tasks.keys()) byModel.push(await expertEntropies(vectors, task, all, signal));
+  const shares = entropyShares(all.map((_, i) => byModel.map((own) => own[i] ?? Number.NaN)));
+  const coefficientsOf = (mean: readonly number[]) => (isPair ? mean.slice(1) : shareCoefficients(mean, init));
   if (!shares.flat().every(Number.isFinite))
     throw inputError("adapt-not-finite", "an expert's entropy is not a number", { remedy: "look for NaN in the experts" });
   const { means, assignments } = fitMixture(shares, components, seed);
-  const coefficients = means.map((mean) => shareCoefficients(mean, init).map((value) => vectors.names.map(() => value)));
+  const coefficients = means.map((mean) => coefficientsOf(mean).map((value) => vectors.names.map(() => value)));
   const recipes = coefficients.map((own) => coefficientRecipe(request.recipe.text, vectors, own));
   const [only] = recipes;
   if (components === 1 && only !== undefined) await mergeText(request, only, out);
@@ -160,8 +166,18 @@ async function adaptByEntropy(request: AdaptationRequest, vectors: TaskVectors, 
       await writeFile(join(folder, "assignments.json"), `${JSON.stringify(splitBy(rows, assignments))}\n`);
     });
   }
-  const mean = vectors.tasks.map((_, task) => vectors.names.map(() => shareCoefficients(fitMixture(shares, 1).means[0] ?? [], init)[task] ?? 0));
-  return { ...summary(request, vectors, mean, []), recipes };
+  const overall = coefficientsOf(fitMixture(shares, 1).means[0] ?? []);
+  const samples = means.map((_, k) => assignments.filter((own) => own === k).length);
+  return {
+    ...summary(
+      request,
+      vectors,
+      overall.map((value) => [value]),
+      [],
+    ),
+    recipes,
+    samples,
+  };
 }
 
 /** Of each data file's rows, which merge they belong to, counted from 1. */
@@ -201,7 +217,9 @@ function summary(
   losses: readonly number[],
 ): AdaptationResult {
   const mean = (own: readonly number[]) => own.reduce((sum, value) => sum + value, 0) / own.length;
-  const [first, last] = [losses[0], losses.at(-1)];
+  // Single steps see a batch each, some of which are harder than others.
+  const tenth = Math.ceil(losses.length / 10);
+  const [first, last] = losses.length === 0 ? [] : [mean(losses.slice(0, tenth)), mean(losses.slice(-tenth))];
   return {
     out: request.out,
     method: request.method,

@@ -43,12 +43,14 @@ export function openTaskModels(
   return { base: recipe.base, experts: sources.map(({ model }) => model), open: modelOpener(file, { signal }) };
 }
 
-/** A recipe whose weights may be missing: they are what is learned. */
+/** A recipe whose method and weights may be missing: weights are what is learned. */
 function parseModels(text: string, file: string): ReturnType<typeof parseRecipe> {
   const parsed = parseRecipe(text, file);
   const errors = parsed.diagnostics.filter(({ severity }) => severity === "error");
-  if (errors.length === 0 || errors.some(({ code }) => code !== "missing-parameter")) return parsed;
-  return parseRecipe(coefficientRecipe(text, { names: [] }, []), file);
+  if (errors.length === 0 || errors.some(({ code }) => code !== "missing-parameter" && code !== "missing-key")) return parsed;
+  const filled = parseRecipe(coefficientRecipe(text, { names: [] }, []), file);
+  // What is said of the recipe should be of the recipe as written.
+  return filled.recipe === undefined ? parsed : filled;
 }
 
 /** Reads base_model and models of a recipe. @throws WeightsmithError as `openTaskModels`, and what the models throw */

@@ -21,13 +21,18 @@ export const adapt: Command = {
   usage: "RECIPE OUT --data FILE... [--method NAME]",
   help: `
 Takes base_model and models of the recipe, and one JSONL file for each model, in their order ({"prompt": ...} or
-{"text": ...}; answers are not looked at). Weights need not be in the recipe. Learns what makes the merge surest of its next token, and writes OUT.
+{"text": ...}; answers are not looked at). A merge_method and weights need not be in the recipe, and have no effect. Learns what makes
+the merge surest of its next token, and writes OUT.
+
+  base_model: ./base
+  models: [{ model: ./math }, { model: ./code }]
 
   --method adamerging            a coefficient for each tensor of each model, or --per task (default)
   --method adamerging++          the same of what TIES leaves of each model's change
   --method concrete              one mask over the weights, shared by all models
   --method concrete_adamerging   both
-  --method dawin                 coefficients from how sure each expert is; --components K for K merges, in OUT/1 to OUT/K
+  --method dawin                 coefficients from how sure each expert is, on any number of files; of one expert, between base and
+                                 expert. --components K for K merges, in OUT/1 to OUT/K, with the examples of each in OUT/assignments.json
   --method wemoe                 routers that choose among the experts' MLPs for each input; eval runs the result
   --method e_wemoe               the same with one router for all layers, and nine tenths of each MLP's change dropped
   --method one_bit               each expert's change packed to one bit per weight, and a router that chooses one of them for a
@@ -63,7 +68,7 @@ AdaMerging and DaWin write a plain recipe, which merges to the same bytes again.
     { name: "init", type: "string", value: "X", doc: "first coefficient (default: 0.3)" },
     { name: "batch-size", type: "integer", value: "N", doc: "examples of each file in a step (default: 16)" },
     { name: "components", type: "integer", value: "K", doc: "merges of dawin (default: 1)" },
-    { name: "limit", type: "integer", value: "N", doc: "only the first N examples of each file" },
+    { name: "limit", type: "integer", value: "N", least: 1, doc: "only the first N examples of each file" },
     DTYPE,
     SEED,
     THREADS,
@@ -144,7 +149,7 @@ the data. Of what adapt --method one_bit wrote, the expert that most of the data
   weightsmith freeze ./mixture ./for-math --data math.jsonl`,
   options: [
     { name: "data", type: "string", value: "FILE", doc: "JSONL file of the domain" },
-    { name: "limit", type: "integer", value: "N", doc: "only the first N examples" },
+    { name: "limit", type: "integer", value: "N", least: 1, doc: "only the first N examples" },
     DTYPE,
     THREADS,
     OVERWRITE,
@@ -199,8 +204,10 @@ function count(args: Arguments, name: string): number | undefined {
   return value;
 }
 
-function report({ out, entropy, coefficients }: AdaptationResult): string {
-  const learned = entropy === undefined ? "" : `, entropy over all tasks ${entropy[0].toFixed(4)} to ${entropy[1].toFixed(4)}`;
+function report({ out, entropy, coefficients, samples = [] }: AdaptationResult): string {
+  const tenths = "first and last tenth of the steps";
+  const learned = entropy === undefined ? "" : `, entropy over all tasks ${entropy[0].toFixed(4)} to ${entropy[1].toFixed(4)} (${tenths})`;
+  const parts = samples.length < 2 ? [] : [`examples of each merge: ${samples.map((count, k) => `${out}/${k + 1} ${count}`).join(", ")}`];
   const means = Object.entries(coefficients).map(([task, value]) => `  ${task}: ${value.toFixed(4)}`);
-  return [`${out}${learned}`, ...(means.length > 0 ? ["mean coefficients", ...means] : [])].join("\n");
+  return [`${out}${learned}`, ...parts, ...(means.length > 0 ? ["mean coefficients", ...means] : [])].join("\n");
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { freezeMixture, runAdaptation } from "../../merge-core/adapt/run-adaptation.ts";
+import { builtinMetric, openEvaluator } from "../../merge-core/evaluate/evaluators.ts";
 import { mergeByRecipe } from "../../merge-core/evaluate/recipe-merge.ts";
 import { disposeDecoder } from "../../merge-core/nn/load.ts";
 import { loadModel } from "../../merge-core/nn/model.ts";
@@ -75,6 +76,26 @@ describe("an adaptation", () => {
     for (const k of assignments.flat()) assert.ok(existsSync(place(`two/${k}/config.json`)));
   });
 
+  it("by DaWin of one expert lies between base and expert, as sure as each is", async () => {
+    const one = { text: "base_model: base\nmodels: [{model: a}]\ndtype: float32\n", file: recipe.file };
+    const file = data[1] ?? "";
+    const { coefficients, samples } = await runAdaptation({ ...request, recipe: one, data: [file], method: "dawin", out: place("one") });
+    const entropyOf = async (name: string, prompt: string) => {
+      const alone = place("alone.jsonl");
+      writeFileSync(alone, `${JSON.stringify({ prompt })}\n`);
+      return (await (await openEvaluator([builtinMetric("entropy", [alone])], { threads: 1 })).model(place(name))).entropy ?? Number.NaN;
+    };
+    let expected = 0;
+    for (const prompt of ["kl", "nm"]) {
+      const [base, expert] = [await entropyOf("base", prompt), await entropyOf("a", prompt)];
+      expected += Math.exp(-expert) / (Math.exp(-expert) + Math.exp(-base)) / 2;
+    }
+    assert.ok(Math.abs((coefficients.a ?? 0) - expected) < 1e-5, `${coefficients.a}, expected ${expected}`);
+    assert.deepEqual(samples, [2]);
+    // Of several, one data set is enough.
+    await runAdaptation({ ...request, data: [file], method: "dawin", out: place("one-set") });
+  });
+
   it("can be frozen if it is a mixture, and only then", async () => {
     await freezeMixture(place("wemoe"), data[0] ?? "", place("frozen"), { threads: 1, dtype: "F32" });
     const frozen = await loadModel(place("frozen"));
@@ -107,6 +128,11 @@ describe("an adaptation", () => {
     assert.notEqual(bare, recipe.text);
     await runAdaptation({ ...request, recipe: { ...recipe, text: bare }, method: "adamerging", out: place("bare") });
     await runAdaptation({ ...request, method: "adamerging", out: place("weighted") });
+    const barer = bare.replace(/merge_method.*\n/, "");
+    await runAdaptation({ ...request, recipe: { ...recipe, text: barer }, method: "adamerging", out: place("barer") });
+    assert.ok(weights("barer").equals(weights("weighted")));
+    const none = { ...recipe, text: barer.replace(/models:[\s\S]*/, "") };
+    await rejectsWith("missing-key", () => runAdaptation({ ...request, recipe: none, method: "adamerging", out: place("wrong") }));
     assert.ok(weights("bare").equals(weights("weighted")));
     const wrong = { ...recipe, text: bare.replace("{model: a}", "{model: a, parameters: {weigth: 1}}") };
     await rejectsWith("unknown-parameter", () => runAdaptation({ ...request, recipe: wrong, method: "adamerging", out: place("wrong") }));
