@@ -35,7 +35,7 @@ singular vectors of both line up (arXiv 2402.04051).
     { name: "barrier", type: "flag", doc: "measure the loss on the line between the models; needs --data" },
     { name: "data", type: "list", value: "FILE", doc: "JSONL file for --barrier; may be given several times" },
     { name: "points", type: "integer", value: "N", doc: `points on the line (default: ${DEFAULT_POINTS})` },
-    { name: "limit", type: "integer", value: "N", doc: "only the first N examples" },
+    { name: "limit", type: "integer", value: "N", least: 1, doc: "only the first N examples" },
     { name: "singular", type: "flag", doc: "compare singular vectors before and after" },
     { name: "html", type: "string", value: "FILE", doc: "also write a page with the loss on the line and what moved, complete in one file" },
     { name: "shard-size", type: "size", value: "SIZE", doc: "most bytes of one output file (default: 5GB)" },

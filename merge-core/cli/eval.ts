@@ -44,7 +44,7 @@ harness is lm-evaluation-harness; its lm_eval must be on the PATH.
     { name: "command", type: "list", value: "LINE", doc: "a shell line that prints a number" },
     { name: "timeout", type: "integer", value: "SECONDS", doc: "time limit of a harness task or command (default: 3600)" },
     { name: "cache", type: "string", value: "FILE", doc: "keep measured numbers here, by weights, data and metric" },
-    { name: "limit", type: "integer", value: "N", doc: "only the first N examples of each file" },
+    { name: "limit", type: "integer", value: "N", least: 1, doc: "only the first N examples of each file" },
     { name: "batch-size", type: "integer", value: "N", doc: "sequences computed together (default: 64)" },
     { name: "max-new-tokens", type: "integer", value: "N", doc: "most tokens generated (default: two more than the longest answer)" },
     SEED,

@@ -10,6 +10,8 @@ export interface OptionSpec {
   readonly value?: string;
   readonly short?: string;
   readonly choices?: readonly string[];
+  /** Of integers. Default 0. */
+  readonly least?: number;
   readonly doc: string;
 }
 
@@ -89,7 +91,9 @@ function parseValue(spec: OptionSpec, text: string): string | number {
   if (spec.type === "size") return parseSize(text, `--${spec.name}`);
   if (spec.type === "integer") {
     const value = Number(text);
-    if (!Number.isSafeInteger(value) || value < 0) throw usage(`option --${spec.name} is not a whole number`, { found: text, expected: "0 or more" });
+    if (!Number.isSafeInteger(value) || value < 0)
+      throw usage(`option --${spec.name} is not a whole number`, { found: text, expected: `${spec.least ?? 0} or more` });
+    if (value < (spec.least ?? 0)) throw usage(`option --${spec.name} must be at least ${spec.least}`, { found: text });
     return value;
   }
   if (spec.choices !== undefined && !spec.choices.includes(text)) {

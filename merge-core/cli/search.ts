@@ -9,7 +9,7 @@ import { formatTable } from "./output.ts";
 const SHARED: readonly OptionSpec[] = [
   { name: "data", type: "list", value: "FILE", doc: "JSONL file that chooses; the mean counts where several are given" },
   { name: "metric", type: "string", value: "NAME", doc: "what is measured, as in eval (default: loss)" },
-  { name: "limit", type: "integer", value: "N", doc: "only the first N examples of each file" },
+  { name: "limit", type: "integer", value: "N", least: 1, doc: "only the first N examples of each file" },
   { name: "report", type: "list", value: "FILE", doc: "JSONL file that the chosen merge is reported on" },
   { name: "same-data", type: "flag", doc: "allow one file to choose and to report" },
   { name: "cache", type: "string", value: "FILE", doc: "measured numbers; a killed search goes on from them (default: OUT.scores.jsonl)" },

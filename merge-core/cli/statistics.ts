@@ -7,8 +7,8 @@ import { formatDuration } from "./output.ts";
 const OPTIONS: readonly OptionSpec[] = [
   { name: "data", type: "list", value: "FILE", doc: "JSONL file; may be given several times" },
   { name: "out", type: "string", short: "o", value: "FILE", doc: "safetensors file to make" },
-  { name: "limit", type: "integer", value: "N", doc: "only the first N examples" },
-  { name: "batch-size", type: "integer", value: "N", doc: "examples computed together (default: 32)" },
+  { name: "limit", type: "integer", value: "N", least: 1, doc: "only the first N examples" },
+  { name: "batch-size", type: "integer", value: "N", least: 1, doc: "examples computed together (default: 32)" },
   THREADS,
   OVERWRITE,
 ];
@@ -31,7 +31,7 @@ is what merge_method: fisher takes as "fisher: FILE" beside a model.
   options: [
     ...OPTIONS,
     { name: "mode", type: "string", value: "MODE", choices: ["sampled", "exact", "empirical"], doc: "whose answers (default: sampled)" },
-    { name: "samples", type: "integer", value: "N", doc: "answers drawn per example (default: 1)" },
+    { name: "samples", type: "integer", value: "N", least: 1, doc: "answers drawn per example (default: 1)" },
     SEED,
   ],
   async run(args, context) {
@@ -40,7 +40,6 @@ is what merge_method: fisher takes as "fisher: FILE" beside a model.
     const asked = text(args, "mode");
     const mode = FISHER_MODES.find((known) => known === asked);
     const samples = number(args, "samples");
-    if (samples === 0) throw usage("option --samples must be at least 1", { found: "0" });
     const more = { ...(mode === undefined ? {} : { mode }), ...(samples === undefined ? {} : { samples }), seed: number(args, "seed") ?? 0 };
     await run("fisher", args, context, (model, data, options) => writeFisher(model, data, { ...options, ...more }));
   },
@@ -82,8 +81,9 @@ async function run(
   const [model = ""] = positionals(args, ["MODEL"]);
   const out = text(args, "out");
   if (out === undefined) throw usage("option --out is missing", { expected: "a file to write" });
+  // Under another name merging would not take it for one.
+  if (!out.endsWith(".safetensors")) throw usage("option --out is not the name of a safetensors file", { found: out, expected: `${out}.safetensors` });
   const [limit, batchSize] = [number(args, "limit"), number(args, "batch-size")];
-  if (batchSize === 0) throw usage("option --batch-size must be at least 1", { found: "0" });
   const result = await write(model, list(args, "data"), {
     out,
     overwrite: flag(args, "overwrite"),

@@ -6,6 +6,7 @@ const specs: OptionSpec[] = [
   { name: "json", type: "flag", doc: "" },
   { name: "quiet", type: "flag", short: "q", doc: "" },
   { name: "threads", type: "integer", doc: "" },
+  { name: "limit", type: "integer", least: 1, doc: "" },
   { name: "memory", type: "size", doc: "" },
   { name: "data", type: "list", doc: "" },
   { name: "device", type: "string", choices: ["cpu", "gpu"], doc: "" },
@@ -41,6 +42,7 @@ describe("parseArguments", () => {
     assert.match(failure(["--threads"]), /needs a value/);
     assert.match(failure(["--threads", "--json"]), /needs a value/);
     assert.match(failure(["--threads", "1.5"]), /not a whole number; found 1.5/);
+    assert.match(failure(["--limit", "0"]), /limit must be at least 1; found 0/);
     assert.match(failure(["--device", "tpu"]), /found tpu, expected cpu, gpu/);
     assert.match(failure(["--json=yes"]), /takes no value; found yes/);
   });
