@@ -3,6 +3,7 @@ import type { Checkpoint, FamilyPatch, TensorEntry } from "../checkpoints/checkp
 import { inputError } from "../diagnostics.ts";
 import { isFloat } from "../formats/dtypes.ts";
 import { baseNames, missingError, replaceTensors, shapeError } from "./base-tensors.ts";
+import { checkTokens, ROWS, trainableTokens } from "./families/trainable-tokens.ts";
 import type { LayerShape, Shapes } from "./family.ts";
 import { type AdapterFile, type ModuleEntries, moduleSettings, readAdapter, sharedEntries } from "./read-adapter.ts";
 
@@ -60,6 +61,8 @@ function patchOf(adapter: AdapterFile, module: string, entries: ModuleEntries, w
   const settings = moduleSettings(adapter, module);
   const tensors = { ...sharedEntries(adapter, module), ...entries };
   checkShapes(adapter, module, layer, tensors);
+  const replacing = adapter.family.type === trainableTokens.type ? tensors[ROWS] : undefined;
+  if (replacing !== undefined) checkTokens(adapter.config.token_indices, weight, adapter.configFile, replacing);
   return { family: adapter.family.type, settings, tensors, transposed };
 }
 

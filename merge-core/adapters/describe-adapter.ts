@@ -4,6 +4,7 @@ import { type Diagnostic, WeightsmithError } from "../diagnostics.ts";
 import { elementCount } from "../formats/dtypes.ts";
 import { adaptCheckpoint } from "./adapted-checkpoint.ts";
 import { loraScaleOf } from "./families/lora.ts";
+import { ROWS } from "./families/trainable-tokens.ts";
 import type { Settings } from "./family.ts";
 import { checkRank, patternValue } from "./peft-config.ts";
 import { type AdapterFile, moduleSettings, readAdapter } from "./read-adapter.ts";
@@ -41,7 +42,7 @@ export interface AdapterSummary {
 
 /** @param base to check the adapter against @throws WeightsmithError `adapter-*` when the adapter itself is broken */
 export async function describeAdapter(folder: string, base?: Checkpoint, options: { readonly signal?: AbortSignal } = {}): Promise<AdapterSummary> {
-  const adapter = await readAdapter(folder, options);
+  const adapter = await readAdapter(folder, { ...options, besideFactors: true });
   const { family, config, modules, replacements } = adapter;
   const entries = [...[...modules.values()].flatMap((tensors) => Object.values(tensors)), ...Object.values(adapter.shared), ...replacements.values()];
   const findings: Diagnostic[] = [];
@@ -100,13 +101,15 @@ function rankOf(adapter: AdapterFile, module: string): number | undefined {
     checkRank(adapter.config, module, entry.shape[0] ?? 0, adapter.configFile);
     return entry.shape[0];
   }
+  if (ROWS in entries) return undefined;
   const { r } = moduleSettings(adapter, module);
   return typeof r === "number" ? r : undefined;
 }
 
 function scalesOf(adapter: AdapterFile, note: <T>(action: () => T) => T | undefined): AdapterSummary["scales"] {
   const groups = new Map<string, { scale: number; from: string; modules: number }>();
-  for (const module of adapter.modules.keys()) {
+  for (const [module, entries] of adapter.modules) {
+    if (ROWS in entries) continue;
     const found = note(() => scaleOf(adapter, module));
     if (found === undefined) continue;
     const key = `${found.scale} ${found.from}`;

@@ -8,6 +8,8 @@ export interface FamilySetting {
   readonly doc: string;
   /** A whole number of at least one. */
   readonly count?: true;
+  /** A list in the file, whose items stand here with commas between them. */
+  readonly list?: true;
   /** What training checks that it divides: the inputs of every layer, the outputs, or both. */
   readonly divides?: "inputs" | "outputs" | "both";
   /** The key that gives single modules other values. */

@@ -66,6 +66,8 @@ export interface AdapterFamily {
   readonly neutral?: Readonly<Record<string, number>>;
   /** What the layer's bias [out] is multiplied by, if it is. */
   biasFactor?(module: AdapterModule): ArrayLike<number> | undefined;
+  /** What is added to the layer's bias [out]. */
+  biasShift?(module: AdapterModule): ArrayLike<number>;
   /** Frozen tensors that follow from the base's weight [out, in] and are in no file. */
   derive?(weight: ArrayLike<number>, layer: LayerShape, settings: Settings): Readonly<Record<string, ModuleTensor>>;
   /** The same as differentiable expressions. */

@@ -6,6 +6,7 @@ import { changesBias, checkFoldable, checkShapes } from "./adapted-by-family.ts"
 import { baseNames, missingError, shapeError } from "./base-tensors.ts";
 import { type Combination, combinedRank, worksOnFactors } from "./combine.ts";
 import { type CombinedTensor, differentBases, differentModules, planReplacements } from "./common-ground.ts";
+import { trainableTokens } from "./families/trainable-tokens.ts";
 import type { LayerShape, Settings } from "./family.ts";
 import { layerOf } from "./layer-of.ts";
 import { checkRank } from "./peft-config.ts";
@@ -76,6 +77,12 @@ function checkDense(adapter: AdapterFile, method: Combination, base: Checkpoint 
   const { family, config, configFile, modules } = adapter;
   checkFoldable(adapter);
   const found = config.use_dora === true ? "use_dora true" : family.title;
+  if (family.type === trainableTokens.type)
+    throw inputError("adapter-family-unlike", "rows that take the place of others have no sum", {
+      file: configFile,
+      found,
+      remedy: "fold them with weightsmith adapter fold",
+    });
   if (modules.size === 0) throw inputError("adapter-family-unlike", `adapters of type ${family.type} change no matrices`, { file: configFile, found });
   if (worksOnFactors(method) || method === "cat")
     throw inputError("adapter-family-unlike", `${method} combines factors, and this adapter is no product of them`, {
@@ -101,8 +108,6 @@ function checkCombinable(adapter: AdapterFile, method: Combination, base: Checkp
       expected: "LORA",
       remedy: "use the method exact",
     });
-  if (config.lora_bias === true)
-    throw inputError("adapter-type-unsupported", "lora_bias is not supported", { file: configFile, found: "true", expected: "false" });
   const init = config.init_lora_weights;
   if (typeof init === "string" && /^(pissa|olora|corda|lora_ga|loftq)/.test(init))
     throw inputError("adapter-type-unsupported", "the adapter changed its base model when it was initialised", {

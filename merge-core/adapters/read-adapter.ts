@@ -15,7 +15,9 @@ const PREFIX = "base_model.model.";
 const SHARED_PREFIX = "base_model.";
 
 /** Settings of any family that change which weights are meant. */
-const UNSUPPORTED = ["target_parameters", "layer_replication", "trainable_token_indices", "alora_invocation_tokens", "exclude_layers"];
+const UNSUPPORTED = ["target_parameters", "layer_replication", "alora_invocation_tokens", "exclude_layers"];
+/** What only LoRA has, and only folding takes along. */
+const BESIDE_FACTORS = ["lora_bias", "trainable_token_indices"];
 
 /** By the last part of their name. */
 export type ModuleEntries = Readonly<Record<string, TensorEntry>>;
@@ -37,11 +39,18 @@ export interface AdapterFile {
   readonly shards: Awaited<ReturnType<typeof openCheckpoint>>["shards"];
 }
 
+interface ReadOptions {
+  readonly signal?: AbortSignal;
+  /** Also what LoRA has beside its factors: biases of B, and rows of tokens. They can be folded and told of, and nothing else. */
+  readonly besideFactors?: boolean;
+}
+
 /** @throws WeightsmithError `adapter-type-unsupported`, `adapter-without-tensors`, `adapter-tensor-unexpected`, `adapter-config-invalid`, `file-missing` */
-export async function readAdapter(folder: string, options: { readonly signal?: AbortSignal } = {}): Promise<AdapterFile> {
+export async function readAdapter(folder: string, options: ReadOptions = {}): Promise<AdapterFile> {
   const configFile = join(folder, CONFIG);
   const config = await readAdapterConfig(configFile);
   const family = familyOf(config, configFile);
+  if (options.besideFactors !== true) refuseBesideFactors(family, config, configFile);
   const file = [TENSORS, OLD_TENSORS].map((name) => join(folder, name)).find(existsSync);
   if (file === undefined) throw inputError("adapter-without-tensors", "the adapter has no tensors", { file: folder, expected: `${TENSORS} or ${OLD_TENSORS}` });
   const { tensors, shards } = await openTensors(folder, file, family, options);
@@ -70,12 +79,26 @@ function familyOf(config: Readonly<Record<string, unknown>>, file: string): Adap
       expected: expected.join(", "),
       ...remedyOf(type, expected),
     });
-  for (const key of UNSUPPORTED) {
+  for (const key of [...UNSUPPORTED, ...(family.type === "LORA" ? [] : ["trainable_token_indices"])]) {
     const value = config[key] ?? null;
-    if (value !== null && !(Array.isArray(value) && value.length === 0))
+    if (isSet(value))
       throw inputError("adapter-type-unsupported", `${key} is not supported`, { file, found: JSON.stringify(value).slice(0, 100), expected: "null" });
   }
   return family;
+}
+
+const isSet = (value: unknown): boolean => value !== null && value !== false && !(Array.isArray(value) && value.length === 0);
+
+/** @throws WeightsmithError `adapter-type-unsupported` */
+function refuseBesideFactors({ type }: AdapterFamily, config: Readonly<Record<string, unknown>>, file: string): void {
+  const key = type === "LORA" ? BESIDE_FACTORS.find((name) => isSet(config[name] ?? null)) : undefined;
+  if (key === undefined) return;
+  throw inputError("adapter-type-unsupported", `${key} can only be folded`, {
+    file,
+    found: JSON.stringify(config[key]).slice(0, 100),
+    expected: "a LoRA of factors alone",
+    remedy: "fold it into its base with weightsmith adapter fold, and go on with the model",
+  });
 }
 
 /** A type of PEFT has its own; a word that is none may be a slip. */
@@ -93,7 +116,7 @@ function sortTensors(family: AdapterFamily, entries: Iterable<TensorEntry>, file
   for (const entry of entries) {
     const path = entry.name.startsWith(PREFIX) ? entry.name.slice(PREFIX.length) : undefined;
     const root = entry.name.startsWith(SHARED_PREFIX) ? entry.name.slice(SHARED_PREFIX.length) : undefined;
-    const [, module, tensor] = (family.tensors.length > 0 && inModule.exec(path ?? "")) || [];
+    const [, module, tensor] = (family.tensors.length > 0 && inModule.exec(path?.replace(".token_adapter.", ".") ?? "")) || [];
     if (module !== undefined && tensor !== undefined) modules.set(module, { ...modules.get(module), [tensor]: entry });
     else if (root !== undefined && family.shared.some(({ name }) => name === sharedName(family, root))) shared[root] = entry;
     else if (path === undefined || isForeign(path)) throw unexpectedError(family, entry, file);
@@ -114,13 +137,7 @@ export function sharedEntries({ family, shared }: Pick<AdapterFile, "family" | "
 
 const KNOWN_NAMES = families.flatMap(({ tensors, shared }) => [...tensors, ...shared].map(({ name }) => name));
 /** First parts of names that belong to adapters and not to models. */
-const ADAPTER_PREFIXES = [
-  ...new Set(KNOWN_NAMES.map((name) => `${name.split("_")[0]}_`)),
-  "token_adapter",
-  "trainable_tokens",
-  "prompt_embeddings",
-  "randlora_",
-];
+const ADAPTER_PREFIXES = [...new Set(KNOWN_NAMES.map((name) => `${name.split("_")[0]}_`)), "token_adapter", "prompt_embeddings", "randlora_"];
 
 /** A tensor of an adapter, not of a model: of another family, or of this one under a name that it does not have. */
 const isForeign = (path: string): boolean => path.split(".").some((part) => ADAPTER_PREFIXES.some((prefix) => part.startsWith(prefix)) && part !== "lora_only");
@@ -152,9 +169,15 @@ export function moduleSettings({ family, config, configFile }: Pick<AdapterFile,
   return Object.fromEntries(family.settings.map((setting) => [setting.name, settingOf(setting, config, module, configFile)]));
 }
 
-function settingOf({ name, default: fallback, pattern }: FamilySetting, config: Readonly<Record<string, unknown>>, module: string, file: string): SettingValue {
+function settingOf(
+  { name, default: fallback, pattern, list }: FamilySetting,
+  config: Readonly<Record<string, unknown>>,
+  module: string,
+  file: string,
+): SettingValue {
   const special = pattern === undefined ? undefined : patternValue(config[pattern], module, file);
   const value = special ?? config[name] ?? fallback;
+  if (list === true && Array.isArray(value)) return value.join(",");
   if (pattern === "alpha_pattern" && special === undefined) checkAlpha(config, name, file);
   const scalar = value === null || typeof value === "string" || typeof value === "boolean" || typeof value === "number";
   if (scalar && (fallback === null || typeof value === typeof fallback) && (typeof value !== "number" || Number.isFinite(value))) return value;

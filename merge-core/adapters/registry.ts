@@ -35,6 +35,7 @@ import { sharelora } from "./families/sharelora.ts";
 import { shira } from "./families/shira.ts";
 import { svft } from "./families/svft.ts";
 import { taps } from "./families/taps.ts";
+import { trainableTokens } from "./families/trainable-tokens.ts";
 import { twoStage } from "./families/two-stage.ts";
 import { vblora } from "./families/vblora.ts";
 import { vera } from "./families/vera.ts";
@@ -46,7 +47,7 @@ export const families: readonly AdapterFamily[] = [
   ...[loha, lokr, moka, loretta, miss, bone, c3a, svft, gralora, fourierft],
   ...[oft, boft, hra, ether, etherPlus, psoft, psoftOfPeft, hira],
   ...[shira, neuroada, fish, taps, oneBit],
-  ...[ia3, lnTuning, twoStage],
+  ...[ia3, lnTuning, twoStage, trainableTokens],
   ...[poly, palora, molora, mov, mixtureOfLoras, mosa, hyperformer, lorettaAdp],
 ];
 

@@ -7,9 +7,7 @@ const ROUTED = "what it does depends on the input, so that no weights do the sam
 
 const UNREAD: Readonly<Record<string, string>> = {
   ...Object.fromEntries(["RANDLORA", "TINYLORA", "UNILORA", "WAVEFT"].map((type) => [type, AS_LORA])),
-  ...Object.fromEntries(
-    ["ADAMSS", "BEFT", "DEFT", "FROD", "GLORA", "OSF", "PEANUT", "PVERA", "ROAD", "SUPERTUNING", "TRAINABLE_TOKENS"].map((type) => [type, MERGE]),
-  ),
+  ...Object.fromEntries(["ADAMSS", "BEFT", "DEFT", "FROD", "GLORA", "OSF", "PEANUT", "PVERA", "ROAD", "SUPERTUNING"].map((type) => [type, MERGE])),
   ...Object.fromEntries(
     ["ADAPTION_PROMPT", "CARTRIDGE", "CPT", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "PROMPT_TUNING"].map((type) => [type, PROMPT]),
   ),

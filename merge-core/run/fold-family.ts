@@ -44,8 +44,9 @@ function byOutputs(values: ArrayLike<number>, { inFeatures, outFeatures }: Layer
 }
 
 function foldBias(values: ArrayLike<number>, out: Float32Array, module: AdapterModule, patch: FamilyPatch): void {
-  const factor = familyOf(patch).biasFactor?.(module);
-  for (let o = 0; o < out.length; o++) out[o] = (values[o] as number) * (factor?.[o] ?? 1);
+  const family = familyOf(patch);
+  const [factor, shift] = [family.biasFactor?.(module), family.biasShift?.(module)];
+  for (let o = 0; o < out.length; o++) out[o] = (values[o] as number) * (factor?.[o] ?? 1) + (shift?.[o] ?? 0);
 }
 
 function familyOf({ family }: FamilyPatch) {

@@ -55,7 +55,7 @@ async function foldInput(ref: FoldedRef, lora: LoraPatch, context: FoldContext):
 
 /** B A, or its transpose, of the leading rows that make up `shape`, into `out`; in blocks of rows. */
 async function multiply(out: Uint8Array, shape: readonly number[], { a, b, transposed }: LoraPatch, { pool, signal }: FoldContext): Promise<void> {
-  const [rows = 0, columns = 0] = shape;
+  const [rows, columns] = sidesOf(shape);
   const [rank = 0, inputs = 0] = a.shape;
   const blockRows = Math.max(1, Math.floor(BLOCK_BYTES / 4 / Math.max(1, columns)));
   const addresses = [readValues(a, pool), readValues(b, pool)].map((values) => place(values, pool));
@@ -80,6 +80,9 @@ async function multiply(out: Uint8Array, shape: readonly number[], { a, b, trans
   }
 }
 
+/** Rows, and what is in one: a convolution's kernels are rows of all their places. */
+const sidesOf = ([rows = 0, ...rest]: readonly number[]): readonly [number, number] => [rows, elementCount(rest)];
+
 /** Copies values into the shared memory. */
 function place(values: Float32Array, { arena, memory }: ComputePool): number {
   const address = arena.alloc(values.byteLength);
@@ -101,7 +104,7 @@ function readValues({ file, offset, byteLength, dtype, name }: TensorSpan, { fil
 
 /** DoRA: brings each output's weights, a row or where transposed a column, to the norm it was trained to have. */
 function setNorms(values: Float32Array, shape: readonly number[], transposed: boolean, magnitude: Float32Array): void {
-  const [, columns = 0] = shape;
+  const [, columns] = sidesOf(shape);
   const outputOf = (i: number) => (transposed ? i % columns : Math.floor(i / columns));
   const squares = new Float64Array(magnitude.length);
   for (let i = 0; i < values.length; i++) squares[outputOf(i)]! += (values[i] ?? 0) ** 2;

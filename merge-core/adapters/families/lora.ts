@@ -8,6 +8,7 @@ import {
   type LowRank,
   lowRankOf,
   numberOf,
+  optional,
   RANK,
   type Settings,
   suffixed,
@@ -17,6 +18,7 @@ import {
 import { type Factors, type Part, part } from "../family-math.ts";
 import { elasticFactors } from "./elastic.ts";
 import { startLora, storedLora } from "./lora-start.ts";
+import { ROWS } from "./trainable-tokens.ts";
 
 export const lora: AdapterFamily = {
   type: "LORA",
@@ -29,7 +31,11 @@ export const lora: AdapterFamily = {
     { name: "use_rslora", default: false, doc: "divide alpha by sqrt(r) instead of r (2312.03732)" },
     { name: "use_dora", default: false, doc: "train magnitudes too (2402.09353)" },
   ],
-  tensors: [...suffixed(trained("lora_A", "lora_B")), ...trained("lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")],
+  tensors: [
+    ...suffixed(trained("lora_A", "lora_B")),
+    ...trained("lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"),
+    ...optional(trained("lora_B.bias", ROWS)),
+  ],
   shared: [],
   needsBase: false,
   foldable: "exact",
@@ -50,6 +56,10 @@ export const lora: AdapterFamily = {
     };
   },
   factors: loraFactors,
+  biasShift(module) {
+    const scale = loraScaleOf(module.settings);
+    return Float64Array.from(valuesOf(module, "lora_B.bias"), (x) => scale * x);
+  },
   math: {
     isLowRank: ({ use_dora }) => use_dora !== true,
     lowRank: (m, p, pass) => elasticFactors(m, p, factorsOf(m, p), pass),
