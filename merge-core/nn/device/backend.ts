@@ -15,7 +15,7 @@ import {
   type NumericType,
   WAITING,
 } from "./messages.ts";
-import { expectedShape } from "./shapes.ts";
+import { expectedShapes } from "./shapes.ts";
 
 /** After this long a driver is taken for hung. */
 const TIME_LIMIT_MS = 300_000;
@@ -79,14 +79,16 @@ export class DeviceBackend extends tf.KernelBackend {
   /** Runs an operation on the device. @throws WeightsmithError `device-failed` */
   run(kernel: string, inputs: tf.NamedTensorInfoMap | readonly tf.TensorInfo[], attrs: tf.NamedAttrMap): tf.TensorInfo | tf.TensorInfo[] {
     const [names, list] = Array.isArray(inputs) ? [undefined, inputs as tf.TensorInfo[]] : namedInputs(inputs as tf.NamedTensorInfoMap);
-    // Another name or shape of the same numbers is no work for the device.
-    if (kernel === "Identity" || kernel === "Reshape") return this.#share(list[0] as tf.TensorInfo, kernel === "Reshape" ? attrs.shape : undefined);
-    const expected = expectedShape(kernel, list, attrs);
+    // Another name or shape of the same numbers, or the type that they have, is no work for the device.
+    if (kernel === "Identity" || kernel === "Reshape" || (kernel === "Cast" && attrs.dtype === list[0]?.dtype))
+      return this.#share(list[0] as tf.TensorInfo, kernel === "Reshape" ? attrs.shape : undefined);
+    const expected = expectedShapes(kernel, list, attrs);
     const refs = list.map((tensor) => ({ id: this.#remoteOf(tensor), shape: tensor.shape }));
     const request = { kind: "run", kernel, inputs: refs, names, attrs, firstId: this.#nextId, expected } as const;
     if (expected !== undefined) {
       this.#post(request);
-      return this.#result(expected, "float32");
+      const made = expected.map((shape) => this.#result(shape, "float32"));
+      return kernel === "Unpack" ? made : (made[0] as tf.TensorInfo);
     }
     const { results = [], isList } = this.#ask(request);
     const made = results.map(({ shape, dtype }) => this.#result(shape, dtype));

@@ -40,8 +40,8 @@ export type DeviceRequest =
       readonly attrs: object;
       /** Number of the first result. */
       readonly firstId: number;
-      /** The shape of the one result, where the asking side knows it and does not wait. */
-      readonly expected: readonly number[] | undefined;
+      /** The shapes of the results, where the asking side knows them and does not wait. */
+      readonly expected: readonly (readonly number[])[] | undefined;
     }
   | { readonly kind: "read"; readonly ids: readonly number[] }
   /** Gives the device up as a driver would, for tests. */

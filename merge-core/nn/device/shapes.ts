@@ -15,11 +15,28 @@ const RULES = new Map<string, ShapeRule>([
   ["Max", ([x], { reductionIndices, keepDims }) => x && reduced(x.shape, reductionIndices, keepDims)],
   ["Transpose", ([x], { perm }) => x && (perm as number[]).map((axis) => x.shape[axis] as number)],
   ["BatchMatMul", product],
+  ["Pack", packed],
 ]);
 
-/** The shape of an operation's one result, of float32 inputs; undefined if it must be asked for. */
-export function expectedShape(kernel: string, inputs: readonly tf.TensorInfo[], attrs: Attributes): number[] | undefined {
-  return inputs.every(({ dtype }) => dtype === "float32") ? RULES.get(kernel)?.(inputs, attrs) : undefined;
+/** The shapes of an operation's results, of float32 inputs; undefined if they must be asked for. */
+export function expectedShapes(kernel: string, inputs: readonly tf.TensorInfo[], attrs: Attributes): number[][] | undefined {
+  if (!inputs.every(({ dtype }) => dtype === "float32")) return undefined;
+  if (kernel === "Unpack") return unpacked(inputs, attrs);
+  const shape = RULES.get(kernel)?.(inputs, attrs);
+  return shape && [shape];
+}
+
+function packed(parts: readonly tf.TensorInfo[], { axis }: Attributes): number[] | undefined {
+  const [x] = parts;
+  if (x === undefined) return undefined;
+  const at = (axis as number) < 0 ? (axis as number) + x.shape.length + 1 : (axis as number);
+  return [...x.shape.slice(0, at), parts.length, ...x.shape.slice(at)];
+}
+
+function unpacked([x]: readonly tf.TensorInfo[], { axis }: Attributes): number[][] | undefined {
+  if (x === undefined) return undefined;
+  const [at] = tf.util.parseAxisParam(axis as number, x.shape) as [number];
+  return Array.from({ length: x.shape[at] ?? 0 }, () => x.shape.filter((_, i) => i !== at));
 }
 
 function reduced(shape: readonly number[], axis: unknown, keepDims: unknown): number[] {

@@ -36,8 +36,8 @@ function answerer({ tf, gpu }: LoadedTfjs): (message: DeviceMessage) => Promise<
     const list = Array.isArray(results) ? results : [results];
     for (const [i, tensor] of list.entries()) tensors.set(message.firstId + i, tensor);
     if (message.expected === undefined) return { results: list.map(({ shape, dtype }) => ({ shape, dtype })), isList: Array.isArray(results) };
-    if (list.length !== 1 || list[0]?.shape.join() !== message.expected.join())
-      throw new TypeError(`${message.kernel} gave [${list[0]?.shape.join()}] instead of [${message.expected.join()}]`);
+    const [found, expected] = [list.map(({ shape }) => shape), message.expected].map((shapes) => shapes.map((shape) => `[${shape.join()}]`).join());
+    if (found !== expected) throw new TypeError(`${message.kernel} gave ${found} instead of ${expected}`);
     return undefined;
   };
 }

@@ -62,6 +62,19 @@ describe("a device", () => {
     assert.equal(tf.engine().backend.numDataIds(), before);
   });
 
+  it("knows the shapes of packed and unpacked tensors without asking, and casts to the same type without work", () => {
+    const x = tf.tensor3d([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [3, 2, 2]);
+    for (const axis of [0, 1, 2, -1]) {
+      const parts = tf.unstack(x, axis);
+      const back = tf.stack(parts, axis);
+      assert.deepEqual([back.shape, ...back.dataSync()], [x.shape, ...x.dataSync()]);
+    }
+    const [first, second] = tf.unstack(x, 1) as [tf.Tensor, tf.Tensor];
+    assert.deepEqual([first.shape, ...first.dataSync(), ...second.dataSync()], [[3, 2], 1, 2, 5, 6, 9, 10, 3, 4, 7, 8, 11, 12]);
+    assert.deepEqual([...tf.cast(x, "float32").dataSync()], [...x.dataSync()]);
+    assert.deepEqual([...tf.cast(tf.mul(x, 0.5), "int32").dataSync()], [0, 1, 1, 2, 2, 3, 3, 4]);
+  });
+
   it("sees what was written to live values, each time they are asked for", () => {
     const x = tf.tensor1d([1, 2]);
     const values = liveValues(x);
