@@ -24,6 +24,10 @@ all that was tried, and forget, retain and control before and after, on the test
   control: general.jsonl       # default: as retain
   metric: exact_match          # or loss, multiple_choice
   floor: 0.95
+  strengths: [5, 10, 50]       # lambdas of negate, default 0.05 to 1; alphas of ssd, default 1 to 1000, the larger the less is changed
+  lambda: 1                    # of ssd: smaller dampens more
+  target: 0                    # of slug: forget metric at which a step is long enough; layers: 4 and tries: 10 tensors and steps
+  limit: 500                   # only the first so many examples of each
 
 A run that was stopped or killed goes on when it is started again.
 
@@ -42,13 +46,20 @@ A run that was stopped or killed goes on when it is started again.
   },
 };
 
-function page(out: string, { metric, before, after, chosen, keeps, floor, candidates }: UnlearnReport): string {
+const ADVICE: Readonly<Record<string, string>> = {
+  ssd: "Larger strengths change less.",
+  negate: "Smaller strengths change less.",
+  slug: "More layers or a nearer target may do better.",
+};
+
+function page(out: string, { method, metric, before, after, chosen, keeps, floor, candidates, sameSplit }: UnlearnReport): string {
   const shown = (value: number) => Number(value.toPrecision(4)).toString();
   const rows = (["forget", "retain", "control"] as const).map((name) => [name, shown(before[name]), shown(after[name])]);
   return [
     formatTable([metric, "before", "after"], rows, [1, 2]),
     "",
-    `${chosen}, of ${candidates.length} edits.${keeps ? "" : ` None kept ${floor} of retain and control; this one has the best balance.`}`,
+    `${chosen}, of ${candidates.length} edits.${keeps ? "" : ` None kept ${floor} of retain and control; this one has the best balance. ${ADVICE[method] ?? ""}`}`,
+    ...(sameSplit ? ["Some of the test data also chose the edit, which flatters it: give validation and test files of their own."] : []),
     `${out}/model, ${out}/unlearn.json`,
   ].join("\n");
 }

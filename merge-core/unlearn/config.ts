@@ -70,7 +70,7 @@ const KEYS = [
 ];
 const STRENGTHS = {
   negate: Array.from({ length: 20 }, (_, i) => Number(((i + 1) * 0.05).toFixed(2))),
-  ssd: [1, 2, 5, 10, 25, 50, 100],
+  ssd: [1, 2, 5, 10, 25, 50, 100, 200, 500, 1000],
   slug: [],
 };
 

@@ -17,6 +17,7 @@ import { loadModel, type Model } from "../nn/model.ts";
 import { ropeTable } from "../nn/rope.ts";
 import { saveModel, writeJson } from "../nn/save.ts";
 import { liveValues } from "../nn/storage.ts";
+import { withoutPlaces } from "../pareto/search-run.ts";
 import { openTrials, TRIALS_FILE } from "../pareto/trials.ts";
 import { sha256 } from "../plan/plan-hash.ts";
 import { runMerge } from "../run/execute.ts";
@@ -51,6 +52,8 @@ export interface UnlearnReport {
   readonly recipe: string;
   /** Whether retain and control stay above the floor, on the data that chose. */
   readonly keeps: boolean;
+  /** A file, by content, is both among what chose the edit and among the test data. */
+  readonly sameSplit: boolean;
   /** On the test data. */
   readonly before: UnlearnMetrics;
   readonly after: UnlearnMetrics;
@@ -64,6 +67,8 @@ export async function unlearn(config: UnlearnConfig, out: string, options: Unlea
   await checkOutput({ out, overwrite: overwrite || unfinished, inputs });
   await initBackend(options.threads === undefined ? {} : { threads: options.threads });
   const choosing = await openMetrics(config, "validation", options);
+  // What is wrong with the test data should show before the work, not after it.
+  const reporting = await openMetrics(config, "test", options);
   const trials = await openTrials(out, await identityOf(config), overwrite);
   // Statistics of another run would not be taken again.
   if (trials.resumed === 0) for (const file of Object.values(fisherFiles(out))) await rm(file, { force: true });
@@ -102,13 +107,15 @@ export async function unlearn(config: UnlearnConfig, out: string, options: Unlea
   await METHODS[config.method](config, out, attempt, options);
   const chosen = chooseCandidate(before, candidates, config.direction);
   if (chosen === undefined) throw nothingMeasured(failure);
-  return write(config, out, { candidates, chosen }, options);
+  return write(config, out, { candidates, chosen, reporting }, options);
 }
 
 /** What the measurements depend on. */
 async function identityOf({ text, place, model, expert = model, base, forget, retain, control }: UnlearnConfig): Promise<string> {
   const models = [model, expert, base].map((own) => ({ model: own, parameters: { weight: 1 } }));
-  const plan = await planRecipe({ text: stringify({ merge_method: "linear", models }), file: place.file }, {});
+  const plan = await planRecipe({ text: stringify({ merge_method: "linear", models }), file: place.file }, {}).catch((error: unknown) => {
+    throw withoutPlaces(error, place.file);
+  });
   const data = await hashFiles([forget, retain, control].flatMap(({ train, validation }) => [...train, ...validation]));
   return JSON.stringify({ format: "weightsmith-trials", version: 1, config: sha256(text), data, inputs: await fingerprintInputs(plan) });
 }
@@ -117,6 +124,12 @@ type Attempt = (label: string, recipe: object) => Promise<UnlearnMetrics | undef
 type Method = (config: UnlearnConfig, out: string, attempt: Attempt, options: UnlearnOptions) => Promise<void>;
 
 const METHODS: Readonly<Record<UnlearnConfig["method"], Method>> = { negate, ssd, slug };
+
+async function sharesSplit({ forget, retain, control }: UnlearnConfig): Promise<boolean> {
+  const hashes = async (split: "validation" | "test") => Promise.all([forget, retain, control].flatMap((own) => own[split]).map((file) => hashFiles([file])));
+  const chosen = new Set(await hashes("validation"));
+  return (await hashes("test")).some((hash) => chosen.has(hash));
+}
 
 const shown = (value: number): string => Number(value.toPrecision(4)).toString();
 
@@ -205,14 +218,11 @@ const addShare = (sum: tf.Tensor | undefined, gradient: tf.Tensor, share: number
   return sum === undefined ? part : tf.add(sum, part);
 };
 
+type Measure = (subject: Subject) => Promise<UnlearnMetrics>;
 type Subject = { readonly model: string } | { readonly text: string };
 
 /** Measures forget, retain and control on one split. */
-async function openMetrics(
-  config: UnlearnConfig,
-  split: "validation" | "test",
-  options: UnlearnOptions,
-): Promise<(subject: Subject) => Promise<UnlearnMetrics>> {
+async function openMetrics(config: UnlearnConfig, split: "validation" | "test", options: UnlearnOptions): Promise<Measure> {
   const specs = (["forget", "retain", "control"] as const).map((name) => builtinMetric(config.metric, config[name][split], { name, ...limitOf(config) }));
   const evaluator = await openEvaluator(specs, { ...threadsOf(options), ...(options.signal === undefined ? {} : { signal: options.signal }) });
   return async (subject) => {
@@ -231,13 +241,12 @@ const threadsOf = ({ threads }: UnlearnOptions): { threads?: number } => (thread
 async function write(
   config: UnlearnConfig,
   out: string,
-  { candidates, chosen }: { candidates: readonly UnlearnCandidate[]; chosen: UnlearnCandidate },
+  { candidates, chosen, reporting }: { readonly candidates: readonly UnlearnCandidate[]; readonly chosen: UnlearnCandidate; readonly reporting: Measure },
   options: UnlearnOptions,
 ): Promise<UnlearnReport> {
   const signalled = options.signal === undefined ? {} : { signal: options.signal };
   const plan = await planRecipe({ text: chosen.recipe, file: config.place.file }, signalled);
   await runMerge(plan, { out: join(out, "model"), overwrite: true, ...threadsOf(options), ...signalled });
-  const reporting = await openMetrics(config, "test", options);
   const report: UnlearnReport = {
     format: "weightsmith-unlearning",
     version: 1,
@@ -250,6 +259,7 @@ async function write(
     chosen: chosen.label,
     recipe: chosen.recipe,
     keeps: chosen.keeps,
+    sameSplit: await sharesSplit(config),
     before: await reporting({ model: config.model }),
     after: await reporting({ text: chosen.recipe }),
   };

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { parse, stringify } from "yaml";
 import { WeightsmithError } from "../../merge-core/diagnostics.ts";
 import { builtinMetric, openEvaluator } from "../../merge-core/evaluate/evaluators.ts";
 import { verifyOutput } from "../../merge-core/run/verify.ts";
@@ -144,12 +145,31 @@ limit: 24
     });
   }
 
+  it("slug steps to where the loss on what is to be forgotten rises", async () => {
+    const report = await run("slug-step", `model: ${ZOO}/reverse\nmethod: slug\ntarget: 9\ntries: 1\nlayers: 1\n${DATA}`);
+    const recipe = parse(report.recipe) as { models: { parameters: { weight: { filter?: string; value: number }[] } }[] };
+    const edited = recipe.models[1]?.parameters.weight[0];
+    const step = edited?.value ?? 0;
+    assert.ok(report.chosen.startsWith(edited?.filter ?? "none"));
+    const evaluator = await openEvaluator([builtinMetric("loss", [data("reverse", "validation")], { limit: 24 })], { threads: 1 });
+    // So short a step that the gradient alone decides, and none, and one the other way.
+    const lossAt = async (factor: number) => {
+      if (edited !== undefined) edited.value = step * factor;
+      return (await evaluator.recipe({ text: stringify({ ...recipe, dtype: "float32" }), file: join(folder, "slug-step.yml") })).loss ?? Number.NaN;
+    };
+    const [up = 0, here = 0, down = 0] = [await lossAt(0.01), await lossAt(0), await lossAt(-0.01)];
+    assert.ok(up > here && here > down, `${up}, ${here}, ${down}`);
+  });
+
   it("negate takes away what an expert has learnt", async () => {
     const report = await run("negate", `model: ${ZOO}/base\nexpert: ${ZOO}/reverse\nmethod: negate\nfloor: 0.8\nstrengths: [0.05, 0.1, 0.2]\n${DATA}`);
     assert.ok(report.after.forget > report.before.forget);
     // On weights the edit is model - lambda (expert - base); with model = base = theta and expert = theta the edit is nothing.
+    assert.equal(report.sameSplit, false);
     const same = await run("nothing", `model: ${ZOO}/base\nexpert: ${ZOO}/base\nmethod: negate\nstrengths: [0.5]\n${DATA}`);
     assert.deepEqual(same.after, same.before);
+    const shared = DATA.replace(/, test: \S+ }/g, " }");
+    assert.ok((await run("shared", `model: ${ZOO}/base\nexpert: ${ZOO}/base\nmethod: negate\nstrengths: [0.5]\n${shared}`)).sameSplit);
   });
 
   for (const [code, lines] of [
@@ -158,6 +178,8 @@ limit: 24
     ["config-invalid-value", `model: ${ZOO}/base\n${DATA}`.replace("forget:", "control:")],
     ["config-unknown-key", `model: ${ZOO}/base\nalpha: 1\n${DATA}`],
     ["file-missing", `model: ${ZOO}/base\n${DATA}`.replaceAll("shift.validation", "gone")],
+    ["file-missing", `model: ${ZOO}/base\n${DATA}`.replaceAll("shift.test", "gone")],
+    ["model-missing", `model: ${ZOO}/gone\n${DATA}`],
   ] as const) {
     it(`refuses bad input: ${code}`, async () => {
       await assert.rejects(run("refused", lines), (error: unknown) => error instanceof WeightsmithError && error.code === code);
