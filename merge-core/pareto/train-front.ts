@@ -222,7 +222,7 @@ function addTo(sums: Map<string, tf.Tensor>, parts: ReadonlyMap<string, tf.Tenso
 const taskLoss = ({ model, table }: Step, weights: ReadonlyMap<string, tf.Tensor>, rows: readonly TokenRow[]): tf.Scalar =>
   weightedLoss({ config: model.decoder.config, weights }, padRows(rows, 1 / lossTokens(rows)), table);
 
-/** What the penalty adds to the weight of each loss; nothing where it would outweigh the loss itself, as in the authors' code. */
+/** What the penalty adds to the weight of each loss; nothing where it would outweigh the losses, as in the authors' code: there both are sums over rays, here means. */
 function penaltySlopes(at: Step, batches: readonly (readonly TokenRow[])[], rays: readonly (readonly number[])[]): (readonly number[])[] | undefined {
   const losses = rays.map((ray) =>
     tf.tidy(() => {
@@ -231,9 +231,9 @@ function penaltySlopes(at: Step, batches: readonly (readonly TokenRow[])[], rays
     }),
   );
   const { value, slopes } = monotonePenalty(rays, losses);
-  const total = rays.reduce((sum, ray, j) => sum + ray.reduce((part, a, task) => part + a * (losses[j]?.[task] ?? 0), 0), 0) / rays.length;
+  const total = rays.reduce((sum, ray, j) => sum + ray.reduce((part, a, task) => part + a * (losses[j]?.[task] ?? 0), 0), 0);
   const { regularizer } = at.config;
-  return regularizer * value < total ? slopes.map((row) => row.map((slope) => regularizer * slope)) : undefined;
+  return regularizer * value < total ? slopes.map((row) => row.map((slope) => (regularizer * slope) / rays.length)) : undefined;
 }
 
 async function savePamal({ tasks }: TrainFrontConfig, model: Model, { parameters }: FrontModel, out: string): Promise<void> {
