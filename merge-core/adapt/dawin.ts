@@ -25,6 +25,7 @@ export interface Mixture {
 interface Density {
   readonly logAt: (x: readonly number[]) => number;
   readonly mean: readonly number[];
+  readonly alphas: readonly number[];
 }
 
 const CLIP = 1e-6;
@@ -76,7 +77,7 @@ function expectationMaximisation(points: readonly (readonly number[])[], first: 
  * The Dirichlet distribution with the points' weighted mean, and a precision that matches their variances: a_i = f m_i with
  * f = sum m_i (1 - m_i) / sum var_i - 1, for two dimensions the Beta of the released code. The variance is at most a quarter of m (1 - m) there too.
  */
-function matchMoments(points: readonly (readonly number[])[], members: readonly number[]): Density {
+export function matchMoments(points: readonly (readonly number[])[], members: readonly number[]): Density {
   const total = Math.max(
     members.reduce((sum, r) => sum + r, 0),
     1e-12,
@@ -89,7 +90,7 @@ function matchMoments(points: readonly (readonly number[])[], members: readonly 
   const precision = room > 0 ? room / Math.min(room / 4, Math.max(spread, 1e-9)) - 1 : 1;
   const alphas = mean.map((m) => Math.max(precision * m, 1e-3));
   const norm = logGamma(alphas.reduce((sum, a) => sum + a, 0)) - alphas.reduce((sum, a) => sum + logGamma(a), 0);
-  return { mean, logAt: (x) => norm + alphas.reduce((sum, a, k) => sum + (a - 1) * Math.log(x[k] ?? CLIP), 0) };
+  return { mean, alphas, logAt: (x) => norm + alphas.reduce((sum, a, k) => sum + (a - 1) * Math.log(x[k] ?? CLIP), 0) };
 }
 
 function logSumExp(values: readonly number[]): number {

@@ -151,7 +151,7 @@ function bestOf(results: readonly (Result | undefined)[], count: number): Set<nu
 }
 
 /** Costs for CMA-ES, of which only the order counts: rejected trials come after all that were measured in full, failures last. */
-function costsOf(results: readonly Candidate[]): number[] {
+export function costsOf(results: readonly Pick<EvolutionTrial, "fitness" | "status">[]): number[] {
   const full = results.filter(({ status }) => status === "done").map(({ fitness }) => -(fitness ?? 0));
   const worst = Math.max(...full);
   const step = (worst - Math.min(...full) || 1) / results.length;

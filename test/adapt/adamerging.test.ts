@@ -11,6 +11,7 @@ import { initBackend } from "../../merge-core/nn/backend.ts";
 import type { TokenRow } from "../../merge-core/nn/data.ts";
 import { disposeDecoder } from "../../merge-core/nn/load.ts";
 import { loadModel } from "../../merge-core/nn/model.ts";
+import { uniforms } from "../../merge-core/nn/random.ts";
 import { liveValues } from "../../merge-core/nn/storage.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
@@ -44,18 +45,23 @@ describe("test-time adaptation", () => {
     return loss;
   };
 
-  for (const per of ["task", "layer"] as const) {
-    it(`has the gradient of coefficients per ${per} that finite differences have`, () => {
+  for (const [per, masked] of [
+    ["task", false],
+    ["layer", false],
+    ["layer", true],
+  ] as const) {
+    it(`has the gradient of coefficients per ${per} that finite differences have${masked ? ", under a mask" : ""}`, () => {
       const layout = coefficientLayout(vectors, per);
       const random = testRandom(3);
+      const masks = masked ? vectors.origin.map(({ length }) => Float64Array.from({ length }, () => 1 + random())) : undefined;
       const values = Float64Array.from({ length: layout.size }, () => 0.3 + random() / 5);
       const tensors = tf.memory().numTensors;
-      const { gradient } = coefficientGradient(vectors, layout, values, ROWS);
+      const { gradient } = coefficientGradient(vectors, layout, values, ROWS, masks);
       assert.equal(tf.memory().numTensors, tensors);
       const step = 0.002;
       const scale = Math.max(...gradient.map(Math.abs));
       for (const i of values.keys()) {
-        const at = (delta: number) => entropyAt(combine(vectors, layout.spread(values.map((value, k) => (k === i ? value + delta : value)))));
+        const at = (delta: number) => entropyAt(combine(vectors, layout.spread(values.map((value, k) => (k === i ? value + delta : value))), masks));
         // Fourth order, for entropy bends quickly here.
         const numeric = (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step);
         assert.ok(Math.abs(numeric - (gradient[i] ?? 0)) < 5e-3 * scale, `${i}: ${gradient[i]}, by differences ${numeric}`);
@@ -159,6 +165,27 @@ describe("test-time adaptation", () => {
     assert.ok(entropyAt(combine(vectors, both.coefficients, both.masks)) < start);
     assert.equal(both.losses.length, 40);
     assert.deepEqual((await concreteTaskArithmetic(vectors, ROWS, options)).masks[0], concrete.masks[0]);
+  });
+
+  it("takes the inner step of Concrete AdaMerging from fresh coefficients, and learns the mask with what comes of it", async () => {
+    const batch = 2;
+    const { losses } = await concreteAdaMerging(vectors, ROWS, { steps: 0, maskSteps: 1, innerLr: 0.25, init: 0.2, batchSize: batch, seed: 7 });
+    const draws = vectors.origin.map(({ length }, k) => drawMask(new Float64Array(length), uniforms(7, `concrete/0/${vectors.names[k]}`, length)));
+    const masks = draws.map(({ mask }) => mask);
+    const layout = coefficientLayout(vectors, "layer");
+    const start = new Float64Array(layout.size).fill(0.2);
+    const inner = ROWS.map((rows, task) => taskBatch(rows, batch, 8, task, 0));
+    const { gradient } = coefficientGradient(vectors, layout, start, inner, masks);
+    // Adam's first step is its rate against the sign of the gradient.
+    const moved = start.map((value, i) => value - (0.25 * (gradient[i] ?? 0)) / (Math.abs(gradient[i] ?? 0) + 1e-8));
+    const { loss } = maskGradients(
+      vectors,
+      layout.spread(moved),
+      draws,
+      ROWS.map((rows, task) => taskBatch(rows, batch, 7, task, 0)),
+    );
+    assert.ok(Math.abs((losses[0] ?? 0) - loss) < 1e-5, `${losses[0]}, expected ${loss}`);
+    assert.equal(losses.length, 1);
   });
 
   it("shows every row once before any comes again", () => {

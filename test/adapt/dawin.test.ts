@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { betaMixture, entropyShares, fitMixture, logGamma, shareCoefficients } from "../../merge-core/adapt/dawin.ts";
+import { betaMixture, entropyShares, fitMixture, logGamma, matchMoments, shareCoefficients } from "../../merge-core/adapt/dawin.ts";
 import { testRandom } from "../helpers/tiny-decoder.ts";
 
 describe("DaWin", () => {
@@ -25,6 +25,26 @@ describe("DaWin", () => {
     assert.ok(Math.abs(logGamma(0.5) - Math.log(Math.sqrt(Math.PI))) < 1e-12);
     assert.ok(Math.abs(logGamma(100) - 359.1342053695754) < 1e-9);
     assert.ok(Math.abs(logGamma(0.1) - 2.252712651734206) < 1e-12);
+  });
+
+  it("matches moments as the released code does: f = m (1 - m) / v - 1, the variance at most m (1 - m) / 4", () => {
+    const betaOf = (values: readonly number[]) =>
+      matchMoments(
+        values.map((x) => [1 - x, x]),
+        values.map(() => 1),
+      );
+    const close = (found: readonly number[], expected: readonly number[]) => {
+      for (const [i, x] of expected.entries()) assert.ok(Math.abs((found[i] ?? 9) - x) < 1e-9, `${found}, expected ${expected}`);
+    };
+    // Mean 0.3, variance 0.04: f = 4.25.
+    const { alphas, logAt } = betaOf([0.1, 0.5]);
+    close(alphas, [0.7 * 4.25, 0.3 * 4.25]);
+    // Mean 0.5, variance 0.2401, held at 0.0625: f = 3.
+    close(betaOf([0.01, 0.99]).alphas, [1.5, 1.5]);
+    // A density: it integrates to one.
+    const steps = 20_000;
+    const area = Array.from({ length: steps }, (_, i) => Math.exp(logAt([1 - (i + 0.5) / steps, (i + 0.5) / steps])) / steps).reduce((a, b) => a + b, 0);
+    assert.ok(Math.abs(area - 1) < 1e-3, `${area}`);
   });
 
   it("finds the components of a mixture of Betas, and who belongs to which", () => {

@@ -68,6 +68,22 @@ describe("WEMoE", () => {
     disposeDecoder(other);
   });
 
+  it("begins with small normal routers, and has a ReLU between their layers", () => {
+    const values = [...model.decoder.weights].flatMap(([name, tensor]) => (/router\.\d\.weight/.test(name) ? [...liveValues(tensor)] : []));
+    const deviation = Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length);
+    assert.ok(Math.abs(deviation - 0.01) < 0.002, `${deviation}`);
+    set(/router\.0\.weight/, () => 0);
+    set(/router\.0\.bias/, (i) => (i % 2 === 0 ? 0.5 : -3));
+    const width = model.decoder.config.hiddenSize;
+    set(/router\.2\.weight/, (i) => (i < width ? 0.1 : -0.05));
+    set(/router\.2\.bias/, () => 0);
+    // Half of the hidden values are 0.5, the others are cut off.
+    const share = (width / 2) * 0.5;
+    const expected = merged([0.1 * share, -0.05 * share]);
+    assertClose(logits(model.decoder), logits(expected), 1e-4);
+    disposeDecoder(expected);
+  });
+
   it("routes by the mean over the positions so far, of each sequence by itself", () => {
     set(/router\.0\.weight/, (i) => Math.sin(i));
     set(/router\.2\.weight/, (i) => Math.cos(i));

@@ -94,6 +94,44 @@ describe("MAP", () => {
     assert.ok(Math.hypot((found[0] ?? 0) - 0.5, (found[1] ?? 0) - 0.5) < 0.2, `${found}`);
   });
 
+  it("Bayesian MAP measures where its surrogates are wrong", async () => {
+    const angle = ([x = 0, y = 0]: readonly number[]) => Math.atan2(y, x);
+    const inSector = (x: readonly number[]) => angle(x) < Math.PI / 8;
+    const log = newLog();
+    const rough = (x: readonly number[]) => costs(x).map((cost) => cost + (inSector(x) ? Math.sin(40 * Math.hypot(...x)) : 0));
+    await runBayesianMap(toy(log, rough), { samples: 60, front: 1, seed: 5 });
+    const share = log.points.slice(30, 60).filter(inSector).length / 30;
+    assert.ok(share > 0.7, `${share}`);
+  });
+
+  it("Bayesian MAP goes to directions that it has not measured yet", async () => {
+    let fresh = 0;
+    for (let seed = 0; seed < 20; seed++) {
+      const log = newLog();
+      await runBayesianMap(toy(log), { samples: 6, front: 1, seed });
+      // The first three are the ends and the origin: nothing lies between the axes.
+      fresh += log.points.slice(3, 6).filter(([x = 0, y = 0]) => Math.abs(Math.atan2(y, x) - Math.PI / 4) < Math.PI / 8).length;
+    }
+    assert.ok(fresh >= 30, `${fresh} of 60`);
+  });
+
+  it("Nested MAP merges the models first that alone are as good as each other", async () => {
+    const offsets = [0, 5, 0.1];
+    const points: (readonly number[])[] = [];
+    const problem: MapProblem = {
+      box: { low: [0, 0, 0], high: [1, 1, 1] },
+      directions: offsets.map(() => "minimize"),
+      links: offsets.map(() => "identity"),
+      async measure(asked, { objectives = [0, 1, 2] }) {
+        points.push(...asked);
+        return asked.map((x) => objectives.map((i) => (offsets[i] ?? 0) + x.reduce((sum, v, k) => sum + (v - (k === i ? 1 : 0)) ** 2, 0)));
+      },
+    };
+    await runNestedMap(problem, { samples: 0, front: 0, seed: 3, preference: [1, 1, 1] });
+    for (const [, second] of points.slice(3, 23)) assert.equal(second, 0);
+    assert.ok(points.slice(25).some(([, second = 0]) => second > 0));
+  });
+
   it("Nested MAP searches as far as its ranges reach", async () => {
     const far = (x: readonly number[]) => [((x[0] ?? 0) - 1.6) ** 2, ((x[1] ?? 0) - 0.5) ** 2];
     const problem = { ...toy(newLog(), far), box: { low: [0, 0], high: [2, 1] } };

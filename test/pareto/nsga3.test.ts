@@ -36,6 +36,12 @@ describe("NSGA-III", () => {
     assert.ok(volume > 0.99 * (4 - 2 / 3) && volume < 4 - 2 / 3, `${volume}`);
   });
 
+  it("spreads as well where one objective has larger units", () => {
+    const found = nsga3((x) => twoCorners(x).map((cost, i) => (i === 0 ? cost : 1000 * cost)), box).map(({ costs: [a = 0, b = 0] }) => [a, b / 1000]);
+    const truth = Array.from({ length: 1001 }, (_, i) => twoCorners([i / 1000, i / 1000]));
+    assert.ok(generationalDistance(truth, found) < 3e-2, `${generationalDistance(truth, found)}`);
+  });
+
   it("spreads over a front of three objectives", () => {
     const corners = [
       [0, 0, 0],

@@ -6,7 +6,7 @@ import { WeightsmithError } from "../../merge-core/diagnostics.ts";
 import { builtinMetric, openEvaluator } from "../../merge-core/evaluate/evaluators.ts";
 import { readEvolveConfig } from "../../merge-core/pareto/evolve-config.ts";
 import { firstModelGenome, genomeLength, stackRecipe } from "../../merge-core/pareto/layer-genome.ts";
-import { runEvolve } from "../../merge-core/pareto/run-evolve.ts";
+import { costsOf, runEvolve } from "../../merge-core/pareto/run-evolve.ts";
 import { readSearchRecipe, valueAt } from "../../merge-core/pareto/search-recipe.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
 
@@ -76,6 +76,17 @@ describe("stacks of layers", () => {
     );
     assert.deepEqual(ranges, ["a13", "b01", "a23", "b02"]);
     assert.throws(() => stackRecipe(stack, new Array(10).fill(0)), { code: "stack-empty" });
+  });
+});
+
+describe("costs of a generation", () => {
+  it("put rejected trials behind all measured ones, whatever the cheap part said, and failures last", () => {
+    const statuses = ["done", "rejected", "failed", "done", "rejected"] as const;
+    const fitness = [3, 10, null, 1, 12];
+    const costs = costsOf(statuses.map((status, i) => ({ status, fitness: fitness[i] ?? null })));
+    const order = [...costs.keys()].sort((a, b) => (costs[a] ?? 0) - (costs[b] ?? 0));
+    assert.deepEqual(order, [0, 3, 4, 1, 2]);
+    assert.deepEqual([costs[0], costs[3], costs[2]], [-3, -1, Number.POSITIVE_INFINITY]);
   });
 });
 

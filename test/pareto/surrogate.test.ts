@@ -93,6 +93,21 @@ describe("surrogates of MAP", () => {
     });
   }
 
+  for (const link of ["sigmoid", "softplus"] as const) {
+    it(`behind ${link} are nearest to the measurements themselves where these are no quadratic`, () => {
+      const points = mapSamples({ low: [0, 0], high: [1, 1] }, 16, 2);
+      const values = points.map(([x = 0, y = 0], i) => 0.5 + 0.4 * Math.sin(5 * x + y) + 0.05 * (i % 3));
+      const { coefficients } = fitSurrogate(points, values, link);
+      const error = (weights: readonly number[]) => values.length * surrogateError({ link, coefficients: weights }, points, values) ** 2;
+      // At the least sum of squares no coefficient can be moved either way for less.
+      for (const i of coefficients.keys()) {
+        const at = (delta: number) => error(coefficients.map((w, k) => (k === i ? w + delta : w)));
+        const [up, down, here] = [at(1e-3), at(-1e-3), at(0)];
+        assert.ok(Math.abs(up - down) < 0.02 * (up + down - 2 * here), `${i}: ${up - here}, ${down - here}`);
+      }
+    });
+  }
+
   it("stay finite with fewer measurements than unknowns and with fractions of 0 and 1", () => {
     const fitted = fitSurrogate(
       [

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { parse } from "yaml";
-import { candidateRecipes } from "../../../merge-core/evaluate/search/candidates.ts";
+import { candidateRecipes, GRID_POINTS } from "../../../merge-core/evaluate/search/candidates.ts";
 import { rejectsWith } from "../../helpers/diagnostics.ts";
 
 const RECIPE = `# kept
@@ -41,7 +41,9 @@ describe("candidate recipes", () => {
   });
 
   it("take two models from one end to the other in 51 steps, as the released code of Fisher merging does", () => {
-    const weights = shapes(RECIPE, "r.yml", { kind: "grid", points: 51 }, []).map(({ recipe }) => recipe.models.slice(1).map((m) => m.parameters?.weight ?? 0));
+    const weights = shapes(RECIPE, "r.yml", { kind: "grid", points: GRID_POINTS }, []).map(({ recipe }) =>
+      recipe.models.slice(1).map((m) => m.parameters?.weight ?? 0),
+    );
     assert.equal(weights.length, 51);
     assert.deepEqual(
       [weights[0], weights[25], weights[50]],

@@ -68,6 +68,9 @@ describe("searching merges", () => {
     assert.deepEqual(outcome.ingredients, pot);
     assert.equal(outcome.trials[outcome.best]?.score, best);
     assert.equal(await lossOnDisk(outcome.text), best);
+    // A twin changes nothing, and what is not strictly better stays out.
+    writeTinyModel(place("twin"), {}, 1);
+    assert.deepEqual((await greedySoup(["a", "twin"], [loss], { threads: 1, dtype: "float32", file })).ingredients, ["a"]);
   });
 
   it("marks trials that fail and goes on", async () => {
