@@ -19,6 +19,8 @@ and exact match of the greedy continuation, {"text": ...} gives loss and perplex
 With --adapter FOLDER, an adapter of any family runs beside the weights, as it does in training; a LoRA needs no such thing, it
 can be folded (weightsmith adapter fold).
 
+With --ensemble MODEL, once for each further model, what is measured is the mean of all models' scores, token by token.
+
 What adapt --method one_bit wrote is measured by the expert that its router chooses for each example.
 
 With --metric, --harness or --command it measures what is named, of a model or of a recipe (.yml): a recipe is merged in
@@ -39,6 +41,7 @@ harness is lm-evaluation-harness; its lm_eval must be on the PATH.
   options: [
     { name: "data", type: "list", value: "FILE", doc: "JSONL file; may be given several times" },
     { name: "adapter", type: "string", value: "FOLDER", doc: "an adapter to run beside the model's weights" },
+    { name: "ensemble", type: "list", value: "MODEL", doc: "a model whose scores are averaged with MODEL's; may be given several times" },
     { name: "metric", type: "list", value: "NAME", doc: "one of our metrics; may be given several times" },
     { name: "harness", type: "list", value: "TASK[:MEASURE]", doc: "a task of lm-evaluation-harness (measure: acc,none)" },
     { name: "command", type: "list", value: "LINE", doc: "a shell line that prints a number" },
@@ -57,6 +60,10 @@ harness is lm-evaluation-harness; its lm_eval must be on the PATH.
     const named = ["metric", "harness", "command"].some((option) => list(args, option).length > 0) || isRecipe(path);
     if (named && adapter !== undefined)
       throw usage("option --adapter goes with a model and its loss and exact match", { found: "a recipe, --metric, --harness or --command" });
+    if (list(args, "ensemble").length > 0 && (named || adapter !== undefined || text(args, "device") !== undefined))
+      throw usage("option --ensemble goes with models, their loss and exact match", {
+        found: "a recipe, --metric, --harness, --command, --adapter or --device",
+      });
     await (named ? measureNamed(path, args, context) : measureModel(path, args, context));
   },
 };
@@ -73,6 +80,8 @@ async function measureModel(path: string, args: Arguments, context: CommandConte
   const given = Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined));
   const { evaluateCheckpoint } = await import("../evaluate/evaluate.ts");
   const { evaluateRouted, readRouted } = await import("../adapt/routed.ts");
+  const { evaluateEnsemble } = await import("../adapt/ensemble.ts");
+  const others = list(args, "ensemble");
   const routed = await readRouted(path);
   const results: ({ file: string; routes?: Readonly<Record<string, number>> } & Evaluation)[] = [];
   for (const file of files.length > 0 ? files : [undefined]) {
@@ -88,7 +97,8 @@ async function measureModel(path: string, args: Arguments, context: CommandConte
     const data = file === undefined ? [] : [file];
     if (routed !== undefined && adapter !== undefined) throw usage("option --adapter goes with a model", { found: "packed experts with a router" });
     const beside = adapter === undefined ? options : { ...options, adapter };
-    results.push({ file: file ?? "", ...(await (routed === undefined ? evaluateCheckpoint(path, data, beside) : evaluateRouted(routed, data, options))) });
+    const measure = () => (routed === undefined ? evaluateCheckpoint(path, data, beside) : evaluateRouted(routed, data, options));
+    results.push({ file: file ?? "", ...(await (others.length > 0 ? evaluateEnsemble([path, ...others], data, options) : measure())) });
   }
   output.result(results.length === 1 ? { model: path, ...results[0] } : { model: path, results }, page(results));
 }

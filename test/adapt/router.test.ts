@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
-import { averagedScores, exactMatchBy } from "../../merge-core/adapt/ensemble.ts";
+import { averagedScores, evaluateEnsemble, exactMatchBy } from "../../merge-core/adapt/ensemble.ts";
 import { pooledStates, routeOf, trainRouter } from "../../merge-core/adapt/router.ts";
-import { evaluate } from "../../merge-core/evaluate/evaluate.ts";
+import { evaluate, evaluateCheckpoint } from "../../merge-core/evaluate/evaluate.ts";
 import { initBackend } from "../../merge-core/nn/backend.ts";
+import { tokenize } from "../../merge-core/nn/data.ts";
 import { generate, wholeScores } from "../../merge-core/nn/generate.ts";
 import { forwardLogits } from "../../merge-core/nn/llama.ts";
 import { disposeDecoder } from "../../merge-core/nn/load.ts";
 import { loadModel, type Model } from "../../merge-core/nn/model.ts";
+import { rejectsWith } from "../helpers/diagnostics.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
 import { testRandom, writeTinyModel } from "../helpers/tiny-decoder.ts";
 
@@ -43,6 +46,31 @@ describe("several models at once", () => {
     ];
     const { exactMatch } = await evaluate(model, questions, { metrics: ["exactMatch"] });
     assert.equal(await exactMatchBy(wholeScores(model.decoder), model, questions), exactMatch);
+  });
+
+  it("are measured as one: of a model with itself what it measures alone, of two by the mean of their scores", async () => {
+    const folder = temporaryFolder();
+    const paths = [1, 2].map((seed) => writeTinyModel(join(folder, `${seed}`), {}, seed));
+    const [one = "", two = ""] = paths;
+    const file = join(folder, "data.jsonl");
+    writeFileSync(file, '{"prompt":"ab","completion":"c"}\n{"text":"abcdefgh"}\n');
+    const alone = await evaluateCheckpoint(one, [file], { threads: 1 });
+    const twice = await evaluateEnsemble([one, one], [file], { threads: 1 });
+    assert.ok(Math.abs((twice.loss ?? 9) - (alone.loss ?? 0)) < 1e-6);
+    assert.deepEqual({ ...twice, loss: 0, perplexity: 0 }, { ...alone, loss: 0, perplexity: 0 });
+    const text = join(folder, "text.jsonl");
+    writeFileSync(text, '{"text":"abcdefgh"}\n');
+    const [row] = tokenize({ text: "abcdefgh" }, at(0).codec, at(0).decoder.config.eosTokenIds[0], 64);
+    const tokens = row?.tokens ?? [];
+    const scores = tf.tidy(() => models.map(({ decoder }) => forwardLogits(decoder, Int32Array.from(tokens.slice(0, -1)), 1).arraySync()));
+    const losses = tokens.slice(1).map((target, i) => {
+      const mean = (scores[0]?.[i] ?? []).map((x, k) => (x + (scores[1]?.[i]?.[k] ?? 0)) / 2);
+      return Math.log(mean.reduce((sum, x) => sum + Math.exp(x), 0)) - (mean[target] ?? 0);
+    });
+    const expected = losses.reduce((a, b) => a + b, 0) / losses.length;
+    assert.ok(Math.abs(((await evaluateEnsemble([one, two], [text], { threads: 1 })).loss ?? 9) - expected) < 1e-5);
+    const other = writeTinyModel(join(folder, "other"), { vocab_size: 40 }, 1);
+    await rejectsWith("ensemble-tokenizers", () => evaluateEnsemble([one, other], [text], { threads: 1 }));
   });
 
   it("are told apart by a router on pooled hidden states", () => {
