@@ -49,6 +49,7 @@ const programs = {
   "device-worker": "merge-core/nn/device/worker.ts",
   "load-tfjs": "merge-core/compute/providers/load-tfjs.ts",
   "blas-probe": "merge-core/compute/providers/blas-probe.ts",
+  "gpu-probe": "merge-core/compute/gpu/probe.ts",
 };
 
 /** CommonJS that runs inside the editor: its own module loader knows no other, and in this package only a .cjs file is that. */

@@ -1,6 +1,8 @@
 // A GPU through Dawn (the package `webgpu`), which is loaded only when asked for. Everything that can go wrong with a device ends in
 // a GpuFailure, after which the caller goes on without it.
-import { importPackage } from "../providers/find-package.ts";
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { findPackage, importPackage } from "../providers/find-package.ts";
 
 /** The GPU cannot be had, is gone, or is out of memory. What was asked of it was not done. */
 export class GpuFailure extends Error {
@@ -67,9 +69,7 @@ export async function openGpu({ flags = [], memoryBytes, load = loadWebgpu }: Gp
   if (memoryBytes !== undefined) limitMemory(device, memoryBytes);
   // Errors are met where they matter: in error scopes and by what waits for a result.
   device.addEventListener("uncapturederror", (event) => event.preventDefault());
-  const { vendor, architecture, device: model, description } = adapter.info;
-  const name = [description || model || architecture || vendor || "unknown device"].join(" ");
-  return { device, name, maxBytes: Math.min(maxBufferSize, maxStorageBufferBindingSize), close: () => device.destroy() };
+  return { device, name: nameOf(adapter.info), maxBytes: Math.min(maxBufferSize, maxStorageBufferBindingSize), close: () => device.destroy() };
 }
 
 /** Buffers count until they are destroyed. */
@@ -89,6 +89,16 @@ function limitMemory(device: GPUDevice, limit: number): void {
     };
     return buffer;
   };
+}
+
+/** The card, where a driver tells it, and the driver. */
+export const nameOf = ({ vendor, architecture, device, description }: GPUAdapterInfo): string =>
+  [device, description].filter((part) => part !== "").join(", ") || architecture || vendor || "unknown device";
+
+/** Of the package that is found. */
+export function webgpuVersion(): string {
+  const { version } = JSON.parse(readFileSync(join(dirname(findPackage("webgpu") ?? ""), "package.json"), "utf8")) as { readonly version: string };
+  return version;
 }
 
 export const loadWebgpu = (): Promise<WebgpuPackage> => importPackage("webgpu") as Promise<WebgpuPackage>;

@@ -1,24 +1,14 @@
 // tfjs with a backend that is not ours: TensorFlow's own library, or WebGPU. All of it is optional and found where the user installed it.
-import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { totalmem } from "node:os";
-import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import util from "node:util";
 import type * as Core from "@tensorflow/tfjs-core";
-import { attempt, holdForever, loadWebgpu } from "../gpu/device.ts";
+import { attempt, holdForever, loadWebgpu, nameOf } from "../gpu/device.ts";
 import { findPackage, importPackage } from "./find-package.ts";
 
 export const TFJS_DEVICES = ["webgpu", "tfjs-node-gpu", "tfjs-node"] as const;
 export type TfjsDevice = (typeof TFJS_DEVICES)[number];
-
-export { loadWebgpu };
-
-/** Of the package that is found. */
-export function webgpuVersion(): string {
-  const { version } = JSON.parse(readFileSync(join(dirname(findPackage("webgpu") ?? ""), "package.json"), "utf8")) as { readonly version: string };
-  return version;
-}
 
 export interface LoadedTfjs {
   readonly tf: typeof Core;
@@ -74,10 +64,8 @@ async function loadOnWebgpu(): Promise<LoadedTfjs> {
   if (adapter === null) throw new Error("no GPU adapter found; is a Vulkan, Metal or D3D12 driver installed?");
   if (!(await tf.setBackend("webgpu"))) throw new Error("tfjs-backend-webgpu did not start");
   await tf.ready();
-  const { description, device: model, vendor } = adapter.info;
   const { device } = tf.backend() as unknown as { readonly device: GPUDevice };
-  const name = description || model || vendor || "unknown device";
-  return { tf, version: tf.version_core, device: name, memoryBytes: device.limits.maxBufferSize, gpu: device };
+  return { tf, version: tf.version_core, device: nameOf(adapter.info), memoryBytes: device.limits.maxBufferSize, gpu: device };
 }
 
 /** From Node 21 on `navigator` is a getter without a setter: assigning to it fails. */

@@ -125,6 +125,6 @@ function parseReport(out: string): Pick<EngineReport, "version" | "device" | "fi
 function lastError(err: string): string {
   const lines = err.split("\n").map((line) => line.trim());
   const message =
-    lines.find((line) => /^(Uncaught )?([A-Z]\w*)?Error\b.*:/.test(line)) ?? lines.filter((line) => line !== "" && !line.startsWith("at ")).at(-1);
-  return message?.replace(/^(Uncaught )?([A-Z]\w*)?Error(\s\[\w+\])?:\s*/, "") ?? "ended without a result";
+    lines.find((line) => /^(Uncaught )?([A-Z]\w*)?(Error|Failure)\b.*:/.test(line)) ?? lines.filter((line) => line !== "" && !line.startsWith("at ")).at(-1);
+  return message?.replace(/^(Uncaught )?([A-Z]\w*)?(Error|Failure)(\s\[\w+\])?:\s*/, "") ?? "ended without a result";
 }

@@ -18,7 +18,8 @@ const fakeTfjs = (matMul: string) => `
   export const backend = () => ({});
   export const getBackend = () => "tensorflow";
   export const tensor2d = (values, [rows]) => ({ values, n: rows });
-  export const fill = ([n], value) => ({ values: new Array(n * n).fill(value), n });
+  export const fill = ([n], value) => ({ values: [value], n, dispose() {} });
+  export const slice = (x) => x;
   export const matMul = ${matMul};`;
 
 const PRODUCT = "(a) => ({ data: async () => a.n === 2 ? [7, 10, 15, 22] : a.values, dispose() {} })";
@@ -106,6 +107,9 @@ describe("probeEngine", () => {
     const crash = await probeWith("process.abort();");
     assert.equal(crash.status, "broken");
     assert.match(crash.reason ?? "", /crashed with SIGABRT/);
+    const fault = await probeWith('process.kill(process.pid, "SIGSEGV"); await new Promise(() => {});');
+    assert.equal(fault.status, "broken");
+    assert.match(fault.reason ?? "", /crashed with SIGSEGV/);
     const hang = await probeWith("setInterval(() => {}, 1000); await new Promise(() => {});", 1500);
     assert.equal(hang.status, "broken");
     assert.match(hang.reason ?? "", /no answer within 1.5 s/);
