@@ -19,7 +19,7 @@ goes on by the same command; a trial that fails is noted and passed over.
     models:
       - { model: ./math, parameters: { weight: { search: [0, 1] }, density: { search: [0.1, 1] } } }
       - { model: ./code, parameters: { weight: { search: [0, 1] }, density: { search: [0.1, 1] } } }
-  # or stack: { models: [./math, ./code], repeats: 2 }
+  # or stack: { models: [./math, ./code], repeats: 2, scale: [0.5, 2] }; scale searches a factor for each layer's input, too
   objectives:                   # as in pareto; weight: sums them up
     - { name: math, metric: exact_match, data: math.validation.jsonl }
     - { name: code, metric: loss, data: code.validation.jsonl, weight: 0.5 }

@@ -4,7 +4,7 @@ import { inputError } from "../diagnostics.ts";
 import { modelOpener } from "../plan/open-model.ts";
 import { parseModelReference } from "../recipe/model-reference.ts";
 import { asObject, type ConfigPlace, type ConfigValues, configError, configPlace, countIn, parseConfigValues, readConfigText } from "./config-values.ts";
-import { firstModelGenome, genomeLength, type LayerStack, stackRecipe } from "./layer-genome.ts";
+import { firstModelGenome, genomeLength, type LayerStack, stackRecipe, stackValues } from "./layer-genome.ts";
 import { type Objective, readObjectives } from "./objectives.ts";
 import { readSearchRecipe, valueAt } from "./search-recipe.ts";
 
@@ -118,26 +118,35 @@ function recipeGenomes(value: unknown, place: ConfigPlace): Genomes {
 function stackGenomes(stack: LayerStack): Genomes {
   const sigma = 1 / 6;
   const fill = <T>(x: T): T[] => Array.from({ length: genomeLength(stack) }, () => x);
-  const slots = stack.models.flatMap(({ model, layers }) => Array.from({ length: layers }, (_, layer) => `${model} ${layer}`));
+  const slots = stack.models.flatMap(({ model, layers }) => Array.from({ length: layers }, (_, layer) => `${lastPart(model)} ${layer}`));
+  const places = Array.from({ length: stack.repeats }, () => slots).flat();
   return {
-    names: Array.from({ length: stack.repeats }, () => slots).flat(),
+    names: stack.scale === undefined ? places : [...places, ...places.map((place) => `scale of ${place}`)],
     start: firstModelGenome(stack, 2 * sigma),
     low: fill(-1),
     high: fill(1),
     sigma,
-    valuesOf: (genome) => genome.map((x) => (x > 0 ? 1 : 0)),
+    valuesOf: (genome) => stackValues(stack, genome),
     recipeOf: (genome) => stackRecipe(stack, genome),
   };
 }
 
+const lastPart = (path: string): string => path.split(/[\\/]/).filter(Boolean).at(-1) ?? path;
+
 async function readStack(value: unknown, place: ConfigPlace): Promise<LayerStack> {
-  const { models, repeats = 1, dtype, ...rest } = asObject(value) ?? {};
+  const { models, repeats = 1, dtype, scale, ...rest } = asObject(value) ?? {};
   if (!Array.isArray(models) || models.length === 0 || !models.every((model) => typeof model === "string") || Object.keys(rest).length > 0)
-    throw configError(place, "stack", value, "{models: [A, B], repeats: 1}");
+    throw configError(place, "stack", value, "{models: [A, B], repeats: 1, scale: [0.5, 2]}");
   if (typeof repeats !== "number" || !Number.isSafeInteger(repeats) || repeats < 1)
     throw configError(place, "stack.repeats", repeats, "a whole number of at least 1");
+  if (scale !== undefined && !isRangeAroundOne(scale)) throw configError(place, "stack.scale", scale, "[low, high] with 0 < low <= 1 <= high, low < high");
   const counted = await Promise.all(models.map(async (model: string) => ({ model, layers: await layersOf(model, place) })));
-  return { models: counted, repeats, ...(typeof dtype === "string" ? { dtype } : {}) };
+  return { models: counted, repeats, ...(typeof dtype === "string" ? { dtype } : {}), ...(scale === undefined ? {} : { scale }) };
+}
+
+function isRangeAroundOne(value: unknown): value is [number, number] {
+  const [low, high] = Array.isArray(value) && value.length === 2 ? (value as unknown[]) : [];
+  return typeof low === "number" && typeof high === "number" && low > 0 && low <= 1 && high >= 1 && low < high && Number.isFinite(high);
 }
 
 async function layersOf(model: string, place: ConfigPlace): Promise<number> {

@@ -4,11 +4,15 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { WeightsmithError } from "../../merge-core/diagnostics.ts";
 import { builtinMetric, openEvaluator } from "../../merge-core/evaluate/evaluators.ts";
+import { narrowFromFloat32, widenToFloat32 } from "../../merge-core/formats/dtype-codecs.ts";
+import { encodeSafetensors } from "../../merge-core/formats/safetensors-write.ts";
+import { parseDecoderConfig } from "../../merge-core/nn/config.ts";
 import { readEvolveConfig } from "../../merge-core/pareto/evolve-config.ts";
-import { firstModelGenome, genomeLength, stackRecipe } from "../../merge-core/pareto/layer-genome.ts";
+import { firstModelGenome, genomeLength, stackRecipe, stackValues } from "../../merge-core/pareto/layer-genome.ts";
 import { costsOf, runEvolve } from "../../merge-core/pareto/run-evolve.ts";
 import { readSearchRecipe, valueAt } from "../../merge-core/pareto/search-recipe.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
+import { tinyConfigJson, tinyTensors, writeTinyModel } from "../helpers/tiny-decoder.ts";
 
 const ZOO = resolve("media/zoo");
 const data = (task: string, split = "validation") => join(ZOO, "data", `${task}.${split}.jsonl`);
@@ -76,6 +80,44 @@ describe("stacks of layers", () => {
     );
     assert.deepEqual(ranges, ["a13", "b01", "a23", "b02"]);
     assert.throws(() => stackRecipe(stack, new Array(10).fill(0)), { code: "stack-empty" });
+  });
+
+  it("with scales begin with the first model, too, and range evenly around 1 in the logarithm", () => {
+    const scaled = { ...stack, scale: [0.25, 4] as const };
+    for (const scale of [scaled.scale, [0.5, 1.7] as const, [0.9, 3] as const]) {
+      const start = firstModelGenome({ ...stack, scale }, 0.3);
+      assert.equal(start.length, 20);
+      assert.equal(stackRecipe({ ...stack, scale }, start), stackRecipe(stack, firstModelGenome(stack, 0.3)));
+    }
+    assert.deepEqual(stackValues(scaled, [...new Array<number>(10).fill(1), -1, 0, 1, 0.5, ...new Array<number>(6).fill(0)]).slice(10, 14), [0.25, 1, 4, 2]);
+  });
+
+  it("scale the inputs of layers: that of the first layer is what larger embeddings are", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "weightsmith-stack-"));
+    const write = (name: string, factor: number) => {
+      const config = parseDecoderConfig(tinyConfigJson());
+      const path = writeTinyModel(join(folder, name), {}, 3);
+      const tensors = tinyTensors(config, 3);
+      const table = tensors.get("model.embed_tokens.weight");
+      assert.ok(table?.dtype === "F32");
+      const data = narrowFromFloat32(
+        "F32",
+        widenToFloat32("F32", table.data).map((x) => x * factor),
+      );
+      tensors.set("model.embed_tokens.weight", { ...table, data });
+      writeFileSync(join(path, "model.safetensors"), encodeSafetensors([...tensors].map(([tensor, value]) => ({ name: tensor, ...value }))));
+      return path;
+    };
+    const [plain, doubled] = [write("plain", 1), write("doubled", 2)];
+    const scaled = { models: [{ model: plain, layers: 2 }], repeats: 1, scale: [0.5, 2] as const, dtype: "float32" };
+    const text = join(folder, "text.jsonl");
+    writeFileSync(text, '{"text":"abcdefghijk"}\n');
+    const evaluator = await openEvaluator([builtinMetric("loss", [text])], { threads: 1 });
+    const lossOf = async (genome: number[]) => (await evaluator.recipe({ text: stackRecipe(scaled, genome), file: "x.yml" })).loss ?? Number.NaN;
+    const expected = (await evaluator.model(doubled)).loss ?? Number.NaN;
+    assert.ok(Math.abs((await lossOf([1, 1, 1, 0])) - expected) < 1e-4, `${await lossOf([1, 1, 1, 0])}, expected ${expected}`);
+    assert.ok(Math.abs((await lossOf([1, 1, 0, 0])) - expected) > 1e-3);
+    rmSync(folder, { recursive: true, force: true });
   });
 });
 
@@ -187,6 +229,7 @@ population: 6
   for (const [code, from, to] of [
     ["config-unknown-key", "trials: 25", "trial: 25"],
     ["config-invalid-value", "trials: 25", "early: 5"],
+    ["config-invalid-value", "trials: 25", "stack: { models: [a] }"],
     ["config-invalid-value", "limit: 8 }\nreport", "limit: 8, weight: -1 }\nreport"],
     ["search-range", "[-1, 1]", "[1, 1]"],
     ["model-missing", "zoo/sort,", "zoo/gone,"],
