@@ -16,7 +16,9 @@ const ON_PRODUCTS = ["ties_svd", "dare_linear_svd", "dare_ties_svd", "magnitude_
 const OF_PAPERS = ["average", "mwa", "copa", "copa_released"] as const;
 /** Methods of recipes, which merge the changes as they merge models' differences from a base. */
 const OF_RECIPES = ["knots", "pcb"] as const;
-export const COMBINATIONS = [...SUMS, ...BY_FACTORS, ...ON_PRODUCTS, ...OF_PAPERS, ...OF_RECIPES] as const;
+/** Orthogonal adapters one after another, as one. */
+const IN_ORDER = ["compose"] as const;
+export const COMBINATIONS = [...SUMS, ...BY_FACTORS, ...ON_PRODUCTS, ...OF_PAPERS, ...OF_RECIPES, ...IN_ORDER] as const;
 export type Combination = (typeof COMBINATIONS)[number];
 export type RecipeCombination = (typeof OF_RECIPES)[number];
 export type ProductCombination = (typeof ON_PRODUCTS)[number];
@@ -24,7 +26,7 @@ export type ProductCombination = (typeof ON_PRODUCTS)[number];
 export type Operator = (typeof BY_FACTORS)[number];
 
 export interface CombineOptions {
-  readonly method: Exclude<Combination, RecipeCombination | ProductCombination>;
+  readonly method: Exclude<Combination, RecipeCombination | ProductCombination | "compose">;
   /** Rank of the result, for methods that choose it. */
   readonly rank: number;
   /** Share of elements that ties, dare, magnitude_prune and copa keep. */

@@ -42,7 +42,7 @@ export function planAverage(adapters: readonly AdapterFile[], method: Combinatio
   const neutral = isPeftLinear(first, method) ? {} : (first.family.neutral ?? {});
   const tensors = paths.flatMap((path) => averagedTensors(path, adapters, first.family, neutral));
   const replacements = planReplacements(adapters, findings);
-  return { adapters, family: first.family, tensors, replacements, config: configOf(adapters, paths), findings };
+  return { adapters, family: first.family, tensors, replacements, config: configForAll(adapters, paths), findings };
 }
 
 /** The result goes by the first adapter's config, so what makes a change of the numbers must be the same in all. */
@@ -84,8 +84,8 @@ function averagedTensors(path: string, adapters: readonly AdapterFile[], family:
   });
 }
 
-/** The first adapter's, for the modules of all. */
-function configOf(adapters: readonly AdapterFile[], paths: readonly string[]): Record<string, unknown> {
+/** The first adapter's config, for the modules of all. */
+export function configForAll(adapters: readonly AdapterFile[], paths: readonly string[]): Record<string, unknown> {
   const first = adapters[0]?.config ?? {};
   const listed = (key: string) => [...new Set(adapters.flatMap(({ config }) => (Array.isArray(config[key]) ? config[key].map(String) : [])))].sort();
   const saved = listed("modules_to_save");

@@ -5,6 +5,7 @@ import { type Combination, combine, isOfRecipes, isOnProducts, isStacked, isSum,
 import { type Reduced, stackedFactors } from "../adapters/low-rank.ts";
 import { type AveragePlan, isOneFamily, planAverage } from "../adapters/plan-average.ts";
 import { type CombinationPlan, type CombinedModule, planCombination } from "../adapters/plan-combination.ts";
+import { type CompositionPlan, planComposition } from "../adapters/plan-composition.ts";
 import { type AdapterFile, readAdapter } from "../adapters/read-adapter.ts";
 import type { Checkpoint, TensorEntry } from "../checkpoints/checkpoint.ts";
 import { TensorReader } from "../checkpoints/tensor-reader.ts";
@@ -17,6 +18,7 @@ import { type AdapterTensor, type WriteTensor, writeAdapterFolder } from "./adap
 import { averagedOutput, writeAverage } from "./average-adapters.ts";
 import { type ChosenMethod, chooseMethod, combineByMethod, methodBytes } from "./combine-by-method.ts";
 import { checkFits, combineDense, denseBytes, peftFormula } from "./combine-dense.ts";
+import { composedOutput, writeComposition } from "./compose-adapters.ts";
 import { gatherWarnings } from "./gather-warnings.ts";
 import { loraConfig } from "./lora-config.ts";
 import { ARENA_SLACK_BYTES, defaultMemoryBytes } from "./memory.ts";
@@ -63,7 +65,7 @@ export interface CombineResult {
   readonly type: string;
   /** Distance of each module's change from the exact sum, over the norm of the sum. */
   readonly modules: readonly { readonly module: string; readonly rank: number; readonly relativeError: number }[];
-  /** In place of those: modules of which the adapters' own parameters were averaged, in an adapter of their family. */
+  /** Modules of an adapter of the same family: beside those above where turns were composed, in place of them where parameters were averaged. */
   readonly averaged?: readonly string[];
   readonly largestError: number;
   readonly parameters: number;
@@ -81,7 +83,7 @@ export async function combineAdapters(request: CombineRequest): Promise<CombineR
     throw inputError("usage", "there must be one weight for each adapter", { found: `${weights.length} weights`, expected: String(folders.length) });
   const adapters: AdapterFile[] = [];
   for (const folder of folders) adapters.push(await readAdapter(folder, signal === undefined ? {} : { signal }));
-  const work = isOneFamily(adapters, method) ? average(planAverage(adapters, method), dtype, request) : combination(adapters, dtype, request);
+  const work = workOf(adapters, dtype, request);
   const { tensors } = work;
   const maxBytes = tensors.reduce((sum, { shape, dtype: stored }) => sum + elementCount(shape) * DTYPE_BYTES[stored], 0);
   const output = { out, overwrite: request.overwrite ?? false, inputs: adapters.map(({ file }) => file), maxBytes, tensors, signal };
@@ -112,6 +114,26 @@ interface Work {
   run(write: WriteTensor): Promise<Combined>;
 }
 
+function workOf(adapters: readonly AdapterFile[], dtype: FloatDType, request: CombineRequest): Work {
+  const { method } = request;
+  if (method === "compose") return composition(planComposition(adapters), dtype, request);
+  return isOneFamily(adapters, method) ? average(planAverage(adapters, method), dtype, request) : combination(adapters, { ...request, method }, dtype);
+}
+
+/** @throws WeightsmithError `usage` for weights, of which turns one after another know none */
+function composition(plan: CompositionPlan, dtype: FloatDType, request: CombineRequest): Work {
+  if (request.weights.some((weight) => weight !== 1) || request.rank !== undefined)
+    throw inputError("usage", "compose applies each adapter as it is: it takes neither weights nor a rank", { remedy: "leave --weights and --rank out" });
+  const tensors = composedOutput(plan, dtype);
+  return {
+    ...{ tensors, config: plan.config, told: {} },
+    async run(write) {
+      const modules = await writeComposition(plan, tensors, request, write);
+      return { type: plan.adapters[0]?.family.type ?? "", modules, averaged: modules.map(({ module }) => module), warnings: plan.findings };
+    },
+  };
+}
+
 /** Adapters of one family stay in it. */
 function average(plan: AveragePlan, dtype: FloatDType, request: CombineRequest): Work {
   const tensors = averagedOutput(plan, dtype);
@@ -125,8 +147,11 @@ function average(plan: AveragePlan, dtype: FloatDType, request: CombineRequest):
   };
 }
 
+/** All methods but the one that makes no LoRA. */
+type LoraRequest = Omit<CombineRequest, "method"> & { readonly method: Exclude<Combination, "compose"> };
+
 /** Adapters of any families become one LoRA. */
-function combination(adapters: readonly AdapterFile[], dtype: FloatDType, request: CombineRequest): Work {
+function combination(adapters: readonly AdapterFile[], request: LoraRequest, dtype: FloatDType): Work {
   const { method, rank, base, density = 1, memoryBytes = defaultMemoryBytes() } = request;
   const chosen = isOfRecipes(method) ? chooseMethod(method, request.parameters ?? {}) : undefined;
   const plan = planCombination(adapters, { method, rank, base });
@@ -145,7 +170,7 @@ function combination(adapters: readonly AdapterFile[], dtype: FloatDType, reques
 async function combineModules(
   plan: CombinationPlan,
   chosen: ChosenMethod | undefined,
-  request: CombineRequest,
+  request: LoraRequest,
   memoryBytes: number,
   write: WriteTensor,
 ): Promise<Combined> {
@@ -263,7 +288,7 @@ interface ModuleContext {
 async function combineModule(
   module: CombinedModule,
   terms: readonly Term[],
-  request: CombineRequest,
+  request: LoraRequest,
   context: ModuleContext,
 ): Promise<CombineResult["modules"][number]> {
   const { write } = context;
@@ -282,7 +307,7 @@ async function combineModule(
   return { module: module.path, rank: r, relativeError };
 }
 
-function combineTerms(module: CombinedModule, terms: readonly Term[], request: CombineRequest, context: ModuleContext): Promise<Reduced> {
+function combineTerms(module: CombinedModule, terms: readonly Term[], request: LoraRequest, context: ModuleContext): Promise<Reduced> {
   const { method, density = 1, majority = "total", seed = 0, adapters, signal } = request;
   const { chosen, warnings, space, rows } = context;
   for (const term of terms) checkFinite(term, module.path, adapters[term.index] ?? "");

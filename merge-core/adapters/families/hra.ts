@@ -66,7 +66,7 @@ export const hra: AdapterFamily = {
 const dot = (x: Float64Array, y: Float64Array): number => x.reduce((sum, value, i) => sum + value * (y[i] as number), 0);
 
 /** Columns of unit length; orthogonal ones by Gram-Schmidt, whose reflections may then be taken in any order. */
-function directions(module: AdapterModule): Float64Array[] {
+export function directions(module: AdapterModule): Float64Array[] {
   const { shape, values } = tensorOf(module, "hra_u");
   const [n = 0, r = 0] = shape;
   const found: Float64Array[] = [];

@@ -1,6 +1,6 @@
 // Orthogonal fine-tuning (Qiu et al., 2023): inputs are rotated in blocks, each rotation made from a skew matrix Q.
 
-import { type Algebra, cayley, identity as identityOf, rotateBlocks, skew as skewOf } from "../algebra/algebra.ts";
+import { type Algebra, cayley, rotateBlocks, skew as skewOf, identity as unitOf } from "../algebra/algebra.ts";
 import { type AdapterFamily, type AdapterModule, numberOf, type Settings, suffixed, tensorOf, trained } from "../family.ts";
 import { part } from "../family-math.ts";
 import { zeros } from "../family-training.ts";
@@ -28,15 +28,13 @@ export const oft: AdapterFamily = {
     return { oft_R: [settings.block_share === true ? 1 : inFeatures / blockSide(count), count] };
   },
   open(module) {
-    const { shape, values } = tensorOf(module, "oft_R");
-    const [blocks = 0, count = 0] = shape;
-    const b = blockSide(count);
-    const rotations = Array.from({ length: blocks }, (_, k) => rotation(skew(values, k * count, b, module, blocks), b, module));
+    const rotations = rotationsOf(module);
+    const b = blockSide(tensorOf(module, "oft_R").shape[1] ?? 0);
     return (row) => {
       const before = row.slice();
       for (let i = 0; i < row.length; i++) {
         const block = Math.floor(i / b);
-        const r = rotations[blocks === 1 ? 0 : block] as Float64Array;
+        const r = rotations[rotations.length === 1 ? 0 : block] as Float64Array;
         let sum = 0;
         for (let j = 0; j < b; j++) sum += (r[(i % b) * b + j] as number) * (before[block * b + j] as number);
         row[i] = sum;
@@ -69,8 +67,16 @@ export const oft: AdapterFamily = {
   },
 };
 
+/** R of each block [b, b], or of all. */
+export function rotationsOf(module: AdapterModule): Float64Array[] {
+  const { shape, values } = tensorOf(module, "oft_R");
+  const [blocks = 0, count = 0] = shape;
+  const b = blockSide(count);
+  return Array.from({ length: blocks }, (_, k) => rotation(skew(values, k * count, b, module, blocks), b, module.settings));
+}
+
 /** b of b (b - 1) / 2 entries. */
-const blockSide = (count: number): number => (1 + Math.sqrt(1 + 8 * count)) / 2;
+export const blockSide = (count: number): number => (1 + Math.sqrt(1 + 8 * count)) / 2;
 
 /** Q from its entries above the diagonal. */
 function skew(values: ArrayLike<number>, first: number, b: number, { settings }: AdapterModule, blocks: number): Float64Array {
@@ -113,15 +119,16 @@ function project(entries: Float32Array, settings: Settings): void {
   }
 }
 
-function rotation(q: Float64Array, b: number, { settings }: AdapterModule): Float64Array {
+/** R of a block's Q [b, b]; the exact one unless settings say otherwise. */
+export function rotation(q: Float64Array, b: number, settings: Settings = {}): Float64Array {
   return settings.use_cayley_neumann === true ? neumann(q, b, numberOf(settings, "num_cayley_neumann_terms")) : cayleyOf(q, b);
 }
 
-const identity = (b: number): Float64Array => Float64Array.from({ length: b * b }, (_, i) => (i % (b + 1) === 0 ? 1 : 0));
+export const identityOf = (b: number): Float64Array => Float64Array.from({ length: b * b }, (_, i) => (i % (b + 1) === 0 ? 1 : 0));
 
 /** I + 2 Q + ... + 2 Q^(n-2) + Q^(n-1); PEFT leaves the single Q^2 of three terms and the Q of two doubled. */
 function neumann(q: Float64Array, b: number, terms: number): Float64Array {
-  const sum = identity(b);
+  const sum = identityOf(b);
   const add = (x: Float64Array, factor: number) => {
     for (const [i, value] of x.entries()) sum[i] = (sum[i] as number) + factor * value;
   };
@@ -139,8 +146,8 @@ function neumann(q: Float64Array, b: number, terms: number): Float64Array {
 
 /** (I - Q)(I + Q)^-1 = 2 (I + Q)^-1 - I, by Gauss-Jordan elimination; I + Q has no zero pivot that exchange of rows could not avoid. */
 export function cayleyOf(q: Float64Array, b: number): Float64Array {
-  const inverse = identity(b);
-  const left = identity(b).map((x, i) => x + (q[i] as number));
+  const inverse = identityOf(b);
+  const left = identityOf(b).map((x, i) => x + (q[i] as number));
   for (let column = 0; column < b; column++) {
     let pivot = column;
     for (let row = column; row < b; row++) if (Math.abs(left[row * b + column] as number) > Math.abs(left[pivot * b + column] as number)) pivot = row;
@@ -152,7 +159,7 @@ export function cayleyOf(q: Float64Array, b: number): Float64Array {
       for (const m of [left, inverse]) for (let j = 0; j < b; j++) m[row * b + j] = (m[row * b + j] as number) - factor * (m[column * b + j] as number);
     }
   }
-  const unit = identity(b);
+  const unit = identityOf(b);
   return inverse.map((x, i) => 2 * x - (unit[i] as number));
 }
 
@@ -160,7 +167,7 @@ function exchange(m: Float64Array, b: number, x: number, y: number): void {
   for (let j = 0; j < b; j++) [m[x * b + j], m[y * b + j]] = [m[y * b + j] as number, m[x * b + j] as number];
 }
 
-function multiply(x: Float64Array, y: Float64Array, b: number): Float64Array {
+export function multiply(x: Float64Array, y: Float64Array, b: number): Float64Array {
   const product = new Float64Array(b * b);
   for (let i = 0; i < b; i++)
     for (let k = 0; k < b; k++)
@@ -171,7 +178,7 @@ function multiply(x: Float64Array, y: Float64Array, b: number): Float64Array {
 /** The series in any algebra, of Q [..., b, b]. */
 export function neumannOf<T>(m: Algebra<T>, q: T, terms: number): T {
   const b = m.shapeOf(q).at(-1) ?? 0;
-  let sum = m.add(m.scale(q, terms > 1 ? 2 : 0), identityOf(m, b));
+  let sum = m.add(m.scale(q, terms > 1 ? 2 : 0), unitOf(m, b));
   if (terms <= 2) return sum;
   let power = m.matMul(q, q);
   sum = m.add(sum, m.scale(power, 2));

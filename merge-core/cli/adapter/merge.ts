@@ -42,6 +42,10 @@ the softmax of penalty times the z-scores, as the recipes' method of that name h
 ranks against each other (CoPA-Merging), as the paper has it; copa_released as its released code, which mixes factors of
 different adapters.
 
+compose makes one adapter of several OFT or several HRA adapters that does what they do one after another, in the order given:
+it multiplies their rotations, or lists their mirrors. Rotations made by a series (use_cayley_neumann) are none exactly: how far
+the result is from the product is told.
+
 knots and pcb are the recipes' methods of these names, on the changes of the adapters as if they were models' differences
 from a base of zeros: --parameters has what recipes call alpha, elect, ratio, ... (see weightsmith methods knots). knots
 goes without dense matrices and keeps all of its directions unless --rank is given; pcb makes one module's changes dense at
@@ -51,6 +55,7 @@ a time, and its result is cut to --rank.
   weightsmith adapter merge ./math ./code --weights 0.7,0.3 --rank 16 -o ./both
   weightsmith adapter merge ./math ./code --method ties --density 0.5 -o ./both
   weightsmith adapter merge ./math ./code --method knots --parameters density=0.3,alpha=1 -o ./both
+  weightsmith adapter merge ./oft-first ./oft-second --method compose -o ./both
   weightsmith adapter merge ./run/step-500 ./run/step-1000 --method mwa --loss 0.92,0.87 -o ./mean`,
   options: [
     { name: "out", short: "o", type: "string", value: "OUT", doc: "the folder to make" },
@@ -205,6 +210,7 @@ function report({ out, type, modules, averaged, largestError, parameters, second
     [1, 2],
   );
   const line = `${out}: ${(averaged ?? modules).length} modules by ${method}, ${parameters.toLocaleString("en")} parameters, in ${formatDuration(seconds)}`;
-  if (averaged !== undefined) return `${line}; ${type}, as the adapters are`;
+  const lost = largestError < 1e-6 ? "" : `; up to ${largestError.toExponential(2)} of the change away from the product`;
+  if (averaged !== undefined) return `${line}; ${type}, as the adapters are${lost}`;
   return largestError === 0 ? `${line}; exact` : `${table}\n\n${line}`;
 }
