@@ -29,6 +29,7 @@ all that was tried, and forget, retain and control before and after, on the test
   target: 0                    # of slug: forget metric at which a step is long enough; layers: 4 and tries: 10 tensors and steps
   limit: 500                   # only the first so many examples of each
 
+SSD weighs forget.train against retain.train; its authors take all training data for the latter, forget.train included.
 A run that was stopped or killed goes on when it is started again.
 
   weightsmith unlearn unlearn.yml ./forgetful`,

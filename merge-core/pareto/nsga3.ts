@@ -1,5 +1,6 @@
 // NSGA-III (Deb and Jain 2014) in a box, all objectives minimised: simulated binary crossover, polynomial mutation, survival by
-// fronts, and within the last one by the least crowded reference directions.
+// fronts, and within the last one by the least crowded reference directions. Rates and generations are the paper's; the released code of MAP crosses 0.7 of
+// the pairs over, mutates 0.3 of the children and stops after 25 generations, which on surrogates saves nothing.
 import { type Costs, nonDominated, nonDominatedSort } from "./dominance.ts";
 import { solveSystem } from "./least-squares.ts";
 import { RandomStream } from "./random-stream.ts";
