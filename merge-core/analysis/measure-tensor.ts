@@ -1,5 +1,5 @@
-// One tensor of all models -> its sums. One pass for inner products, counts and signs, in which the thresholds of the trim are searched
-// too; one pass over what the trim keeps. Inputs that fit the budget are read from disk once.
+// One tensor of all models -> its sums. One pass counts magnitudes, among which the thresholds of the trim are found; one pass sums up all else, of what
+// the trim keeps too. Inputs that fit the budget are read from disk once.
 import type { TensorEngine } from "../compute/engine.ts";
 import {
   abs as absolute,
@@ -16,8 +16,9 @@ import {
   select,
   sub,
 } from "../compute/expr.ts";
+import { MOST_PATTERN_VECTORS, signOf } from "../compute/sign-patterns.ts";
 import { compactCounts } from "./magnitude-counts.ts";
-import { MOST_PATTERN_VECTORS, patternOf, patternsIn, type SignPattern } from "./sign-patterns.ts";
+import { patternsIn } from "./sign-patterns.ts";
 import { type ModelSums, type PairSums, pairsOf, type Sums } from "./sums.ts";
 
 const ZERO = constant(0);
@@ -29,39 +30,32 @@ export async function measureTensor(engine: TensorEngine, hasBase: boolean, dens
   const [base, ...others] = weights;
   const vectors = hasBase ? others.map((x) => sub(x, base as Expr)) : weights;
   const keep = Math.max(1, Math.floor(density * engine.size));
-  const dense = await denseSums(engine, hasBase ? [base as Expr, ...vectors] : vectors, vectors, keep);
-  const trimmed = vectors.map((a, i): Expr => ({ op: "trim", a, selection: dense.selections[i] as MagnitudeSelection }));
-  const sparse = await sparseSums(engine, trimmed);
-  return {
-    elements: engine.size,
-    gram: dense.gram,
-    agreement: dense.agreement,
-    signCounts: dense.signCounts,
-    models: vectors.map((_, i) => ({
-      ...(dense.models[i] as Dense),
-      magnitudes: compactCounts(dense.histograms[i] as Float64Array),
-      ...(sparse.models[i] as Sparse),
-    })),
-    pairs: dense.pairs.map((pair, i) => ({ ...pair, ...(sparse.pairs[i] as SparsePair) })),
-  };
+  const items = vectors.map((x) => ({ x, keep }));
+  const { selections, counts } = await engine.selectAndSurvey(items, [], vectors);
+  const trimmed = vectors.map((a, i): Expr => ({ op: "trim", a, selection: selections[i] as MagnitudeSelection }));
+  const sums = await allSums(engine, hasBase ? [base as Expr, ...vectors] : vectors, vectors, trimmed);
+  const models = sums.models.map((model, i): ModelSums => ({ ...model, magnitudes: compactCounts(counts[i] as Float64Array) }));
+  return { elements: engine.size, ...sums, models };
 }
 
-type Dense = Pick<ModelSums, "nonZero" | "largest">;
-type Sparse = Pick<ModelSums, "kept" | "keptEnergy" | "elected" | "electedEnergy">;
-type SparsePair = Pick<PairSums, "keptBoth" | "keptOpposite">;
+type CountedModel = Omit<ModelSums, "magnitudes">;
 
-async function denseSums(engine: TensorEngine, spanning: readonly Expr[], vectors: readonly Expr[], keep: number) {
+/** What remains to be summed up once the trims are known, in one pass. */
+async function allSums(engine: TensorEngine, spanning: readonly Expr[], vectors: readonly Expr[], trimmed: readonly Expr[]) {
   const products = spanning.flatMap((_, i) => spanning.slice(i).map((_, k): [number, number] => [i, i + k]));
-  const signs = vectors.map(signOf);
+  const balance = linear(trimmed.map((x) => ({ weight: 1, x })));
+  const elected = select(compare("ge", balance, ZERO), ONE, constant(-1));
+  const agreeing = trimmed.map((x) => positivePart(mul(x, elected)));
   const byPattern = vectors.length <= MOST_PATTERN_VECTORS;
-  const { selections, results, counts } = await engine.selectAndSurvey(
-    vectors.map((x) => ({ x, keep })),
+  const { results, patterns } = await engine.survey(
     [
       ...products.map(([i, j]): Reduction => ({ op: "dot", x: spanning[i] as Expr, y: spanning[j] as Expr })),
       ...vectors.map((x): Reduction => ({ op: "maxAbs", x })),
-      ...(byPattern ? [] : signReductions(vectors, signs)),
+      ...trimmed.flatMap((x, i) => [x, agreeing[i] as Expr].map((y): Reduction => ({ op: "sumSquares", x: y }))),
+      ...(byPattern ? [] : [...signReductions(vectors), ...trimmedReductions(trimmed, agreeing)]),
     ],
-    [...vectors, ...(byPattern ? [patternOf(signs)] : [])],
+    [],
+    byPattern ? [{ xs: vectors }, { xs: trimmed, elected: balance }] : [],
   );
   const next = reader(results);
   const gram = spanning.map(() => new Array<number>(spanning.length).fill(0));
@@ -71,11 +65,15 @@ async function denseSums(engine: TensorEngine, spanning: readonly Expr[], vector
     (gram[j] as number[])[i] = product;
   }
   const largest = vectors.map(next);
-  const found = byPattern
-    ? signsOf(patternsIn(counts[vectors.length] as Float64Array, vectors.length), vectors.length)
-    : readSigns(next, vectors.length, engine.size);
-  const models = found.nonZero.map((nonZero, i): Dense => ({ nonZero, largest: largest[i] as number }));
-  return { selections, gram, models, pairs: found.pairs, agreement: found.agreement, signCounts: found.signCounts, histograms: counts };
+  const energies = vectors.map(() => ({ keptEnergy: next(), electedEnergy: next() }));
+  const [all, ofTrimmed] = patterns;
+  const signs = all === undefined ? readSigns(next, vectors.length, engine.size) : signsOf(all, vectors.length);
+  const kept = ofTrimmed === undefined ? readTrimmed(next, vectors.length) : trimmedOf(ofTrimmed, vectors.length);
+  const models = energies.map((energy, i): CountedModel => {
+    return { nonZero: signs.nonZero[i] as number, largest: largest[i] as number, ...energy, ...(kept.models[i] as Kept) };
+  });
+  const pairs = signs.pairs.map((pair, i): PairSums => ({ ...pair, ...(kept.pairs[i] as KeptPair) }));
+  return { gram, models, pairs, agreement: signs.agreement, signCounts: signs.signCounts };
 }
 
 interface Signs {
@@ -86,7 +84,8 @@ interface Signs {
 }
 
 /** What the patterns of signs say. */
-function signsOf(patterns: readonly SignPattern[], vectors: number): Signs {
+function signsOf(counts: Float64Array, vectors: number): Signs {
+  const patterns = patternsIn(counts, vectors);
   const total = (of: (signs: readonly number[]) => number) => patterns.reduce((sum, { signs, count }) => sum + count * of(signs), 0);
   const sumOf = (signs: readonly number[]) => signs.reduce((sum, sign) => sum + sign, 0);
   const present = (signs: readonly number[]) => signs.filter((sign) => sign !== 0).length;
@@ -102,7 +101,8 @@ function signsOf(patterns: readonly SignPattern[], vectors: number): Signs {
 }
 
 /** The same questions one by one, for more vectors than patterns have room for. */
-function signReductions(vectors: readonly Expr[], signs: readonly Expr[]): Reduction[] {
+function signReductions(vectors: readonly Expr[]): Reduction[] {
+  const signs = vectors.map(signOf);
   const balance = linear(signs.map((x) => ({ weight: 1, x })));
   return [
     ...vectors.map((x): Reduction => ({ op: "countNonZero", x })),
@@ -118,36 +118,36 @@ function readSigns(next: () => number, vectors: number, size: number): Signs {
   return { nonZero, pairs, agreement: next(), signCounts: completeCounts(signSums(vectors).map(next), size) };
 }
 
-async function sparseSums(engine: TensorEngine, trimmed: readonly Expr[]): Promise<{ models: Sparse[]; pairs: SparsePair[] }> {
-  const positive = compare("ge", linear(trimmed.map((x) => ({ weight: 1, x }))), ZERO);
-  const agreeing = trimmed.map((x) => select(select(positive, compare("gt", x, ZERO), compare("lt", x, ZERO)), x, ZERO));
-  const signs = trimmed.map(signOf);
-  const byPattern = trimmed.length <= MOST_PATTERN_VECTORS;
-  const countsOf = (x: Expr, i: number): Reduction[] => [x, agreeing[i] as Expr].map((y) => ({ op: "countNonZero", x: y }));
-  const { results, counts } = await engine.survey(
-    [
-      ...trimmed.flatMap((x, i) => [x, agreeing[i] as Expr].map((y): Reduction => ({ op: "sumSquares", x: y }))),
-      ...(byPattern ? [] : [...trimmed.flatMap(countsOf), ...pairsOf(trimmed.length).flatMap(([i, j]) => pairCounts(signs[i] as Expr, signs[j] as Expr))]),
-    ],
-    byPattern ? [patternOf(signs, positive)] : [],
-  );
-  const next = reader(results);
-  const energies = trimmed.map(() => ({ keptEnergy: next(), electedEnergy: next() }));
-  if (!byPattern) {
-    const models = energies.map((energy): Sparse => ({ ...energy, kept: next(), elected: next() }));
-    return { models, pairs: pairsOf(trimmed.length).map(() => ({ keptBoth: next(), keptOpposite: next() })) };
-  }
-  const patterns = patternsIn(counts[0] as Float64Array, trimmed.length);
-  const kept = signsOf(patterns, trimmed.length);
-  const models = energies.map((energy, i): Sparse => {
-    const elected = patterns.filter(({ signs: found, flag }) => found[i] === (flag ? 1 : -1));
-    return { ...energy, kept: kept.nonZero[i] as number, elected: elected.reduce((sum, { count }) => sum + count, 0) };
-  });
-  return { models, pairs: kept.pairs.map(({ both, opposite }) => ({ keptBoth: both, keptOpposite: opposite })) };
+type Kept = Pick<ModelSums, "kept" | "elected">;
+type KeptPair = Pick<PairSums, "keptBoth" | "keptOpposite">;
+
+interface Trimmed {
+  readonly models: Kept[];
+  readonly pairs: KeptPair[];
 }
 
-/** -1, 0 or 1. Products of signs cannot underflow as products of small changes can. */
-const signOf = (x: Expr): Expr => sub(compare("gt", x, ZERO), compare("lt", x, ZERO));
+/** What the patterns of signs after the trim say, and the counts after them of what has the elected sign. */
+function trimmedOf(counts: Float64Array, vectors: number): Trimmed {
+  const { nonZero, pairs } = signsOf(counts, vectors);
+  const models = nonZero.map((kept, i): Kept => ({ kept, elected: counts[3 ** vectors + i] as number }));
+  return { models, pairs: pairs.map(({ both, opposite }) => ({ keptBoth: both, keptOpposite: opposite })) };
+}
+
+/** The same one by one. */
+function trimmedReductions(trimmed: readonly Expr[], agreeing: readonly Expr[]): Reduction[] {
+  const signs = trimmed.map(signOf);
+  return [
+    ...trimmed.flatMap((x, i) => [x, agreeing[i] as Expr].map((y): Reduction => ({ op: "countNonZero", x: y }))),
+    ...pairsOf(trimmed.length).flatMap(([i, j]) => pairCounts(signs[i] as Expr, signs[j] as Expr)),
+  ];
+}
+
+function readTrimmed(next: () => number, vectors: number): Trimmed {
+  const models = Array.from({ length: vectors }, (): Kept => ({ kept: next(), elected: next() }));
+  return { models, pairs: pairsOf(vectors).map(() => ({ keptBoth: next(), keptOpposite: next() })) };
+}
+
+const positivePart = (x: Expr): Expr => select(compare("gt", x, ZERO), x, ZERO);
 
 function pairCounts(a: Expr, b: Expr): Reduction[] {
   const product = mul(a, b);

@@ -25,11 +25,13 @@ export function allocate(values: ValueList): Template {
 }
 
 /** Where the words of a value name its parameters. */
-const PARAMETER_AT = new Map([CODES.trim, CODES.bernoulli, CODES.countTies, CODES.histogramHigh, CODES.histogramWindow].map((code) => [code, 2] as const));
+const PARAMETER_AT = new Map(
+  [CODES.trim, CODES.bernoulli, CODES.countTies, CODES.histogramHigh, CODES.histogramWindow, CODES.histogramBoth].map((code) => [code, 2] as const),
+);
 /** The sink is the last word. */
 const WITH_MEMORY = new Set<number>([
   ...[CODES.sum, CODES.sumAbs, CODES.sumSquares, CODES.dot, CODES.countNonZero, CODES.maxAbs],
-  ...[CODES.countTies, CODES.histogramHigh, CODES.histogramWindow],
+  ...[CODES.countTies, CODES.histogramHigh, CODES.histogramWindow, CODES.histogramBoth, CODES.signBits, CODES.countPatterns],
 ]);
 const ONE_OPERAND = new Set<number>([...WITH_MEMORY, CODES.trim, CODES.bernoulli, CODES.store, CODES.keep]);
 ONE_OPERAND.delete(CODES.dot);
@@ -37,7 +39,7 @@ const NO_RESULT = new Set<number>([...WITH_MEMORY, CODES.store, CODES.keep]);
 
 function operandsOf(values: ValueList, value: number): number[] {
   const code = values.code(value);
-  if (code === CODES.load) return [];
+  if (code === CODES.load || code === CODES.countPatterns) return [];
   const most = ONE_OPERAND.has(code) ? 1 : code === CODES.dot ? 2 : 3;
   return [1, 2, 3].slice(0, most).flatMap((at) => (values.word(value, at) === NONE ? [] : values.word(value, at)));
 }
@@ -48,7 +50,10 @@ function detailsOf(values: ValueList, value: number): Pick<Instruction, "words" 
   if (code === CODES.load) return { words: [values.word(value, 1), values.word(value, 2)] };
   if (code === CODES.store) return { words: [0, values.word(value, 2)] };
   if (code === CODES.keep) return { words: [values.word(value, 2), DTYPE_CODES.F32] };
-  return WITH_MEMORY.has(code) ? { sink: values.word(value, 3) } : {};
+  const sink = { sink: values.word(value, 3) };
+  if (code === CODES.signBits) return { words: [0, values.word(value, 2)], ...sink };
+  if (code === CODES.countPatterns) return { words: [0, values.word(value, 1), values.word(value, 2)], ...sink };
+  return WITH_MEMORY.has(code) ? sink : {};
 }
 
 /** Gives values registers in order of use; a register is free again after its value's last use. */

@@ -7,9 +7,10 @@ import { isLaneWise, isPlainLoad, isPlainStore, type Place, WIDTHS } from "./lan
 import { advance, advancePositions, BIT, STEP, VECTORS, whenNotFinite } from "./lane-pieces.ts";
 import { isReduction, LaneReduction } from "./lane-reductions.ts";
 import { zeroSideOf } from "./lane-selections.ts";
+import { type Sum, writeSums } from "./lane-sums.ts";
 import { LaneWriter } from "./lane-writer.ts";
 import { CHUNK, constantAt, detailsAt, INSTRUCTION_BYTES } from "./layout.ts";
-import { CODES, type Instruction, type Program } from "./program.ts";
+import { CODES, type Instruction, isSum, type Program } from "./program.ts";
 import { F64, FunctionWriter, I32, V128, writeModule } from "./wasm-writer.ts";
 
 /** Parameters of the function. */
@@ -107,12 +108,16 @@ class Generator {
 
   #chunk(joins: boolean): void {
     const { instructions } = this.#program;
-    const isInLoop = (instruction: Instruction): boolean => isLaneWise(instruction) || (joins && isReduction(instruction.code));
+    const isInLoop = (instruction: Instruction): boolean => isLaneWise(instruction) || (joins && isReduction(instruction.code) && !isSum(instruction.code));
     for (let i = 0; i < instructions.length; ) {
       let end = i;
       // A store may have to be done again from its register, so nothing after it may use that in the same loop.
       while (end < instructions.length && isInLoop(instructions[end] as Instruction) && !(end > i && isPlainStore(instructions[end - 1] as Instruction))) end++;
-      if (end === i) this.#call(i++);
+      if (joins && isSum((instructions[i] as Instruction).code)) {
+        while (end < instructions.length && isSum((instructions[end] as Instruction).code)) end++;
+        this.#sums(instructions.slice(i, end).map((instruction, k) => ({ instruction, index: i + k })));
+        i = end;
+      } else if (end === i) this.#call(i++);
       else {
         this.#lanes(i, end);
         i = end;
@@ -185,10 +190,22 @@ class Generator {
     }
     f.get(PROGRAM);
     f.set(this.#at);
-    f.get(PROGRAM);
+    this.#setEnd();
+  }
+
+  /** end = the program's address + the bytes of the chunk in a register. */
+  #setEnd(): void {
+    this.#f.get(PROGRAM);
     this.#bytes(this.#size, 2);
-    f.op("i32Add");
-    f.set(this.#end);
+    this.#f.op("i32Add");
+    this.#f.set(this.#end);
+  }
+
+  /** Sums over the chunk, which ends with a whole step. */
+  #sums(sums: readonly Sum[]): void {
+    this.#setEnd();
+    writeSums(this.#f, this.#program, sums, PROGRAM, this.#end);
+    for (const { index } of sums) this.#callAtEnd(index);
   }
 
   /** Sets up what an instruction needs before the loop. */

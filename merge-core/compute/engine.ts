@@ -2,6 +2,7 @@
 import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
 import type { MatrixSpace } from "./linalg/matrix.ts";
 import type { Axis } from "./lines.ts";
+import type { SignedVectors } from "./sign-patterns.ts";
 
 /** A formula, and how many of its elements to keep. */
 export interface Keep {
@@ -37,8 +38,12 @@ export interface TensorEngine {
   /** For each formula, how many elements have which upper 16 bits without the sign; bins ascend with magnitude, NaN is in the last.
    * With `bins`, of the elements of one such bin each, how many have which lower 16 bits. */
   magnitudeCounts(xs: readonly Expr[], bins?: readonly number[]): Promise<Float64Array[]>;
-  /** Reductions, and for each formula of `counted` what `magnitudeCounts` gives, in one pass. */
-  survey(reductions: readonly Reduction[], counted: readonly Expr[]): Promise<{ readonly results: number[]; readonly counts: Float64Array[] }>;
+  /** Reductions, for each formula of `counted` what `magnitudeCounts` gives, and how many elements have which signs in several vectors, in one pass. */
+  survey(
+    reductions: readonly Reduction[],
+    counted: readonly Expr[],
+    signed?: readonly SignedVectors[],
+  ): Promise<{ readonly results: number[]; readonly counts: Float64Array[]; readonly patterns: Float64Array[] }>;
   /**
    * Memory and operations for whole matrices, for methods of the matrix kind; given back when `use` is done. Not bound by the memory
    * budget: the method says what it needs.

@@ -1,6 +1,7 @@
 // Finding and replacing parts of the formulas of a pass.
 import type { Expr, Reduction } from "./expr.ts";
 import type { Sink } from "./program.ts";
+import type { SignedVectors } from "./sign-patterns.ts";
 
 /** The outermost parts of a kind, each once. */
 export function findParts<T extends Expr>(sinks: readonly Sink[], isWanted: (x: Expr) => x is T): T[] {
@@ -40,9 +41,12 @@ function visitParts(x: Expr, visit: (part: Expr) => void): void {
 }
 
 function formulasOf(sink: Sink): readonly Expr[] {
+  if (sink.kind === "patterns") return formulasOfSigns(sink.vectors);
   if (sink.kind !== "reduce") return [sink.x];
   return sink.reduction.op === "dot" ? [sink.reduction.x, sink.reduction.y] : [sink.reduction.x];
 }
+
+const formulasOfSigns = ({ xs, elected }: SignedVectors): readonly Expr[] => (elected === undefined ? xs : [...xs, elected]);
 
 /** The same sinks with something else in the place of parts, where `replace` gives it. Shared parts stay shared. */
 export function replaceParts(sinks: readonly Sink[], replace: (x: Expr) => Expr | undefined): Sink[] {
@@ -54,7 +58,12 @@ export function replaceParts(sinks: readonly Sink[], replace: (x: Expr) => Expr 
     done.set(x, result);
     return result;
   };
-  return sinks.map((sink) => (sink.kind === "reduce" ? { ...sink, reduction: rewriteReduction(sink.reduction, rewrite) } : { ...sink, x: rewrite(sink.x) }));
+  return sinks.map((sink): Sink => {
+    if (sink.kind === "reduce") return { ...sink, reduction: rewriteReduction(sink.reduction, rewrite) };
+    if (sink.kind !== "patterns") return { ...sink, x: rewrite(sink.x) };
+    const { xs, elected } = sink.vectors;
+    return { ...sink, vectors: { xs: xs.map(rewrite), elected: elected && rewrite(elected) } };
+  });
 }
 
 function rewriteReduction(reduction: Reduction, rewrite: (x: Expr) => Expr): Reduction {

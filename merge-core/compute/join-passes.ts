@@ -1,4 +1,5 @@
 // One pass done in several ranges of elements: its results put together as if it had been one.
+import { countsLength } from "./both-histograms.ts";
 import type { PassResult } from "./passes.ts";
 import type { Sink } from "./program.ts";
 
@@ -18,9 +19,14 @@ export function joinPasses(sinks: readonly Sink[], results: readonly PassResult[
 
 /** What is gathered by block follows one range on the other; histograms add up. */
 function joinGathered(sink: Sink, parts: readonly Float64Array[]): Float64Array {
-  const byBlock = sink.kind === "reduce" || sink.kind === "countTies";
-  return byBlock ? concatenate(parts) : (parts[0] ?? new Float64Array(0)).map((_, bin) => parts.reduce((sum, part) => sum + (part[bin] ?? 0), 0));
+  if (sink.kind === "reduce" || sink.kind === "countTies") return concatenate(parts);
+  if (sink.kind !== "histogramBoth") return addUp(parts);
+  const end = countsLength(sink);
+  return concatenate([addUp(parts.map((part) => part.subarray(0, end))), ...parts.map((part) => part.subarray(end))]);
 }
+
+const addUp = (parts: readonly Float64Array[]): Float64Array =>
+  (parts[0] ?? new Float64Array(0)).map((_, bin) => parts.reduce((sum, part) => sum + (part[bin] ?? 0), 0));
 
 function concatenate(parts: readonly Float64Array[]): Float64Array {
   const joined = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));

@@ -1,5 +1,5 @@
-// Reductions inside a loop over lanes: sums and counts of values that are in registers anyway, in the order that kernels/reduce.ts defines. What is
-// summed so far is in memory between loops, where the kernel that ends a block finds it.
+// Counts and maxima inside a loop over lanes, of values that are in registers anyway. What is counted so far is in memory between loops, where the
+// kernel that ends a block finds it.
 import { detailsAt } from "./layout.ts";
 import { CODES } from "./program.ts";
 import { type FunctionWriter, V128 } from "./wasm-writer.ts";
@@ -10,13 +10,12 @@ const NAN_KEY = 0x7f800001;
 const UPPER = Array.from({ length: 16 }, (_, i) => 8 + (i % 8));
 
 export const isReduction = (code: number): boolean => code >= CODES.sum;
-const isCount = (code: number): boolean => code === CODES.countNonZero || code === CODES.countTies;
 
 /** Two locals with the lower and the upper two lanes of a value as float64. */
-export type WideLanes = readonly [number, number];
+type WideLanes = readonly [number, number];
 
 /** Widens the value in a local. */
-export function widen(f: FunctionWriter, value: number): WideLanes {
+function widen(f: FunctionWriter, value: number): WideLanes {
   const wide: WideLanes = [f.local(V128), f.local(V128)];
   for (const [half, local] of wide.entries()) {
     f.get(value);
@@ -30,19 +29,13 @@ export function widen(f: FunctionWriter, value: number): WideLanes {
   return wide;
 }
 
-/** What a reduction gets at: its operands' four lanes, in a local, and the same as float64. */
-export interface ReductionOperands {
-  lanes(operand: number): number;
-  wide(operand: number): WideLanes;
-}
-
 export class LaneReduction {
   readonly #f: FunctionWriter;
   readonly #code: number;
   readonly #program: number;
   readonly #state: number;
-  /** Of sums the lower and upper lanes, of others the first alone. */
-  readonly #sums: WideLanes;
+  /** Four lanes. */
+  readonly #result: number;
   readonly #key: number;
 
   /** Sets up what the loop needs. @param program the local with the program's address @param index the instruction's */
@@ -51,13 +44,11 @@ export class LaneReduction {
     this.#code = code;
     this.#program = program;
     this.#state = detailsAt(index);
-    this.#sums = [f.local(V128), f.local(V128)];
+    this.#result = f.local(V128);
     this.#key = f.local(V128);
-    for (const [half, sum] of this.#sums.entries()) {
-      if (code === CODES.maxAbs) f.constant(0);
-      else this.#load(half);
-      f.set(sum);
-    }
+    if (code === CODES.maxAbs) f.constant(0);
+    else this.#load(0);
+    f.set(this.#result);
     if (code !== CODES.countTies) return;
     f.get(program);
     // The word before the lanes.
@@ -65,23 +56,16 @@ export class LaneReduction {
     f.set(this.#key);
   }
 
-  /** Four more elements. */
-  add(operands: ReductionOperands): void {
-    if (isCount(this.#code)) this.#count(operands.lanes(0));
-    else if (this.#code === CODES.maxAbs) this.#keepMost(operands.lanes(0));
-    else this.#sum(operands);
+  /** Four more elements, in a local. */
+  add(x: number): void {
+    if (this.#code === CODES.maxAbs) this.#keepMost(x);
+    else this.#count(x);
   }
 
   /** Leaves the lanes in memory. */
   finish(): void {
-    const f = this.#f;
-    const [first, second] = this.#sums;
-    if (this.#code === CODES.maxAbs) {
-      for (const [half, local] of widen(f, first).entries()) this.#store(half, () => this.#larger(half, local));
-    } else {
-      this.#store(0, () => f.get(first));
-      if (!isCount(this.#code)) this.#store(1, () => f.get(second));
-    }
+    if (this.#code !== CODES.maxAbs) this.#store(0, () => this.#f.get(this.#result));
+    else for (const [half, local] of widen(this.#f, this.#result).entries()) this.#store(half, () => this.#larger(half, local));
   }
 
   #load(half: number): void {
@@ -103,20 +87,18 @@ export class LaneReduction {
 
   /** Magnitudes order as the integers do that have their bits, NaN above all. */
   #keepMost(x: number): void {
-    const [most] = this.#sums;
-    this.#f.get(most);
+    this.#f.get(this.#result);
     this.#f.get(x);
     this.#f.constant(MAGNITUDE);
     this.#f.simd("and");
     this.#f.simd("i32x4MaxS");
-    this.#f.set(most);
+    this.#f.set(this.#result);
   }
 
   /** A comparison's true is -1. */
   #count(x: number): void {
     const f = this.#f;
-    const [count] = this.#sums;
-    f.get(count);
+    f.get(this.#result);
     f.get(x);
     if (this.#code === CODES.countTies) {
       f.constant(MAGNITUDE);
@@ -130,32 +112,6 @@ export class LaneReduction {
       f.simd("f32x4Ne");
     }
     f.simd("i32x4Sub");
-    f.set(count);
-  }
-
-  /** Lanes with their magnitudes, as float64. */
-  #wideMagnitude(x: number): WideLanes {
-    const magnitude = this.#f.local(V128);
-    this.#f.get(x);
-    this.#f.constant(MAGNITUDE);
-    this.#f.simd("and");
-    this.#f.set(magnitude);
-    return widen(this.#f, magnitude);
-  }
-
-  #sum(operands: ReductionOperands): void {
-    const f = this.#f;
-    const x = this.#code === CODES.sumAbs ? this.#wideMagnitude(operands.lanes(0)) : operands.wide(0);
-    const y = this.#code === CODES.dot ? operands.wide(1) : x;
-    for (const half of [0, 1] as const) {
-      f.get(this.#sums[half]);
-      f.get(x[half]);
-      if (this.#code === CODES.sumSquares || this.#code === CODES.dot) {
-        f.get(y[half]);
-        f.simd("f64x2Mul");
-      }
-      f.simd("f64x2Add");
-      f.set(this.#sums[half]);
-    }
+    f.set(this.#result);
   }
 }

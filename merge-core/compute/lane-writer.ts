@@ -2,7 +2,6 @@
 import { extremeOf, writeExtreme } from "./lane-extremes.ts";
 import type { Place } from "./lane-instructions.ts";
 import { BIT, COMPARE_OPS, LANE_OPS, loadLanes, NAN_KEY, type RawElements, rememberMost, storeLanes, trimLanes, type Vector } from "./lane-pieces.ts";
-import { type WideLanes, widen } from "./lane-reductions.ts";
 import { writeSelection } from "./lane-selections.ts";
 import { registerAt } from "./layout.ts";
 import { CODES, type Operand, type Program } from "./program.ts";
@@ -15,8 +14,6 @@ const ONE = 0x3f800000;
 interface Lanes {
   readonly value: number;
   readonly mask?: number;
-  /** The value as float64, once that is asked for. */
-  wide?: WideLanes;
 }
 
 type Values = Map<Operand, Lanes>;
@@ -61,10 +58,7 @@ export class LaneWriter {
         continue;
       }
       if (place.reduction !== undefined) {
-        place.reduction.add({
-          lanes: (operand) => this.#lanesOf(operands[operand] as Operand, values, vector).value,
-          wide: (operand) => this.#wide(this.#lanesOf(operands[operand] as Operand, values, vector)),
-        });
+        place.reduction.add(this.#lanesOf(operands[0] as Operand, values, vector).value);
         continue;
       }
       const lanes = this.#finish(place, values, vector);
@@ -170,10 +164,5 @@ export class LaneWriter {
     this.#f.set(lanes.value);
     values.set(operand, lanes);
     return lanes;
-  }
-
-  #wide(lanes: Lanes): WideLanes {
-    lanes.wide ??= widen(this.#f, lanes.value);
-    return lanes.wide;
   }
 }

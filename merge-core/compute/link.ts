@@ -1,6 +1,6 @@
 // Places a compiled program in WASM memory: instruction words with real addresses, constants.
 import { constantAt, detailsAt, INSTRUCTION_BYTES, LANES_BYTES, registerAt } from "./layout.ts";
-import type { Instruction, Program } from "./program.ts";
+import { CODES, type Instruction, type Program } from "./program.ts";
 
 const REGISTER_STEP = 16;
 /** The first code that accumulates over blocks, as in kernels/program.ts. */
@@ -13,8 +13,14 @@ interface Target {
   readonly base: number;
 }
 
-/** Writes the program to `base` on, a multiple of 8. `sinkAddress` gives each sink's memory. */
-export function linkProgram(program: Program, buffer: ArrayBufferLike, base: number, sinkAddress: (sink: number) => number): void {
+/** Writes the program to `base` on, a multiple of 8. `sinkAddress` gives each sink's memory, `blocksAddress` that of its results of blocks. */
+export function linkProgram(
+  program: Program,
+  buffer: ArrayBufferLike,
+  base: number,
+  sinkAddress: (sink: number) => number,
+  blocksAddress: (sink: number) => number = sinkAddress,
+): void {
   const { instructions, constants } = program;
   const bytes = instructions.length * INSTRUCTION_BYTES + constants.length * LANES_BYTES;
   const target = { words: new Int32Array(buffer, base, bytes / 4), doubles: new Float64Array(buffer, base, bytes / 8), base };
@@ -25,6 +31,7 @@ export function linkProgram(program: Program, buffer: ArrayBufferLike, base: num
     const instruction = instructions[i] as Instruction;
     writeInstruction(target, (i * INSTRUCTION_BYTES) / 4, program, instruction);
     writeDetails(target, detailsAt(i) / 4, instruction, sinkAddress);
+    if (instruction.code === CODES.histogramBoth && instruction.sink !== undefined) target.words[detailsAt(i) / 4 + 5] = blocksAddress(instruction.sink);
   }
 }
 

@@ -1,9 +1,10 @@
 // Formulas -> numbered values: equal subexpressions once, constants folded with the oracle's own arithmetic. What differs from tensor to tensor
 // without changing the code, as thresholds and keys of random numbers do, is set apart.
 import type { Expr, Reduction } from "./expr.ts";
-import { CODES, DTYPE_CODES, type InputType, type Instruction, type Sink } from "./program.ts";
+import { CODES, DTYPE_CODES, type InputType, type Instruction, isSum, type Sink } from "./program.ts";
 import { applyScalar, magnitudeKeys, NAN_KEY } from "./reference.ts";
 import { type RandomKey, streamWord } from "./rng.ts";
+import type { SignedVectors } from "./sign-patterns.ts";
 import { NONE, ValueList } from "./value-list.ts";
 
 /** What an instruction holds besides what its value says. */
@@ -12,7 +13,8 @@ export type Parameters = Pick<Instruction, "words" | "limit" | "details">;
 /**
  * Words by code: operations have their operands; `load` input and type; `trim` its operand, its parameters and whether its threshold is NaN;
  * `bernoulli` its operand and parameters; what is done with a value the operand, then for `dot` the other one, for `store` the type,
- * for `keep` the slot, for histograms and counts of ties the parameters, and the sink.
+ * for `keep` the slot, for `signBits` the vector's number, for histograms and counts of ties the parameters, and the sink; `countPatterns` how many
+ * vectors, whether signs are elected, and the sink.
  */
 export interface NumberedValues {
   readonly values: ValueList;
@@ -23,6 +25,7 @@ export interface NumberedValues {
 export function numberValues(sinks: readonly Sink[], inputTypes: readonly InputType[], key: RandomKey): NumberedValues {
   const numbering = new Numbering(inputTypes, key);
   for (let i = 0; i < sinks.length; i++) numbering.sink(sinks[i] as Sink, i);
+  numbering.finish();
   return numbering;
 }
 
@@ -34,6 +37,7 @@ class Numbering implements NumberedValues {
   readonly #known = new Map<Expr, number>();
   readonly #inputTypes: readonly InputType[];
   readonly #key: RandomKey;
+  readonly #sums: (readonly number[])[] = [];
 
   constructor(inputTypes: readonly InputType[], key: RandomKey) {
     this.#inputTypes = inputTypes;
@@ -44,15 +48,32 @@ class Numbering implements NumberedValues {
     if (sink.kind === "store") this.values.add(CODES.store, this.#value(sink.x), DTYPE_CODES[sink.dtype], index);
     else if (sink.kind === "keep") this.values.add(CODES.keep, this.#value(sink.x), sink.slot, index);
     else if (sink.kind === "reduce") this.#reduce(sink.reduction, index);
+    else if (sink.kind === "patterns") this.#patterns(sink.vectors, index);
     else {
-      const details = sink.kind === "countTies" ? [sink.key] : sink.kind === "histogramWindow" ? [sink.low, sink.width, sink.guess] : [];
+      const details =
+        sink.kind === "countTies" ? [sink.key] : sink.kind === "histogramWindow" || sink.kind === "histogramBoth" ? [sink.low, sink.width, sink.guess] : [];
       this.values.add(CODES[sink.kind], this.#value(sink.x), this.#parameter({ details }), index);
     }
   }
 
   #reduce(reduction: Reduction, index: number): void {
+    const code = CODES[reduction.op];
     const x = this.#value(reduction.x);
-    this.values.add(CODES[reduction.op], x, reduction.op === "dot" ? this.#value(reduction.y) : NONE, index);
+    const words = [x, reduction.op === "dot" ? this.#value(reduction.y) : NONE, index] as const;
+    if (isSum(code)) this.#sums.push([code, ...words]);
+    else this.values.add(code, ...words);
+  }
+
+  /** Sums come last: they are done in loops of their own. */
+  finish(): void {
+    for (const [code = NONE, x = NONE, y, index] of this.#sums) this.values.add(code, x, y, index);
+  }
+
+  /** The bits of each vector, and of the one whose sign is elected, then their counts. */
+  #patterns({ xs, elected }: SignedVectors, index: number): void {
+    const all = elected === undefined ? xs : [...xs, elected];
+    for (const [i, x] of all.entries()) this.values.add(CODES.signBits, this.#value(x), i, index);
+    this.values.add(CODES.countPatterns, xs.length, all.length - xs.length, index);
   }
 
   #parameter(parameters: Parameters): number {

@@ -1,6 +1,7 @@
 // One pass over a tensor's inputs: compile, place in memory, run on the pool, collect what the sinks gathered.
 import { throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES, type FloatDType } from "../formats/dtypes.ts";
+import { addTable, type BothHistograms, countsLength, HIGH_BINS, splitBoth, tableWords } from "./both-histograms.ts";
 import { codeOf } from "./code-cache.ts";
 import { compileProgram } from "./compile.ts";
 import type { GpuEngine } from "./gpu/engine.ts";
@@ -11,15 +12,16 @@ import type { InputType, Program, Sink } from "./program.ts";
 import { BLOCK } from "./reference.ts";
 import type { RandomKey } from "./rng.ts";
 import type { PlainStore, TileStore } from "./row-gather.ts";
+import { countsLength as countsOfSigns } from "./sign-patterns.ts";
 import { createControl, TILES_DONE, type TileInput, type TileJob, type TilePart, type TileResult } from "./tile-job.ts";
 import { type MaskJob, type MaskPart, maskScratchBytes, type TileMask, typesOfMask } from "./tile-masks.ts";
 
 /** Kernels read and write up to this much past the end of a buffer. */
 const PADDING_BYTES = 64;
-/** Bins of a histogram of the upper key bits; NaN is in the last. Each has two counters. */
-const HIGH_BINS = 0x7f81;
 /** A window's table starts with four words, of which the first counts the keys above it; its width is a multiple of four. */
 const WINDOW_HEAD = 4;
+/** Counters, then bits of five vectors for a chunk; see kernels/patterns.ts. */
+const PATTERNS_BYTES = 1024 + 5 * 256;
 
 export interface PassInput {
   readonly dtype: FloatDType;
@@ -120,7 +122,10 @@ async function passOnGpu(gpu: GpuEngine, pass: Pass, program: Program): Promise<
 
 /** Memory of a histogram, of which every thread has its own; 0 for other sinks. */
 function histogramBytes(sink: Sink): number {
+  // Each bin has two counters.
   if (sink.kind === "histogramHigh") return HIGH_BINS * 8;
+  if (sink.kind === "histogramBoth") return paddedBytes(tableWords(sink) * 4);
+  if (sink.kind === "patterns") return PATTERNS_BYTES;
   return sink.kind === "histogramWindow" ? paddedBytes((WINDOW_HEAD + sink.width) * 4) : 0;
 }
 
@@ -201,9 +206,9 @@ function placePart(memory: WebAssembly.Memory, pass: Pass, { main, masks }: Prog
   const part = layout.part(base, thread);
   const absolute = (at: number): number => part + at;
   // Partial results are indexed by the block's place in the tensor, histograms are the thread's own.
-  const sinkAddress = (sink: number): number =>
-    histogramBytes(pass.sinks[sink] as Sink) > 0 ? layout.histogram(part, sink) : layout.partials(base, sink) - (pass.first / BLOCK) * 8;
-  linkProgram(main, memory.buffer, part, sinkAddress);
+  const blocksAddress = (sink: number): number => layout.partials(base, sink) - (pass.first / BLOCK) * 8;
+  const sinkAddress = (sink: number): number => (histogramBytes(pass.sinks[sink] as Sink) > 0 ? layout.histogram(part, sink) : blocksAddress(sink));
+  linkProgram(main, memory.buffer, part, sinkAddress, blocksAddress);
   const maskParts = masks.map((programs, mask): MaskPart => {
     const addresses = (layout.maskProgramsAt[mask] ?? []).map(absolute);
     for (const [vector, program] of programs.entries()) linkProgram(program, memory.buffer, addresses[vector] as number, () => 0);
@@ -234,14 +239,33 @@ function gather(memory: WebAssembly.Memory, pass: Pass, layout: Layout, base: nu
   const sink = pass.sinks[index] as Sink;
   if (sink.kind === "store" || sink.kind === "keep") return new Float64Array(0);
   if (histogramBytes(sink) === 0) return new Float64Array(memory.buffer, layout.partials(base, index), layout.blocks).slice();
-  const [words, bins] = sink.kind === "histogramWindow" ? [WINDOW_HEAD + sink.width, 1 + sink.width] : [2 * HIGH_BINS, HIGH_BINS];
+  if (sink.kind === "histogramBoth") return gatherBoth(memory, sink, layout, base, index);
+  const [words, bins] = sizesOf(sink);
   const total = new Float64Array(bins);
   for (let thread = 0; thread < layout.threads; thread++) {
     const counts = ownCopy(new Uint32Array(memory.buffer, layout.histogram(layout.part(base, thread), index), words));
     if (sink.kind === "histogramWindow") addWindow(total, counts);
+    else if (sink.kind === "patterns") for (let number = 0; number < bins; number++) total[number] = (total[number] as number) + (counts[number] as number);
     else for (let bin = 0; bin < bins; bin++) total[bin] = (total[bin] as number) + (counts[2 * bin] as number) + (counts[2 * bin + 1] as number);
   }
   return total;
+}
+
+/** Words of a thread's counters, and how many counts are gathered. */
+function sizesOf(sink: Sink): readonly [number, number] {
+  if (sink.kind === "histogramWindow") return [WINDOW_HEAD + sink.width, 1 + sink.width];
+  if (sink.kind !== "patterns") return [2 * HIGH_BINS, HIGH_BINS];
+  const counts = countsOfSigns(sink.vectors);
+  return [counts, counts];
+}
+
+function gatherBoth(memory: WebAssembly.Memory, sink: BothHistograms, layout: Layout, base: number, index: number): Float64Array {
+  const gathered = new Float64Array(countsLength(sink) + layout.blocks);
+  const parts = splitBoth(sink, gathered);
+  for (let thread = 0; thread < layout.threads; thread++)
+    addTable(sink, ownCopy(new Uint32Array(memory.buffer, layout.histogram(layout.part(base, thread), index), tableWords(sink))), parts);
+  parts.ties.set(new Float64Array(memory.buffer, layout.partials(base, index), layout.blocks));
+  return gathered;
 }
 
 /** Adds a window's table without the unused words after the count of keys above. Few keys occur; what is never written takes no memory. */

@@ -8,6 +8,7 @@ import type { Expr, MagnitudeSelection, Reduction } from "./expr.ts";
 import { plainSpace } from "./linalg/plain-space.ts";
 import { divergence, lineDots, pairsOf } from "./lines.ts";
 import { type RandomKey, randomKey, uniforms } from "./rng.ts";
+import { countsFromHistogram, patternNumber, type SignedVectors } from "./sign-patterns.ts";
 
 /** Elements whose partial result is rounded to one float64 before blocks are added in order. */
 export const BLOCK = 4096;
@@ -272,9 +273,10 @@ export function createReferenceEngine(task: {
   const reduce = (reductions: readonly Reduction[]): number[] =>
     reductions.map((r) => reduceArrays(r.op, evaluate(r.x, env), evaluate(r.op === "dot" ? r.y : r.x, env)));
   const select = (items: readonly Keep[]): MagnitudeSelection[] => items.map((item) => withoutTies(item, selectLargest(evaluate(item.x, env), item.keep)));
-  const survey = (reductions: readonly Reduction[], counted: readonly Expr[]) => ({
+  const survey = (reductions: readonly Reduction[], counted: readonly Expr[], signed: readonly SignedVectors[] = []) => ({
     results: reduce(reductions),
     counts: counted.map((x) => countMagnitudes(evaluate(x, env))),
+    patterns: signed.map((vectors) => countsFromHistogram(vectors, countMagnitudes(evaluate(patternNumber(vectors), env)))),
   });
   return {
     shape: task.shape,
@@ -282,9 +284,12 @@ export function createReferenceEngine(task: {
     inputCount: task.inputs.length,
     reduce: async (reductions) => reduce(reductions),
     selectLargest: async (items) => select(items),
-    selectAndSurvey: async (items, reductions, counted = []) => ({ selections: select(items), ...survey(reductions, counted) }),
+    selectAndSurvey: async (items, reductions, counted = []) => {
+      const { results, counts } = survey(reductions, counted);
+      return { selections: select(items), results, counts };
+    },
     magnitudeCounts: async (xs, bins) => xs.map((x, i) => countMagnitudes(evaluate(x, env), bins?.[i])),
-    survey: async (reductions, counted) => survey(reductions, counted),
+    survey: async (reductions, counted, signed) => survey(reductions, counted, signed),
     values: async (expr, first = 0, end = size) => evaluate(expr, env).slice(first, end),
     lineProducts: async (xs, axis) => {
       const values = xs.map((x) => evaluate(x, env));

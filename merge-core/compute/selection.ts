@@ -2,6 +2,7 @@
 // all elements counts those above that window and, inside it, each key by itself. Should the window miss, or the tensor be too small for a
 // sample, a histogram of the upper key bits finds the window instead. If only some of several equal elements are kept, the last one kept
 // is found from counts per block. Sampling decides how much is read, never what is found.
+import { BIN_KEYS, splitBoth } from "./both-histograms.ts";
 import type { Expr, MagnitudeSelection } from "./expr.ts";
 import type { Sink } from "./program.ts";
 import { BLOCK, KEEP_ALL, KEEP_NONE, keyToValue, magnitudeKeys, withoutTies } from "./reference.ts";
@@ -17,6 +18,8 @@ export interface SelectionPasses {
   /** The same over a sample, where that is possible. */
   readonly sample: Run | undefined;
   readonly values: (x: Expr, first: number, end: number) => Promise<Float32Array>;
+  /** Whether the histogram of all elements is wanted for itself, which the pass over a window then counts along. */
+  readonly isCounted?: (x: Expr) => boolean;
 }
 
 /** A formula, and how many of its elements to keep. */
@@ -33,8 +36,6 @@ const IN_MEMORY_UP_TO = 1 << 16;
 const SAMPLE_FROM = 1 << 22;
 /** Above every key. */
 export const NO_KEY = 0x7fffffff;
-/** Keys with the same upper 16 bits. */
-export const BIN_KEYS = 1 << 16;
 /** A wider window costs more to clear and add up than it saves: where values are few and far apart, as between two bf16 numbers, the likeliest will do. */
 const MAX_WINDOW_BINS = 6;
 /** How far the sample's order statistics are trusted: standard deviations, and a share for neighbours being alike. */
@@ -64,7 +65,8 @@ async function selectAll(items: readonly Item[], passes: SelectionPasses): Promi
     return items.map((item) => found.get(item) ?? (item.keep === 0 ? KEEP_NONE : KEEP_ALL));
   }
   // Each item needs a table per thread; when there are many, they take turns.
-  const batch = Math.max(1, Math.floor(passes.memoryBytes / 4 / (MAX_WINDOW_BINS * BIN_KEYS * 4 * passes.threads)));
+  const tableBytes = MAX_WINDOW_BINS * BIN_KEYS * (passes.isCounted === undefined ? 4 : 8);
+  const batch = Math.max(1, Math.floor(passes.memoryBytes / 4 / (tableBytes * passes.threads)));
   for (let at = 0; at < hard.length; at += batch) {
     const some = hard.slice(at, at + batch);
     const selections = await selectBatch(some, passes);
@@ -95,9 +97,9 @@ interface Threshold {
 async function selectBatch(items: readonly Item[], passes: SelectionPasses): Promise<MagnitudeSelection[]> {
   const { size, run, sample } = passes;
   const windows = sample === undefined || size < SAMPLE_FROM ? await scanWindows(items, run) : await sampleWindows(items, size, sample);
-  const thresholds = await searchWindows(items, windows, run);
+  const thresholds = await searchWindows(items, windows, passes);
   const missed = items.filter((_, i) => thresholds[i] === undefined);
-  const found = missed.length === 0 ? [] : await searchWindows(missed, await scanWindows(missed, run), run);
+  const found = missed.length === 0 ? [] : await searchWindows(missed, await scanWindows(missed, run), passes);
   const all = thresholds.map((threshold) => threshold ?? (found.shift() as Threshold));
   const limits = await tieLimits(items, all, passes);
   return all.map(({ key }, i) => ({ threshold: keyToValue(key), tieLimit: limits[i] ?? Number.POSITIVE_INFINITY }));
@@ -159,14 +161,20 @@ async function scanWindows(items: readonly Item[], run: Run): Promise<Window[]> 
 }
 
 /** One pass over the elements; undefined where a window does not hold the k-th largest. */
-async function searchWindows(items: readonly Item[], windows: readonly Window[], run: Run): Promise<(Threshold | undefined)[]> {
+async function searchWindows(
+  items: readonly Item[],
+  windows: readonly Window[],
+  { run, isCounted = () => false }: SelectionPasses,
+): Promise<(Threshold | undefined)[]> {
   const open = items.map((item, i) => ({ ...item, ...(windows[i] as Window) }));
-  const tied = open.filter(({ ties }) => ties !== false);
-  const gathered = await run([
-    ...open.map(({ x, low, width, guess }): Sink => ({ kind: "histogramWindow", x, low, width, guess })),
-    ...tied.map(({ x, guess }): Sink => ({ kind: "countTies", x, key: guess })),
-  ]);
-  return open.map((item, i) => resolve(item, gathered[i] as Float64Array, gathered[open.length + tied.indexOf(item)]));
+  const sinks = open.map(({ x, low, width, guess }) => ({ kind: isCounted(x) ? "histogramBoth" : "histogramWindow", x, low, width, guess }) as const);
+  const tied = open.filter(({ ties }, i) => ties !== false && sinks[i]?.kind === "histogramWindow");
+  const gathered = await run([...sinks, ...tied.map(({ x, guess }): Sink => ({ kind: "countTies", x, key: guess }))]);
+  return open.map((item, i) => {
+    const [sink, found] = [sinks[i] as Sink, gathered[i] as Float64Array];
+    const { window, ties } = sink.kind === "histogramBoth" ? splitBoth(sink, found) : { window: found, ties: gathered[open.length + tied.indexOf(item)] };
+    return resolve(item, window, ties);
+  });
 }
 
 function resolve({ keep, low, guess, ties }: Item & Window, table: Float64Array, counted: Float64Array | undefined): Threshold | undefined {

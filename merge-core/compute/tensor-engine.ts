@@ -1,6 +1,7 @@
 // The TensorEngine on the compute pool: formulas over the inputs of one output tensor, in tiles, within a memory budget.
 import { throwIfCancelled } from "../diagnostics.ts";
 import { DTYPE_BYTES, elementCount, type FloatDType } from "../formats/dtypes.ts";
+import { BIN_KEYS, splitBoth } from "./both-histograms.ts";
 import type { Keep, TensorEngine } from "./engine.ts";
 import { type Expr, input as inputValue, type MagnitudeSelection, type Reduction } from "./expr.ts";
 import { findParts } from "./formula-parts.ts";
@@ -17,9 +18,10 @@ import { BLOCK, joinBlocks } from "./reference.ts";
 import { type RandomKey, randomKey } from "./rng.ts";
 import type { PlainStore } from "./row-gather.ts";
 import { SCRATCH_ELEMENTS, withScratch } from "./scratch-values.ts";
-import { BIN_KEYS, NO_KEY, selectByHistogram } from "./selection.ts";
+import { NO_KEY, selectByHistogram } from "./selection.ts";
 import { isSide, replaceSides, sidesOf } from "./side-exprs.ts";
 import { fillSides, sideRange } from "./side-values.ts";
+import { countsFromHistogram, patternNumber, type SignedVectors } from "./sign-patterns.ts";
 import { TensorInputs, type TensorPlace } from "./tensor-inputs.ts";
 import { isMask, type MaskPlan, planMasks } from "./tile-masks.ts";
 import { chooseMaskTile, chooseTile, readAheadBelow } from "./tile-size.ts";
@@ -116,9 +118,13 @@ class PoolTensorEngine implements OpenTensor {
     return (await this.survey(reductions, [])).results;
   }
 
-  async survey(reductions: readonly Reduction[], counted: readonly Expr[]): Promise<{ results: number[]; counts: Float64Array[] }> {
-    const { results, counts } = await this.#survey(reductions, counted, []);
-    return { results, counts };
+  async survey(reductions: readonly Reduction[], counted: readonly Expr[], signed: readonly SignedVectors[] = []) {
+    // A GPU has no bits to count, but can write down the pattern's number.
+    const asNumbers = this.#pool.gpu?.elementwise === true;
+    const sinks = signed.map((vectors): Sink => (asNumbers ? { kind: "histogramHigh", x: patternNumber(vectors) } : { kind: "patterns", vectors }));
+    const { results, counts, gathered } = await this.#survey(reductions, counted, sinks);
+    const patterns = asNumbers ? signed.map((vectors, i) => countsFromHistogram(vectors, gathered[i] as Float64Array)) : gathered;
+    return { results, counts, patterns };
   }
 
   /** What other sinks gather is given back as it is. */
@@ -143,19 +149,26 @@ class PoolTensorEngine implements OpenTensor {
     let surveyed: { results: number[]; counts: Float64Array[] } | undefined;
     const run = async (sinks: readonly Sink[]): Promise<readonly Float64Array[]> => {
       if (surveyed !== undefined) return (await this.#statistics(sinks)).gathered;
-      const placeOf = (x: Expr): number => sinks.findIndex((sink) => sink.kind === "histogramHigh" && sink.x === x);
+      const placeOf = (x: Expr): number => sinks.findIndex((sink) => (sink.kind === "histogramHigh" || sink.kind === "histogramBoth") && sink.x === x);
       const { gathered, ...rest } = await this.#survey(
         reductions,
         counted.filter((x) => placeOf(x) < 0),
         sinks,
       );
-      surveyed = { ...rest, counts: counted.map((x) => gathered[placeOf(x)] ?? (rest.counts.shift() as Float64Array)) };
+      const countsOf = (x: Expr): Float64Array => {
+        const [sink, found] = [sinks[placeOf(x)], gathered[placeOf(x)]];
+        if (sink === undefined || found === undefined) return rest.counts.shift() as Float64Array;
+        return sink.kind === "histogramBoth" ? splitBoth(sink, found).counts : found;
+      };
+      surveyed = { ...rest, counts: counted.map(countsOf) };
       return gathered;
     };
     // Values of rows and columns are worked out in ranges, not in samples.
     const canSample = sidesOf(items.map(({ x }) => ({ kind: "histogramHigh", x }))).length === 0;
     const sample = canSample ? async (sinks: readonly Sink[]) => (await this.#sample(sinks)).gathered : undefined;
-    const passes = { size: this.size, memoryBytes, threads: this.#pool.threads, run, sample, values: this.values.bind(this) };
+    const isCounted = (x: Expr): boolean => surveyed === undefined && counted.includes(x);
+    const countsAlong = counted.length > 0 && this.#pool.gpu?.elementwise !== true ? { isCounted } : {};
+    const passes = { size: this.size, memoryBytes, threads: this.#pool.threads, run, sample, values: this.values.bind(this), ...countsAlong };
     const selections = await selectByHistogram(items, passes);
     if (surveyed === undefined && reductions.length + counted.length > 0) await run([]);
     return { selections, ...(surveyed ?? { results: [], counts: [] }) };

@@ -34,7 +34,7 @@ const OPS = {
 
 /** Codes behind the SIMD prefix 0xfd. */
 const SIMD = {
-  ...{ load: 0x00, load16Splat: 0x08, load32Splat: 0x09, store: 0x0b, i32x4Splat: 0x11 },
+  ...{ load: 0x00, load16Splat: 0x08, load32Splat: 0x09, load64Zero: 0x5d, store: 0x0b, i32x4Splat: 0x11 },
   ...{ f32x4Eq: 0x41, f32x4Ne: 0x42, f32x4Lt: 0x43, f32x4Gt: 0x44, f32x4Le: 0x45, f32x4Ge: 0x46, i32x4LtS: 0x39, i32x4GtS: 0x3b },
   ...{
     and: 0x4e,
@@ -48,12 +48,12 @@ const SIMD = {
     i16x8NarrowU: 0x86,
     anyTrue: 0x53,
   },
-  ...{ i32x4Eq: 0x37, i32x4Sub: 0xb1, f64x2PromoteLow: 0x5f, f64x2Add: 0xf0, f64x2Mul: 0xf2, f64x2Max: 0xf5 },
+  ...{ i32x4Eq: 0x37, i32x4Sub: 0xb1, f64x2PromoteLow: 0x5f, f64x2Add: 0xf0, f64x2Mul: 0xf2, f64x2Max: 0xf5, f64x2Abs: 0xec },
   ...{ f32x4Abs: 0xe0, f32x4Neg: 0xe1, f32x4Sqrt: 0xe3, f32x4Add: 0xe4, f32x4Sub: 0xe5, f32x4Mul: 0xe6, f32x4Div: 0xe7, f32x4Min: 0xe8, f32x4Max: 0xe9 },
   ...{ f32x4Pmin: 0xea, f32x4Pmax: 0xeb },
 };
 
-export type SimdOp = Exclude<keyof typeof SIMD, "load" | "load16Splat" | "load32Splat" | "store">;
+export type SimdOp = Exclude<keyof typeof SIMD, "load" | "load16Splat" | "load32Splat" | "load64Zero" | "store">;
 
 /** The body of one function under construction: methods append instructions in stack order. */
 export class FunctionWriter {
@@ -80,6 +80,11 @@ export class FunctionWriter {
 
   set(local: number): void {
     this.#code.push(0x21, ...unsigned(local));
+  }
+
+  /** Sets a local to what stays on the stack. */
+  tee(local: number): void {
+    this.#code.push(0x22, ...unsigned(local));
   }
 
   i32(value: number): void {
@@ -122,7 +127,7 @@ export class FunctionWriter {
     this.#code.push(OPS.end);
   }
 
-  simdMemory(name: "load" | "load16Splat" | "load32Splat" | "store", offset: number): void {
+  simdMemory(name: "load" | "load16Splat" | "load32Splat" | "load64Zero" | "store", offset: number): void {
     this.#code.push(0xfd, ...unsigned(SIMD[name]), 0, ...unsigned(offset));
   }
 

@@ -4,6 +4,7 @@
 import type { Keep, TensorEngine } from "../compute/engine.ts";
 import type { Expr, Reduction } from "../compute/expr.ts";
 import type { Axis } from "../compute/lines.ts";
+import type { SignedVectors } from "../compute/sign-patterns.ts";
 import type { MergeJob } from "../plan/plan.ts";
 
 interface Answer {
@@ -75,8 +76,8 @@ class KnowingEngine implements TensorEngine {
     return counted.length > 0 ? work() : this.#ask(["selectAndSurvey", items, reductions], work);
   }
 
-  survey(reductions: readonly Reduction[], counted: readonly Expr[]): ReturnType<TensorEngine["survey"]> {
-    return this.#engine.survey(reductions, counted);
+  survey(reductions: readonly Reduction[], counted: readonly Expr[], signed: readonly SignedVectors[] = []): ReturnType<TensorEngine["survey"]> {
+    return this.#engine.survey(reductions, counted, signed);
   }
 
   magnitudeCounts(xs: readonly Expr[], bins?: readonly number[]): Promise<Float64Array[]> {

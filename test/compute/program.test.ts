@@ -286,6 +286,32 @@ describe("reductions", () => {
     });
   }
 
+  it("are the oracle's where there are more sums than registers, of constants too", async () => {
+    const size = 9000;
+    const arrays = Array.from({ length: 7 }, (_, i) => randomWeights(size, 40 + i));
+    const pairs = arrays.flatMap((_, i) => arrays.slice(i).map((_, k) => [i, i + k] as const));
+    const pool = createPool({ threads: 1 });
+    const inputs = arrays.map((v) => ({ dtype: "F32" as const, bytes: new Uint8Array(v.buffer) }));
+    const engine = openTensorEngine(pool, { name: "t", shape: [size], seed: 0, inputs, output: { dtype: "F32" }, memoryBytes: 1 << 24 });
+    const found = await engine.reduce([
+      ...pairs.map(([i, j]) => ({ op: "dot", x: e.input(i), y: e.input(j) }) as const),
+      { op: "sum", x: e.constant(0.1) },
+      { op: "dot", x, y: e.constant(-3) },
+      { op: "maxAbs", x: e.sub(x, y) },
+    ]);
+    const [first, second] = arrays as [Float32Array, Float32Array];
+    const filled = (value: number): Float32Array => new Float32Array(size).fill(value);
+    const difference = first.map((value, i) => value - (second[i] as number));
+    assert.deepEqual(found, [
+      ...pairs.map(([i, j]) => reduceArrays("dot", arrays[i] as Float32Array, arrays[j] as Float32Array)),
+      reduceArrays("sum", filled(0.1), first),
+      reduceArrays("dot", first, filled(-3)),
+      reduceArrays("maxAbs", difference, first),
+    ]);
+    engine.close();
+    await pool.close();
+  });
+
   it("sum exactly where float64 is exact, and pass NaN and infinity on", () => {
     const ramp = Float32Array.from({ length: 10_000 }, (_, i) => i);
     assert.equal(reduceArrays("sum", ramp, ramp), 49_995_000);

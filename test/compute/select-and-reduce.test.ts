@@ -46,4 +46,33 @@ describe("selection by magnitude", () => {
     engine.close();
     await pool.close();
   });
+
+  it("comes with counts of all elements, whether a sample finds the window or misleads", async () => {
+    const size = 2 ** 22 + 12_345;
+    const draws = uniforms(randomKey(2, "w"), { model: 0, purpose: 0 }, 0, size);
+    // Samples are the first 16384 of every 262144 elements.
+    const misleading = draws.map((u, i) => (i % 262144 < 16384 ? u / 64 : 1 + u));
+    const tensors = { bell: draws.map((u) => u * u - u ** 3), ties: coarse(size), misleading, zeros: draws.map((u) => Math.max(0, u - 0.9)) };
+    tensors.bell.set([Number.NaN, Number.POSITIVE_INFINITY, -0, 2 ** -149], 70_000);
+    const pool = createPool({ threads: 2 });
+    for (const [name, values] of Object.entries(tensors)) {
+      const counts = new Float64Array(0x7f81);
+      for (const word of new Uint32Array(values.buffer)) {
+        const bin = Math.min(0x7f80, (word & 0x7fffffff) >>> 16);
+        counts[bin] = (counts[bin] as number) + 1;
+      }
+      const place = { dtype: "F32" as const, bytes: new Uint8Array(values.buffer) };
+      const engine = openTensorEngine(pool, { name, shape: [size], seed: 0, inputs: [place], output: { dtype: "F32" }, memoryBytes: 1 << 28 });
+      const x = e.input(0);
+      const other = e.scale(x, 2);
+      const items = [1000, size >> 2].flatMap((keep) => [x, other].map((y) => ({ x: y, keep })));
+      const found = await engine.selectAndSurvey(items, [{ op: "maxAbs", x }], [x, other]);
+      assert.deepEqual(found.counts[0], counts, name);
+      assert.deepEqual(found.counts, await engine.magnitudeCounts([x, other]), name);
+      assert.deepEqual(found.selections, await engine.selectLargest(items), name);
+      assert.deepEqual(found.results, await engine.reduce([{ op: "maxAbs", x }]), name);
+      engine.close();
+    }
+    await pool.close();
+  });
 });

@@ -34,13 +34,17 @@ export interface WgslProgram {
   readonly outputBits: number;
 }
 
-/** Undefined for what a GPU cannot do: float64, or more than one output. */
+/** What only the processor's kernels do. */
+const NOT_ON_GPU = new Set<number>([CODES.histogramBoth, CODES.signBits, CODES.countPatterns]);
+
+/** Undefined for what a GPU cannot do: float64, or more than one output, or what only the processor's kernels do. */
 export function toWgsl(program: Program): WgslProgram | undefined {
   const stores = program.instructions.filter(({ code }) => code === CODES.store);
   const known = program.instructions.every(({ code, words }) =>
     code === CODES.load ? LOADS[words?.[1] ?? 0] !== undefined : code !== CODES.store || STORES[words?.[1] ?? 0] !== undefined,
   );
-  return known && stores.length <= 1 ? new Writer(program).result() : undefined;
+  const isKnown = known && program.instructions.every(({ code }) => !NOT_ON_GPU.has(code));
+  return isKnown && stores.length <= 1 ? new Writer(program).result() : undefined;
 }
 
 const BINARY: ReadonlyMap<number, (a: string, b: string) => string> = new Map([

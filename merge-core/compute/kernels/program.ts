@@ -3,14 +3,18 @@
 // (16: register, 0: constant); 8 to 15 what the code needs besides. compute/program.ts assigns the codes, compute/link.ts writes the words.
 import { narrow, shiftOf, widen } from "./dtypes";
 import { bernoulli } from "./philox";
+import { countPatterns, signBits } from "./patterns";
 import { COUNT_NON_ZERO, COUNT_TIES, count, DOT, finishBlock, finishCount, MAX_ABS, reduce, SUM, SUM_ABS, SUM_SQUARES } from "./reduce";
-import { histogramHigh, histogramWindow } from "./select";
+import { countInCell, histogramBoth, histogramHigh, histogramWindow } from "./select";
 
 const BERNOULLI = 17;
 const LOAD = 18;
 const STORE = 19;
 const HISTOGRAM_HIGH = 20;
 const HISTOGRAM_WINDOW = 21;
+const HISTOGRAM_BOTH = 23;
+const SIGN_BITS = 24;
+const COUNT_PATTERNS = 25;
 const FIRST_REDUCTION = 32;
 
 const BLOCK: i32 = 4096;
@@ -54,6 +58,23 @@ export function runReductions(code: i32, ip: usize, from: i32, n: i32, total: i3
   }
 }
 
+/**
+ * Word 8 is the address of the table, 9 to 11 the window and a key in it, 12 how many elements with that key are counted so far, 13 the address of how
+ * many of them each block has.
+ */
+@inline
+function countBoth(ip: usize, from: i32, n: i32, total: i32, start: f64): void {
+  const table = <usize>word(ip, 8);
+  const low = word(ip, 9);
+  const width = word(ip, 10);
+  histogramBoth(table, low, width, word(ip, 2), word(ip, 3), n);
+  const end = from + n;
+  if ((end & (BLOCK - 1)) != 0 && end != total) return;
+  const count = countInCell(table, low, width, word(ip, 11));
+  store<f64>(<usize>word(ip, 13) + (<usize>(start / <f64>BLOCK) << 3), <f64>(count - word(ip, 12)));
+  store<u32>(ip + (12 << 2), count);
+}
+
 /** Of a limit in the tensor's elements: how many of the `n` from `start` on lie below it. */
 export function relativeLimit(limit: f64, start: f64, n: i32): i32 {
   return <i32>min<f64>(max<f64>(limit - start, 0), <f64>n);
@@ -78,6 +99,9 @@ export function runInstruction(ip: usize, inputs: usize, output: usize, from: i3
     case STORE: return narrow(dtype, word(ip, 2), word(ip, 3), output + (<usize>from << shiftOf(dtype)), n);
     case HISTOGRAM_HIGH: histogramHigh(word(ip, 8), word(ip, 2), word(ip, 3), n); return 0;
     case HISTOGRAM_WINDOW: histogramWindow(word(ip, 8), word(ip, 9), word(ip, 10), word(ip, 11), word(ip, 2), word(ip, 3), n); return 0;
+    case HISTOGRAM_BOTH: countBoth(ip, from, n, total, start); return 0;
+    case SIGN_BITS: signBits(word(ip, 8), word(ip, 9), word(ip, 2), word(ip, 3), n); return 0;
+    case COUNT_PATTERNS: countPatterns(word(ip, 8), word(ip, 9), word(ip, 10) != 0, n); return 0;
     default: runReductions(code, ip, from, n, total, start); return 0;
   }
 }

@@ -57,6 +57,49 @@ export function histogramHigh(table: usize, a: usize, aStep: usize, n: i32): voi
   }
 }
 
+/**
+ * Both at once: a cell per bin, but in place of those of [low, low + width) one for each of its keys, so that cells ascend as the keys do. The bin of a
+ * cell's key and how far the key reaches into the window add up to its number. Two counters per cell, as above.
+ */
+export function histogramBoth(table: usize, low: i32, width: i32, a: usize, aStep: usize, n: i32): void {
+  const start = i32x4.splat(<i32>table);
+  const from = i32x4.splat(low);
+  const most = i32x4.splat(width);
+  let i = 0;
+  if (n >= 4) {
+    do {
+      const four = cells(v128.load(a), start, from, most);
+      countTwo(<u64>i64x2.extract_lane(four, 0));
+      countTwo(<u64>i64x2.extract_lane(four, 1));
+      a += aStep;
+      i += 4;
+    } while (i + 4 <= n);
+  }
+  for (let lane = 0; i < n; i++, lane++) {
+    const at = cellOf(table, low, width, keyAt(a, aStep, lane));
+    store<u32>(at, load<u32>(at) + 1);
+  }
+}
+
+/** Addresses of the cells of four elements. */
+@inline
+function cells(x: v128, table: v128, low: v128, width: v128): v128 {
+  const key = keys(x);
+  const place = i32x4.min_s(i32x4.max_s(i32x4.sub(key, low), i32x4.splat(0)), width);
+  return i32x4.add(table, i32x4.shl(i32x4.add(i32x4.shr_u(key, 16), place), 3));
+}
+
+@inline
+function cellOf(table: usize, low: i32, width: i32, key: i32): usize {
+  return table + (<usize>((key >> 16) + min(max(key - low, 0), width)) << 3);
+}
+
+/** How many elements of that key the table counts. */
+export function countInCell(table: usize, low: i32, width: i32, key: i32): u32 {
+  const at = cellOf(table, low, width, key);
+  return load<u32>(at) + load<u32>(at, 4);
+}
+
 /** The key of one of the eight elements from `a` on. */
 @inline
 function keyAt(a: usize, aStep: usize, lane: i32): u32 {
