@@ -1,56 +1,40 @@
-// The subcommands, in the order help shows them.
-import { adapt, freeze } from "./adapt.ts";
-import { adapter } from "./adapter.ts";
-import { align } from "./align.ts";
+// The subcommands, in the order help shows them. Each is loaded when it is asked for: to load what trains takes longer than many a command.
 import type { Command } from "./command.ts";
-import { compare } from "./compare.ts";
-import { demo } from "./demo.ts";
-import { doctor } from "./doctor.ts";
-import { evaluateCommand } from "./eval.ts";
-import { evolve } from "./evolve.ts";
-import { inspect } from "./inspect.ts";
-import { merge } from "./merge.ts";
-import { methods } from "./methods.ts";
-import { moe } from "./moe.ts";
-import { pareto } from "./pareto.ts";
-import { plan } from "./plan.ts";
-import { population } from "./population.ts";
-import { run } from "./run.ts";
-import { search, soup } from "./search.ts";
-import { share } from "./share.ts";
-import { fisher, gram } from "./statistics.ts";
-import { tokens } from "./tokens.ts";
-import { train } from "./train.ts";
-import { trainFront } from "./train-front.ts";
-import { unlearn } from "./unlearn.ts";
-import { verify } from "./verify.ts";
 
-export const commands: readonly Command[] = [
-  demo,
-  merge,
-  plan,
-  verify,
-  run,
-  methods,
-  inspect,
-  compare,
-  align,
-  share,
-  population,
-  train,
-  trainFront,
-  pareto,
-  evolve,
-  unlearn,
-  adapter,
-  moe,
-  tokens,
-  evaluateCommand,
-  fisher,
-  gram,
-  search,
-  soup,
-  adapt,
-  freeze,
-  doctor,
-];
+const LOADERS: ReadonlyMap<string, () => Promise<Command>> = new Map([
+  ["demo", async () => (await import("./demo.ts")).demo],
+  ["merge", async () => (await import("./merge.ts")).merge],
+  ["plan", async () => (await import("./plan.ts")).plan],
+  ["verify", async () => (await import("./verify.ts")).verify],
+  ["run", async () => (await import("./run.ts")).run],
+  ["methods", async () => (await import("./methods.ts")).methods],
+  ["inspect", async () => (await import("./inspect.ts")).inspect],
+  ["compare", async () => (await import("./compare.ts")).compare],
+  ["align", async () => (await import("./align.ts")).align],
+  ["share", async () => (await import("./share.ts")).share],
+  ["population", async () => (await import("./population.ts")).population],
+  ["train", async () => (await import("./train.ts")).train],
+  ["train-front", async () => (await import("./train-front.ts")).trainFront],
+  ["pareto", async () => (await import("./pareto.ts")).pareto],
+  ["evolve", async () => (await import("./evolve.ts")).evolve],
+  ["unlearn", async () => (await import("./unlearn.ts")).unlearn],
+  ["adapter", async () => (await import("./adapter.ts")).adapter],
+  ["moe", async () => (await import("./moe.ts")).moe],
+  ["tokens", async () => (await import("./tokens.ts")).tokens],
+  ["eval", async () => (await import("./eval.ts")).evaluateCommand],
+  ["fisher", async () => (await import("./statistics.ts")).fisher],
+  ["gram", async () => (await import("./statistics.ts")).gram],
+  ["search", async () => (await import("./search.ts")).search],
+  ["soup", async () => (await import("./search.ts")).soup],
+  ["adapt", async () => (await import("./adapt.ts")).adapt],
+  ["freeze", async () => (await import("./adapt.ts")).freeze],
+  ["doctor", async () => (await import("./doctor.ts")).doctor],
+]);
+
+/** What `loadCommand` knows. */
+export const commandNames: readonly string[] = [...LOADERS.keys()];
+
+/** The command of that name; undefined if there is none. */
+export const loadCommand = async (name: string): Promise<Command | undefined> => LOADERS.get(name)?.();
+
+export const loadCommands = (): Promise<Command[]> => Promise.all([...LOADERS.values()].map((load) => load()));

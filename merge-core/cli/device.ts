@@ -9,7 +9,6 @@ import { TFJS_DEVICES } from "../compute/providers/load-tfjs.ts";
 import { FIGURE_UNIT, measureCpu } from "../compute/providers/measure.ts";
 import { type EngineReport, probeEngine } from "../compute/providers/probe.ts";
 import { inputError } from "../diagnostics.ts";
-import { openDeviceProducts } from "../nn/device/products.ts";
 import { hasMatrices } from "../plan/estimate.ts";
 import type { MergePlan } from "../plan/plan.ts";
 import type { CommandContext } from "./command.ts";
@@ -76,7 +75,7 @@ function fastest(cpu: number, others: readonly EngineReport[], output: CommandCo
 async function useGpu(report: EngineReport, output: CommandContext["output"], asked: boolean): Promise<Devices> {
   try {
     if (report.status !== "works") throw new GpuFailure(report.reason ?? "it failed");
-    const gpu = isTensorFlow(report.id) ? await openDeviceProducts(report.id) : await openGpuEngine({ elementwise: asked });
+    const gpu = isTensorFlow(report.id) ? await openTensorFlow(report.id) : await openGpuEngine({ elementwise: asked });
     if (asked) output.note(`device: ${gpu.name}, as asked`);
     return { gpu };
   } catch (error) {
@@ -85,6 +84,12 @@ async function useGpu(report: EngineReport, output: CommandContext["output"], as
     output.diagnostics([{ code: "device-unusable", severity: "warning", message, found: error instanceof Error ? error.message : String(error), ...remedy }]);
     return {};
   }
+}
+
+/** Loaded only where it is used: a merge on the processor starts without it. */
+async function openTensorFlow(device: "tfjs-node-gpu" | "tfjs-node"): Promise<GpuEngine> {
+  const { openDeviceProducts } = await import("../nn/device/products.ts");
+  return openDeviceProducts(device);
 }
 
 export function refuse({ reason, install }: EngineReport): never {

@@ -3,7 +3,7 @@
 import { inputError, nearestName, WeightsmithError } from "../diagnostics.ts";
 import { VERSION } from "../version.ts";
 import type { Command } from "./command.ts";
-import { commands } from "./commands.ts";
+import { commandNames, loadCommand, loadCommands } from "./commands.ts";
 import { commandHelp, overview } from "./help.ts";
 import { COMMON_OPTIONS, flag, parseArguments } from "./options.ts";
 import { Output } from "./output.ts";
@@ -26,9 +26,9 @@ export async function main(
   process.on("SIGTERM", onInterrupt);
   try {
     if (name === undefined || name === "help" || name === "--help" || name === "-h")
-      streams.out.write(rest[0] === undefined ? overview(commands) : commandHelp(findCommand(rest[0])));
+      streams.out.write(rest[0] === undefined ? overview(await loadCommands()) : commandHelp(await findCommand(rest[0])));
     else if (name === "--version" || name === "-V") streams.out.write(`${VERSION}\n`);
-    else await runCommand(findCommand(name), rest, { output, signal: controller.signal }, streams.out);
+    else await runCommand(await findCommand(name), rest, { output, signal: controller.signal }, streams.out);
     return 0;
   } catch (error) {
     return report(error, output, wants("--json"), wants("--debug"));
@@ -46,19 +46,28 @@ async function runCommand(
 ): Promise<void> {
   const [name, ...rest] = argv;
   if (command.subcommands !== undefined && name !== undefined && !name.startsWith("-"))
-    return runCommand(findCommand(`${command.name} ${name}`, command.subcommands), rest, context, out);
+    return runCommand(findSubcommand(`${command.name} ${name}`, command.subcommands), rest, context, out);
   const args = parseArguments(argv, [...command.options, ...COMMON_OPTIONS]);
   if (flag(args, "help")) out.write(commandHelp(command));
   else await command.run(args, context);
 }
 
-function findCommand(name: string, known = commands): Command {
-  const command = known.find((c) => c.name === name);
-  if (command !== undefined) return command;
-  const near = nearestName(
-    name,
-    known.map((c) => c.name),
+async function findCommand(name: string): Promise<Command> {
+  return (await loadCommand(name)) ?? unknownCommand(name, commandNames);
+}
+
+function findSubcommand(name: string, known: readonly Command[]): Command {
+  return (
+    known.find((c) => c.name === name) ??
+    unknownCommand(
+      name,
+      known.map((c) => c.name),
+    )
   );
+}
+
+function unknownCommand(name: string, known: readonly string[]): never {
+  const near = nearestName(name, known);
   throw inputError("usage", "unknown command", { found: name, remedy: near === undefined ? "see weightsmith --help" : `did you mean ${near}?` });
 }
 

@@ -7,13 +7,11 @@ import { parseModelReference } from "../recipe/model-reference.ts";
 import { type MergeResult, type RunOptions, runMerge } from "../run/execute.ts";
 import { runStages } from "../run/stages.ts";
 import { checkOutput } from "../run/work-folder.ts";
-import { openParty } from "../transplant/make-transplant.ts";
 import type { Command, CommandContext } from "./command.ts";
 import { chooseDevice, DEVICE } from "./device.ts";
 import { loadPlan, loadStages, openerOptions, PLAN_OPTIONS, planAll, planOptions } from "./load-plan.ts";
 import { type Arguments, flag, OVERWRITE, positionals, THREADS, text, threads, usage } from "./options.ts";
 import { formatBytes, formatDuration } from "./output.ts";
-import { transplant } from "./tokens.ts";
 
 export const merge: Command = {
   name: "merge",
@@ -63,6 +61,7 @@ weightsmith tokens, with its defaults.
     });
     if (donor === undefined) return output.result(result, report(result));
     output.note(report(result));
+    const { transplant } = await import("./tokens.ts");
     await transplant({ model: merged, donor, out }, args, context);
     if (text(args, "stages") === undefined) await rm(merged, { recursive: true });
   },
@@ -77,6 +76,7 @@ const placeBefore = (out: string, stages: string | undefined): string => (stages
 async function checkTransplant(donor: string, merged: string, out: string, args: Arguments, context: CommandContext): Promise<void> {
   const remedy = "choose an output whose path has neither + nor @";
   if (parseModelReference(merged)?.path !== merged) throw usage("the merge before the transplant would have no usable name", { found: merged, remedy });
+  const { openParty } = await import("../transplant/make-transplant.ts");
   const { checkpoint } = await openParty(donor, modelOpener("tokens", openerOptions(args, context)));
   await checkOutput({ out, overwrite: flag(args, "overwrite"), inputs: checkpoint.shards.map(({ file }) => file) });
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { CommandContext } from "../../merge-core/cli/command.ts";
-import { commands } from "../../merge-core/cli/commands.ts";
+import { loadCommands } from "../../merge-core/cli/commands.ts";
 import { parseArguments, THREADS } from "../../merge-core/cli/options.ts";
 import { chooseTrainingEngine, TRAINING_DEVICE } from "../../merge-core/cli/training-device.ts";
 import type { Diagnostic } from "../../merge-core/diagnostics.ts";
@@ -26,8 +26,8 @@ const FAST = `${STAND_IN}
   module.exports.slice = (x) => x;`;
 
 describe("--device of commands that compute models", () => {
-  it("is the same option in all of them", () => {
-    const all = commands.flatMap((command) => [command, ...(command.subcommands ?? [])]);
+  it("is the same option in all of them", async () => {
+    const all = (await loadCommands()).flatMap((command) => [command, ...(command.subcommands ?? [])]);
     const named = all.filter(({ name }) => ["train", "eval", "train-front", "adapter transfer", "run"].includes(name));
     assert.equal(named.length, 5);
     for (const { name, options } of named) assert.ok(options.includes(TRAINING_DEVICE), name);
