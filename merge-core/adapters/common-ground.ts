@@ -33,6 +33,16 @@ export function differentBases(adapters: readonly AdapterFile[]): Diagnostic[] {
   ];
 }
 
+/** A warning where the config names a model of another name than the one given; by the last part alone, as models lie in many places. */
+export function otherBase(config: Readonly<Record<string, unknown>>, given: string, file: string): Diagnostic[] {
+  const named = config.base_model_name_or_path;
+  const last = (name: string) => /([^/\\]*)[/\\]*$/.exec(name)?.[1]?.toLowerCase() ?? "";
+  if (typeof named !== "string" || last(named) === "" || last(named) === last(given)) return [];
+  const message = "the adapter names another base model";
+  const remedy = "names and shapes alone do not tell models apart; ignore this only if both are the same weights";
+  return [{ code: "adapter-base-other", severity: "warning", message, file, found: named, expected: given, remedy }];
+}
+
 /** Modules that only some adapters have, told once per adapter with the nearest name there is. */
 export function differentModules(adapters: readonly AdapterFile[]): Diagnostic[] {
   const all = [...new Set(adapters.flatMap(({ modules }) => [...modules.keys()]))];

@@ -3,6 +3,7 @@ import type { Checkpoint } from "../checkpoints/checkpoint.ts";
 import { type Diagnostic, WeightsmithError } from "../diagnostics.ts";
 import { elementCount } from "../formats/dtypes.ts";
 import { adaptCheckpoint } from "./adapted-checkpoint.ts";
+import { otherBase } from "./common-ground.ts";
 import { loraScaleOf } from "./families/lora.ts";
 import { ROWS } from "./families/trainable-tokens.ts";
 import type { Settings } from "./family.ts";
@@ -67,7 +68,7 @@ export async function describeAdapter(folder: string, base?: Checkpoint, options
     dtypes: [...new Set(entries.map(({ dtype }) => dtype))].sort(),
     baseModel: textOf(config.base_model_name_or_path),
     revision: textOf(config.revision),
-    findings: [...findings, ...unmatchedTargets(adapter)],
+    findings: [...findings, ...unmatchedTargets(adapter), ...(base === undefined ? [] : otherBase(config, base.path, adapter.configFile))],
     ...(fits === undefined ? {} : { fits }),
   };
 }

@@ -1,4 +1,5 @@
 // Sides of a layer as its adapter's own tensors tell them, where they do.
+import { elementCount } from "../formats/dtypes.ts";
 import type { LayerShape, Settings, Shapes } from "./family.ts";
 import { numberOf } from "./family.ts";
 
@@ -15,8 +16,10 @@ const SIDES: Readonly<Record<string, readonly [inputs: string, outputs: string]>
 export function layerOf(type: string, held: Shapes, settings: Settings): LayerShape | undefined {
   if (type === "VBLORA") return vectorsOf(held, numberOf(settings, "vector_length"));
   const [inputs, outputs] = type === "LORA" && "lora_embedding_A" in held ? ["lora_embedding_A", "lora_embedding_B"] : (SIDES[type] ?? []);
-  const [inFeatures, outFeatures] = [held[inputs ?? ""]?.[1], held[outputs ?? ""]?.[0]];
-  return inFeatures === undefined || outFeatures === undefined ? undefined : { inFeatures, outFeatures };
+  const [a, b] = [held[inputs ?? ""], held[outputs ?? ""]];
+  if (a?.[1] === undefined || b?.[0] === undefined) return undefined;
+  // Of a convolution all places of its kernel count.
+  return { inFeatures: elementCount(a.slice(1)), outFeatures: b[0] };
 }
 
 function vectorsOf(held: Shapes, length: number): LayerShape | undefined {

@@ -33,6 +33,8 @@ export interface CombinedModule {
   readonly path: string;
   readonly layer: LayerShape;
   readonly embedding: boolean;
+  /** Sides of a convolution's kernel; none otherwise. */
+  readonly kernel: readonly number[];
   /** Of the result. */
   readonly rank: number;
   readonly sources: readonly ModuleSource[];
@@ -138,7 +140,10 @@ function planModule(
     });
   for (const { adapter, layer: other } of layers) if (other !== undefined) checkSides(path, adapter, other, layer);
   const embedding = "lora_embedding_A" in first.entries;
+  const kernel = kernelOf(first.entries);
   const sources = held.map(({ adapter, index, entries }) => {
+    if (kernelOf(entries).join() !== kernel.join())
+      throw shapeError({ name: path }, `a kernel [${kernelOf(entries).join(", ")}]`, `[${kernel.join(", ")}], as in the adapters before it`, adapter.file);
     checkShapes(adapter, path, layer, entries);
     if ("lora_embedding_A" in entries !== embedding)
       throw inputError("adapter-shape-mismatch", `${path} is an embedding in one adapter and a layer in another`, { file: adapter.file });
@@ -155,8 +160,11 @@ function planModule(
       ranks,
     );
   const sides = [layer.inFeatures, layer.outFeatures] as const;
-  return { path, layer, embedding, rank: combinedRank(method, ranks, wanted, sides), sources, ...changedBias(path, held, base) };
+  return { path, layer, embedding, kernel, rank: combinedRank(method, ranks, wanted, sides), sources, ...changedBias(path, held, base) };
 }
+
+/** Sides of the kernel, by the factor that has them. */
+const kernelOf = ({ lora_A }: ModuleEntries): readonly number[] => lora_A?.shape.slice(2) ?? [];
 
 /** The weight that a change is taken from. */
 function baseWeight(path: string, adapter: AdapterFile, base: Checkpoint | undefined): { readonly weight?: BaseWeight } {

@@ -52,6 +52,9 @@ export async function writeAdapterFolder(output: AdapterOutput, fill: (write: Wr
     await writeFile(join(work.path, "README.md"), modelCard(config, about, output.out));
     await writeFile(join(work.path, MANIFEST_FILE), `${JSON.stringify({ format: 1, weightsmith: VERSION, ...report }, undefined, 2)}\n`);
     return await work.finish();
+  } catch (error) {
+    await work.drop();
+    throw error;
   } finally {
     await work.release();
   }

@@ -225,10 +225,10 @@ const biasTensor = ({ path, bias }: CombinedModule, dtype: FloatDType = "F32"): 
 
 function factorTensors(module: CombinedModule, dtype: FloatDType): [AdapterTensor, AdapterTensor] {
   const [a, b] = factorNames(module);
-  const { rank, layer } = module;
+  const { rank, layer, kernel } = module;
   return [
-    { name: a, dtype, shape: [rank, layer.inFeatures] },
-    { name: b, dtype, shape: [layer.outFeatures, rank] },
+    { name: a, dtype, shape: [rank, layer.inFeatures / elementCount(kernel), ...kernel] },
+    { name: b, dtype, shape: [layer.outFeatures, rank, ...kernel.map(() => 1)] },
   ];
 }
 

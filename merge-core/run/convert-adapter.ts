@@ -55,6 +55,9 @@ export async function convertAdapter(request: ConvertRequest): Promise<ConvertRe
     const modules = [...chosen.components.values()].flatMap((own) => [...own.values()]);
     const counts = [...chosen.components].map(([name, own]) => [name === "" ? "model" : name, own.size] as const);
     return { out, to, components: Object.fromEntries(counts), ranks: [...new Set(modules.map(rankOf))].sort((a, b) => a - b), warnings };
+  } catch (error) {
+    await work.drop();
+    throw error;
   } finally {
     await work.release();
   }

@@ -22,6 +22,8 @@ export interface WorkFolder {
   readonly path: string;
   /** Makes everything durable and gives the folder its final name. Returns what became of an older output. */
   finish(): Promise<readonly Diagnostic[]>;
+  /** Removes what was written, of which no later run has any use. */
+  drop(): Promise<void>;
   /** Lets another run take over the folder. What was written stays for a later resume. */
   release(): Promise<void>;
 }
@@ -117,7 +119,7 @@ export async function openWorkFolder(request: OutputRequest, accept: (journal: s
     await release();
     throw error;
   }
-  return { path, finish: () => finish(path, target, request.out), release };
+  return { path, finish: () => finish(path, target, request.out), drop: () => rm(path, { recursive: true, force: true }), release };
 }
 
 const isDiagnosed = (error: unknown): boolean => error instanceof Error && error.name === "WeightsmithError";

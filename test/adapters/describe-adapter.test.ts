@@ -69,6 +69,15 @@ describe("describeAdapter", () => {
     });
   }
 
+  it("warns where the config names another base of the same shapes", async () => {
+    const folder = await changed("peft/lora", { base_model_name_or_path: "someone/other-model" });
+    const { findings, fits } = await describeAdapter(folder, await openCheckpoint(`${ORACLES}/llama-tiny`));
+    assert.equal(fits?.ok, true);
+    assert.deepEqual([findings.map(({ code }) => code), findings[0]?.found], [["adapter-base-other"], "someone/other-model"]);
+    const elsewhere = await changed("peft/lora", { base_model_name_or_path: "someone/Llama-Tiny" });
+    assert.deepEqual((await describeAdapter(elsewhere, await openCheckpoint(`${ORACLES}/llama-tiny`))).findings, []);
+  });
+
   it("names a missing tensor when it is checked against a base", async () => {
     const folder = await changed("peft-families/loha", {}, (name) => (name.endsWith("layers.1.self_attn.q_proj.hada_w2_b") ? undefined : name));
     const { findings, fits } = await describeAdapter(folder, await openCheckpoint(`${ORACLES}/llama-tiny`));

@@ -9,6 +9,7 @@ import { encodeSafetensors } from "../../merge-core/formats/safetensors-write.ts
 import { modelOpener } from "../../merge-core/plan/open-model.ts";
 import { planMerge } from "../../merge-core/plan/plan-merge.ts";
 import { parseRecipe } from "../../merge-core/recipe/parse-recipe.ts";
+import { combineAdapters } from "../../merge-core/run/combine-adapters.ts";
 import { runMerge } from "../../merge-core/run/execute.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
@@ -85,6 +86,29 @@ describe("LoRA beyond linear layers, written by PEFT", () => {
       assert.equal(type, name === "tokens-alone" ? "TRAINABLE_TOKENS" : "LORA");
     });
   }
+
+  for (const [name, rank] of [
+    ["conv", undefined],
+    ["conv", 3],
+    ["conv-dora", 9],
+  ] as const)
+    it(`of convolutions is merged: ${name}${rank === undefined ? "" : ` to rank ${rank}`}`, async () => {
+      const base = `${ORACLES}/${bases[name]}`;
+      const out = join(temporaryFolder(), "both");
+      const given = { adapters: [`${FOLDER}/${name}`, `${FOLDER}/${name}`], weights: [0.5, 1], out, rank, base: await openCheckpoint(base) };
+      const { largestError } = await combineAdapters({ ...given, method: "exact" });
+      assert.ok(largestError < 1e-6, String(largestError));
+      const [golden, before, ours] = await Promise.all([
+        readTensors(`${FOLDER}/${name}/merged.safetensors`),
+        readTensors(`${base}/model.safetensors`),
+        folded(base, out),
+      ]);
+      for (const [tensor, merged] of golden) {
+        const [w, theirs] = [valuesOf(before.get(tensor)), valuesOf(merged)];
+        for (const [i, x] of valuesOf(ours.get(tensor)).entries())
+          assert.ok(Math.abs(x - ((w[i] ?? 0) + 1.5 * ((theirs[i] ?? Number.NaN) - (w[i] ?? 0)))) <= 3e-6, `${tensor}[${i}]`);
+      }
+    });
 
   it("is refused where biases or rows of tokens would be lost, with what to do", async () => {
     for (const name of ["lora-bias", "conv-bias", "tokens", "tokens-by-name"]) {

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, PolyConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from peft_loads_ours import merged_by_peft, state
@@ -64,6 +64,8 @@ FAMILIES = {
 }
 
 
+# name -> splits
+POLY_OF_PEFT = {"poly-of-peft": 1, "mhr-of-peft": 4}
 # name -> seed
 EXPANDED = {"psoft": 0, "psoft-second": 1, "psoft-third": 2}
 
@@ -153,8 +155,30 @@ def check_poly(name, work, base):
     return worst <= 1e-4
 
 
+def check_poly_of_peft(name, work, base):
+    """The other way round: POLY that PEFT writes, its logits for each task beside those of the LoRA that we expand that task to."""
+    settings = dict(poly_type="poly", r=4, n_tasks=2, n_skills=3, n_splits=POLY_OF_PEFT[name], target_modules=LINEAR)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    before = logits(plain)
+    torch.manual_seed(0)
+    model = get_peft_model(plain, PolyConfig(task_type="CAUSAL_LM", **settings)).eval()
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data + 0.1 * torch.randn(parameter.shape)
+    model.save_pretrained(work / name)
+    worst = 0.0
+    for task in range(2):
+        run("adapter", "expand", work / name, work / f"{name}-{task}", "--choice", task, "--base", base, "--quiet")
+        lora = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), work / f"{name}-{task}").eval()
+        theirs = logits(model, task_ids=torch.full((2,), task))
+        worst = max(worst, float((theirs - logits(lora)).abs().max() / (theirs - before).abs().max()))
+    print(f"{name:14} 2 tasks, largest difference {worst:.1e} of the largest change of a logit{'' if worst <= 1e-4 else '  WRONG'}", flush=True)
+    return worst <= 1e-4
+
+
 def main():
     checks = {**dict.fromkeys(FAMILIES, check), **dict.fromkeys(EXPANDED, check_expanded), **dict.fromkeys(["poly", "mhr"], check_poly)}
+    checks |= dict.fromkeys(POLY_OF_PEFT, check_poly_of_peft)
     names = sys.argv[1:] or [*checks]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -1,6 +1,6 @@
 // KnOTS and PCB on what adapters change: beside numpy's dense formulas, beside recipes that name model+adapter, and by laws.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { loraDelta } from "../../merge-core/adapters/lora.ts";
 import { readPeftLora, writePeftLora } from "../../merge-core/adapters/peft-lora.ts";
@@ -192,7 +192,9 @@ describe("KnOTS and PCB on adapters", () => {
     const spoilt = golden.adapters.slice(0, 2).map((factors, k) => ({ ...factors, b: factors.b.map((x, i) => (k === 1 && i === 5 ? Number.NaN : x)) }));
     const adapters = await written(spoilt);
     for (const method of ["knots", "pcb", "svd", "ties_svd"] as const) {
-      const { message, file } = await rejectsWith("adapter-not-finite", () => combined(adapters, { method, rank: 2 }));
+      const out = join(temporaryFolder(), "out");
+      const { message, file } = await rejectsWith("adapter-not-finite", () => combined(adapters, { method, rank: 2, out }));
+      assert.ok(!existsSync(out) && !existsSync(`${out}.partial`));
       assert.match(message, /q_proj/);
       assert.equal(file, adapters[1]);
     }

@@ -1,5 +1,6 @@
 // LoRA (Hu et al., 2021): W' = W + s B A, s = alpha / r; rank-stabilised (Kalajdzievski, 2023): s = alpha / sqrt(r);
 // with a magnitude (DoRA, Liu et al., 2024) each output's weights are then brought to that norm.
+import { elementCount } from "../../formats/dtypes.ts";
 import type { Algebra } from "../algebra/algebra.ts";
 import {
   type AdapterFamily,
@@ -42,8 +43,13 @@ export const lora: AdapterFamily = {
   shapes({ inFeatures, outFeatures }, settings, held) {
     const r = numberOf(settings, "r");
     const infix = "lora_embedding_A" in held || "lora_embedding_B" in held ? "embedding_" : "";
-    const factors = { [`lora_${infix}A`]: [r, inFeatures], [`lora_${infix}B`]: [outFeatures, r] };
-    return settings.use_dora === true ? { ...factors, lora_magnitude_vector: [outFeatures] } : factors;
+    // Inputs of a convolution are all places of its kernel.
+    const kernel = held.lora_A?.slice(2) ?? [];
+    const a = [r, inFeatures / elementCount(kernel), ...kernel];
+    const b = [outFeatures, r, ...kernel.map(() => 1)];
+    const factors = { [`lora_${infix}A`]: a, [`lora_${infix}B`]: b };
+    const magnitude = kernel.length > 0 ? [1, outFeatures, ...kernel.map(() => 1)] : [outFeatures];
+    return settings.use_dora === true ? { ...factors, lora_magnitude_vector: magnitude } : factors;
   },
   open(module) {
     const add = addLowRank(loraFactors(module));

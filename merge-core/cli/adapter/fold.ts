@@ -1,6 +1,9 @@
 // weightsmith adapter fold: the same merge as a recipe of one model+adapter, without writing the recipe.
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { adaptCheckpoint } from "../../adapters/adapted-checkpoint.ts";
+import { otherBase } from "../../adapters/common-ground.ts";
+import { CONFIG, readAdapterConfig } from "../../adapters/peft-config.ts";
 import type { Checkpoint } from "../../checkpoints/checkpoint.ts";
 import { modelOpener } from "../../plan/open-model.ts";
 import { modelReference } from "../../recipe/model-reference.ts";
@@ -30,7 +33,11 @@ at any time, and the same command takes it up again and gives the same bytes.
     const [base = "", adapter = "", out = ""] = positionals(args, ["BASE", "ADAPTER", "OUT"]);
     const { output, signal } = context;
     // Problems of the adapter are told by the names of its own files, not by that of a recipe which nobody wrote.
-    if (existsSync(adapter)) await adaptCheckpoint(await openBase(base, args, context), adapter, { signal });
+    if (existsSync(adapter)) {
+      const config = join(adapter, CONFIG);
+      await adaptCheckpoint(await openBase(base, args, context), adapter, { signal });
+      output.diagnostics(otherBase(await readAdapterConfig(config), base, config));
+    }
     // JSON strings are YAML, and the map form takes paths as they are.
     const [path, lora] = [base, adapter].map((text) => JSON.stringify(text));
     const recipe = `merge_method: passthrough\nmodels:\n  - model: { model: { path: ${path} }, lora: { path: ${lora} } }\n`;
