@@ -20,7 +20,7 @@ export const fisher: Command = {
   help: `
 Writes the diagonal of the model's Fisher information: for each weight the mean, over examples, of the squared gradient of
 the log-probability of the example's answer (or text). The file has the model's tensor names and shapes, in float32, and
-is what merge_method: fisher takes as "fisher: FILE" beside a model.
+is what merge_method: fisher takes as "fisher: FILE" beside a model. Models: Llama, Mistral, Qwen2 and GPT-2.
 
   --mode sampled     answers drawn from the model's own distribution: unbiased, labels play no part (default)
   --mode exact       the expectation over the whole vocabulary at every position: for small models

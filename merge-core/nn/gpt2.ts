@@ -8,7 +8,7 @@ import { embed, gelu, layerNorm } from "./ops.ts";
 export const GPT2_PROJECTIONS = ["c_attn", "c_proj", "c_fc"] as const;
 export const GPT2_NORMS = ["ln_1", "ln_2", "ln_f"] as const;
 export const GPT2_EMBEDDING = "transformer.wte.weight";
-const POSITIONS = "transformer.wpe.weight";
+export const GPT2_POSITIONS = "transformer.wpe.weight";
 
 /** Layers that files hold as [in, out]. */
 export const isTransposed = (config: DecoderConfig, name: string): boolean => config.modelType === "gpt2" && /\.(c_attn|c_proj|c_fc)\.weight$/.test(name);
@@ -37,7 +37,7 @@ export function gpt2Shapes({ vocabSize, hiddenSize: d, intermediateSize: m, laye
     ...layer(`${h}.mlp.c_fc`, m, d),
     ...layer(`${h}.mlp.c_proj`, d, m),
   ]);
-  const shapes: [string, number[]][] = [[GPT2_EMBEDDING, [vocabSize, d]], [POSITIONS, [maxPositions, d]], ...blocks, ...norm("transformer.ln_f")];
+  const shapes: [string, number[]][] = [[GPT2_EMBEDDING, [vocabSize, d]], [GPT2_POSITIONS, [maxPositions, d]], ...blocks, ...norm("transformer.ln_f")];
   return new Map(tiedHead ? shapes : [...shapes, ["lm_head.weight", [vocabSize, d]]]);
 }
 
@@ -53,7 +53,7 @@ export interface Gpt2Parts {
 /** Tokens and their places, [rows, hidden]. */
 export function gpt2Embedding({ weight, watched }: Gpt2Parts, tokens: Int32Array, positions: Int32Array): tf.Tensor2D {
   const token = watched(GPT2_EMBEDDING, embed(weight<tf.Tensor2D>(GPT2_EMBEDDING), tokens));
-  return tf.add(token, watched(POSITIONS, embed(weight<tf.Tensor2D>(POSITIONS), positions)));
+  return tf.add(token, watched(GPT2_POSITIONS, embed(weight<tf.Tensor2D>(GPT2_POSITIONS), positions)));
 }
 
 export function gpt2Norm({ weight, watched, config }: Gpt2Parts, path: string, x: tf.Tensor2D): tf.Tensor2D {

@@ -10,7 +10,7 @@ import { setImmediate } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import { throwIfCancelled } from "../../diagnostics.ts";
 import { padRows, type TokenRow } from "../../nn/data.ts";
-import { causalAttend, type Decoder, headLogits, hiddenStates } from "../../nn/llama.ts";
+import { causalAttend, type Decoder, embeddingName, headLogits, hiddenStates } from "../../nn/llama.ts";
 import { crossEntropy } from "../../nn/ops.ts";
 import { uniforms } from "../../nn/random.ts";
 import { ropeTable } from "../../nn/rope.ts";
@@ -108,7 +108,7 @@ async function addExpectation(model: Decoder, row: TokenRow, batchSize: number, 
   const inputs = Int32Array.from(row.tokens.slice(0, -1));
   const { vocabSize: vocabulary, hiddenSize: width } = model.config;
   const { hidden, chances } = scoresOf(model, inputs);
-  const headName = model.config.tiedHead ? "model.embed_tokens.weight" : "lm_head.weight";
+  const headName = model.config.tiedHead ? embeddingName(model.config) : "lm_head.weight";
   const head = liveValues(model.weights.get(headName) as tf.Tensor).slice();
   for (let position = row.lossFrom - 1; position < inputs.length; position++) {
     const context = inputs.subarray(0, position + 1);

@@ -4,7 +4,7 @@ import { setImmediate } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import { throwIfCancelled } from "../../diagnostics.ts";
 import { padRows, type TokenRow } from "../../nn/data.ts";
-import { causalAttend, type Decoder, headLogits, hiddenStates } from "../../nn/llama.ts";
+import { causalAttend, type Decoder, embeddingName, headLogits, hiddenStates } from "../../nn/llama.ts";
 import { embed } from "../../nn/ops.ts";
 import { ropeTable } from "../../nn/rope.ts";
 import { liveValues } from "../../nn/storage.ts";
@@ -47,7 +47,7 @@ function addGrams(model: Decoder, rows: readonly TokenRow[], grams: Map<string, 
   const real = Int32Array.from(tokens.keys()).filter((row) => row % seq < (rows[Math.floor(row / seq)]?.tokens.length ?? 0) - 1);
   let latest: { input: tf.Tensor2D; sum: Float64Array } | undefined;
   const watch = (name: string, y: tf.Tensor2D, x: tf.Tensor2D | undefined) => {
-    if (x === undefined || model.weights.get(name)?.rank !== 2 || name === "model.embed_tokens.weight") return y;
+    if (x === undefined || model.weights.get(name)?.rank !== 2 || name === embeddingName(model.config)) return y;
     // Queries, keys and values have one input, gates and ups another.
     if (latest?.input === x) grams.set(name, latest.sum);
     else {

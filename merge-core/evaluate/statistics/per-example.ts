@@ -4,9 +4,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 // tfjs-core alone knows operations, not their derivatives.
 import "@tensorflow/tfjs-core/dist/register_all_gradients.js";
-import { requireLlamaLayers } from "../../nn/config.ts";
-import { causalAttend, type Decoder, headLogits, hiddenStates } from "../../nn/llama.ts";
-import { embed, rmsNorm } from "../../nn/ops.ts";
+import { GPT2_POSITIONS } from "../../nn/gpt2.ts";
+import { causalAttend, type Decoder, embeddingName, headLogits, hiddenStates } from "../../nn/llama.ts";
+import { embed, layerNorm, rmsNorm } from "../../nn/ops.ts";
 import { ropeTable } from "../../nn/rope.ts";
 import { liveValues } from "../../nn/storage.ts";
 
@@ -29,40 +29,35 @@ export type BatchLoss = (logits: tf.Tensor2D) => tf.Scalar;
 /** Per-example gradients of one matrix that are made at once, in elements: they stay in the cache, and memory stays bounded. */
 const GROUP_ELEMENTS = 2 ** 20;
 
-/** @throws WeightsmithError `unsupported-architecture` */
 export function zeroSums(model: Decoder): Map<string, Float64Array> {
-  requireLlamaLayers(model.config, "no squared gradients are taken on models");
   return new Map([...model.weights].map(([name, tensor]) => [name, new Float64Array(tensor.size)]));
 }
 
 /** Adds the squared gradients of each example of the batch to `sums`. */
 export function addSquaredGradients(model: Decoder, batch: ExampleBatch, lossOf: BatchLoss, sums: SquareSums): void {
   const { examples, seq, tokens, positions } = batch;
-  const table = model.weights.get("model.embed_tokens.weight") as tf.Tensor2D;
+  const embedding = embeddingName(model.config);
+  const attend = causalAttend(model.config, ropeTable(model.config, seq), examples, seq);
   const head: { x: tf.Tensor2D; dy: tf.Tensor2D }[] = [];
   const seen = (name: string, x: tf.Tensor2D | undefined, dy: tf.Tensor2D): void => {
     const sum = (of: string) => sums.get(of) as Float64Array;
-    if (x === undefined) addEmbedding(sum(name), tokens, examples, dy, head[0]);
-    else if (name === EMBEDDING && model.config.tiedHead) head.push({ x: tf.keep(tf.clone(x)), dy: tf.keep(tf.clone(dy)) });
-    else if (model.weights.get(name)?.rank === 1) addVector(sum(name), normGradients(x, dy, model.config.normEps), examples);
+    if (name === GPT2_POSITIONS) addEmbedding(sum(name), attend.positions, examples, dy, undefined);
+    else if (x === undefined) addEmbedding(sum(name), tokens, examples, dy, head[0]);
+    else if (name === embedding && model.config.tiedHead) head.push({ x: tf.keep(tf.clone(x)), dy: tf.keep(tf.clone(dy)) });
     else {
-      addMatrix(sum(name), x, dy, examples);
       const bias = name.replace(/\.weight$/, ".bias");
+      if (model.weights.get(name)?.rank === 1) addVector(sum(name), normGradients(x, dy, model.config), examples);
+      else addMatrix(sum(name), x, dy, examples);
       if (model.weights.has(bias)) addVector(sum(bias), dy, examples);
     }
   };
   const watching: Decoder = { ...model, watch: (name, y, x) => tap(y, x, (dy, input) => seen(name, input, dy)) };
-  const rope = ropeTable(model.config, seq);
-  const run = () => {
-    const hidden = hiddenStates(watching, tokens, causalAttend(model.config, rope, examples, seq));
-    return lossOf(headLogits(watching, embed(hidden, positions)));
-  };
-  // The gradient with respect to the embedding needs all others on its way.
-  tf.dispose(tf.grads(run)([table]));
+  const run = () => lossOf(headLogits(watching, embed(hiddenStates(watching, tokens, attend), positions)));
+  // The gradients with respect to the embeddings need all others on their way.
+  const first = [embedding, GPT2_POSITIONS].flatMap((name) => model.weights.get(name) ?? []);
+  tf.dispose(tf.grads(run)(first));
   for (const { x, dy } of head) tf.dispose([x, dy]);
 }
-
-const EMBEDDING = "model.embed_tokens.weight";
 
 /** The identity, which tells what gradient passes back through it. */
 function tap(y: tf.Tensor2D, x: tf.Tensor2D | undefined, onGradient: (dy: tf.Tensor2D, x: tf.Tensor2D | undefined) => void): tf.Tensor2D {
@@ -96,7 +91,10 @@ function addVector(sum: Float64Array, perRow: tf.Tensor2D, examples: number): vo
   addTo(sum, tf.sum(tf.square(tf.sum(part(perRow, examples, 0, examples), 1)), 0));
 }
 
-const normGradients = (x: tf.Tensor2D, dy: tf.Tensor2D, eps: number): tf.Tensor2D => tf.mul(dy, rmsNorm(x, tf.ones([x.shape[1]]), eps));
+function normGradients(x: tf.Tensor2D, dy: tf.Tensor2D, { modelType, normEps }: Decoder["config"]): tf.Tensor2D {
+  const ones = tf.ones<tf.Rank.R1>([x.shape[1]]);
+  return tf.mul(dy, modelType === "gpt2" ? layerNorm(x, ones, tf.zerosLike(ones), normEps) : rmsNorm(x, ones, normEps));
+}
 
 /** Rows of tokens that occur, added up within the example; with the gradient of a head on the same matrix, if there is one. */
 function addEmbedding(sum: Float64Array, tokens: Int32Array, examples: number, dy: tf.Tensor2D, head: { x: tf.Tensor2D; dy: tf.Tensor2D } | undefined): void {

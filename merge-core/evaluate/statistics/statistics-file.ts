@@ -2,13 +2,14 @@
 import { existsSync } from "node:fs";
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import type { Checkpoint } from "../../checkpoints/checkpoint.ts";
 import { openCheckpoint } from "../../checkpoints/open-checkpoint.ts";
 import { inputError, throwIfCancelled } from "../../diagnostics.ts";
 import { narrowFromFloat32 } from "../../formats/dtype-codecs.ts";
 import { layoutFile } from "../../formats/safetensors-write.ts";
 import { initBackend } from "../../nn/backend.ts";
-import { requireLlamaLayers } from "../../nn/config.ts";
 import { DEFAULT_MAX_LENGTH, lossTokens, readExamples, type TokenRow, tokenize } from "../../nn/data.ts";
+import { gpt2Name, isTransposed } from "../../nn/gpt2.ts";
 import type { Decoder } from "../../nn/llama.ts";
 import { disposeDecoder } from "../../nn/load.ts";
 import { type Model, modelFromTensors, readTensors } from "../../nn/model.ts";
@@ -91,7 +92,6 @@ async function writeStatistics(
   const checkpoint = await openCheckpoint(path, signalled);
   const model = await modelFromTensors(checkpoint.folder, await readTensors(checkpoint, signalled));
   try {
-    requireLlamaLayers(model.decoder.config, "no statistics are taken on models");
     const perExample = examples.map((example) => tokenize(example, model.codec, model.decoder.config.eosTokenIds[0], maxLength(model)));
     const rows = perExample.flat();
     if (lossTokens(rows) === 0)
@@ -108,7 +108,7 @@ async function writeStatistics(
       "weightsmith.version": VERSION,
       ...metadata,
     };
-    await writeFileAtOnce(out, tensors, (name, size) => shapeOf(kind, model.decoder, name, size), provenance, signal);
+    await writeFileAtOnce(out, [...asStored(kind, tensors, model.decoder, checkpoint)], provenance, signal);
     const tooLong = perExample.filter((found) => found.length === 0).length;
     return { out, kind, tensors: tensors.size, examples: rows.length, tokens, tooLong, seconds: (performance.now() - started) / 1000 };
   } finally {
@@ -118,15 +118,32 @@ async function writeStatistics(
 
 const maxLength = ({ decoder }: Model): number => Math.min(decoder.config.maxPositions, DEFAULT_MAX_LENGTH);
 
-function shapeOf(kind: "fisher" | "gram", model: Decoder, name: string, size: number): readonly number[] {
-  return kind === "gram" ? [Math.sqrt(size), Math.sqrt(size)] : (model.weights.get(name)?.shape ?? [size]);
+interface StoredTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Made when it is written. */
+  readonly values: () => Float32Array;
+}
+
+/** Under the names and in the layout that the model's own files have: GPT-2's layers lie there with a row for each input. */
+function* asStored(kind: "fisher" | "gram", tensors: Statistics["tensors"], { config, weights }: Decoder, checkpoint: Checkpoint): Generator<StoredTensor> {
+  const stored = config.modelType === "gpt2" ? new Map([...checkpoint.tensors.keys()].map((name) => [gpt2Name(name), name])) : undefined;
+  for (const [name, numbers] of tensors) {
+    const [rows = numbers.length, columns] = kind === "gram" ? [Math.sqrt(numbers.length), Math.sqrt(numbers.length)] : (weights.get(name)?.shape ?? []);
+    const isTurned = kind === "fisher" && columns !== undefined && isTransposed(config, name);
+    const values = () => (isTurned ? turned(numbers, rows, columns) : Float32Array.from(numbers));
+    yield { name: stored?.get(name) ?? name, shape: columns === undefined ? [rows] : isTurned ? [columns, rows] : [rows, columns], values };
+  }
+}
+
+function turned(values: Float64Array, rows: number, columns: number): Float32Array {
+  return Float32Array.from(values, (_, i) => values[(i % rows) * columns + Math.floor(i / rows)] as number);
 }
 
 /** Writes under another name first: a file of this name is complete. */
 async function writeFileAtOnce(
   out: string,
-  tensors: ReadonlyMap<string, Float64Array>,
-  shape: (name: string, size: number) => readonly number[],
+  tensors: readonly StoredTensor[],
   metadata: Readonly<Record<string, string>>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
@@ -135,7 +152,7 @@ async function writeFileAtOnce(
   try {
     const handle = await open(partial, "w");
     try {
-      await writeTensors(handle, tensors, shape, metadata, signal);
+      await writeTensors(handle, tensors, metadata, signal);
       await handle.sync();
     } finally {
       await handle.close();
@@ -148,15 +165,14 @@ async function writeFileAtOnce(
 
 async function writeTensors(
   handle: FileHandle,
-  tensors: ReadonlyMap<string, Float64Array>,
-  shape: (name: string, size: number) => readonly number[],
+  tensors: readonly StoredTensor[],
   metadata: Readonly<Record<string, string>>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const specs = [...tensors].map(([name, { length }]) => ({ name, dtype: "F32" as const, shape: shape(name, length) }));
+  const specs = tensors.map(({ name, shape }) => ({ name, dtype: "F32" as const, shape }));
   await handle.writeFile(layoutFile(specs, metadata).header);
-  for (const values of tensors.values()) {
+  for (const { values } of tensors) {
     throwIfCancelled(signal);
-    await handle.writeFile(narrowFromFloat32("F32", Float32Array.from(values)));
+    await handle.writeFile(narrowFromFloat32("F32", values()));
   }
 }

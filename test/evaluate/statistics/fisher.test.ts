@@ -6,7 +6,7 @@ import { padRows, type TokenRow } from "../../../merge-core/nn/data.ts";
 import { type Decoder, forwardLogits, weightedLoss } from "../../../merge-core/nn/llama.ts";
 import { createDecoder, disposeDecoder } from "../../../merge-core/nn/load.ts";
 import { ropeTable } from "../../../merge-core/nn/rope.ts";
-import { tinyConfig, tinyTensors } from "../../helpers/tiny-decoder.ts";
+import { TINY_GPT2, tinyConfig, tinyTensors } from "../../helpers/tiny-decoder.ts";
 
 const ROWS: readonly TokenRow[] = [
   { tokens: [1, 5, 9, 4, 4, 2], lossFrom: 3 },
@@ -55,10 +55,13 @@ describe("Fisher information", () => {
     }
   }
 
-  for (const tied of [false, true]) {
-    const head = tied ? "a tied head" : "a head of its own";
+  for (const [head, changes] of [
+    ["a head of its own", { tie_word_embeddings: false }],
+    ["a tied head", { tie_word_embeddings: true }],
+    ["GPT-2's layers", TINY_GPT2],
+  ] as const) {
     it(`is the mean of squared gradients of single examples, with ${head}`, async () => {
-      const model = make({ tie_word_embeddings: tied });
+      const model = make(changes);
       const expected = empty(model);
       for (const row of ROWS) addSquares(model, row, 1 / ROWS.length, expected);
       const tensors = tf.memory().numTensors;
@@ -67,7 +70,7 @@ describe("Fisher information", () => {
     });
 
     it(`is exactly the expectation over the vocabulary at every position, with ${head}`, async () => {
-      const model = make({ tie_word_embeddings: tied, num_hidden_layers: 1 });
+      const model = make({ ...changes, num_hidden_layers: 1, n_layer: 1 });
       const rows = ROWS.slice(0, 2);
       const expected = empty(model);
       for (const { tokens, lossFrom } of rows) {

@@ -6,7 +6,7 @@ import type { TokenRow } from "../../../merge-core/nn/data.ts";
 import { causalAttend, type Decoder, headLogits, hiddenStates } from "../../../merge-core/nn/llama.ts";
 import { createDecoder, disposeDecoder } from "../../../merge-core/nn/load.ts";
 import { ropeTable } from "../../../merge-core/nn/rope.ts";
-import { tinyConfig, tinyTensors } from "../../helpers/tiny-decoder.ts";
+import { TINY_GPT2, tinyConfig, tinyTensors } from "../../helpers/tiny-decoder.ts";
 
 const ROWS: readonly TokenRow[] = [
   { tokens: [1, 5, 9, 4, 4, 2], lossFrom: 3 },
@@ -53,6 +53,29 @@ describe("Gram matrices", () => {
       }
     }
     assert.equal(tf.memory().numTensors, before);
+  });
+
+  it("of GPT-2 are of the inputs of its layers, biases left out", async () => {
+    const config = tinyConfig(TINY_GPT2);
+    const gpt2 = createDecoder(config, tinyTensors(config), "tiny");
+    const { grams, tokens } = await gramMatrices(gpt2, ROWS);
+    const layers = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"];
+    assert.deepEqual([...grams.keys()].sort(), [0, 1].flatMap((i) => layers.map((layer) => `transformer.h.${i}.${layer}.weight`)).sort());
+    // What goes into the first projection is the first norm's output.
+    const sum = new Array<number>(64).fill(0);
+    for (const { tokens: row } of ROWS) {
+      const ids = Int32Array.from(row.slice(0, -1));
+      const watch = (name: string, y: tf.Tensor2D) => {
+        if (name === "transformer.h.0.ln_1.weight")
+          for (const values of y.arraySync())
+            for (const [i, a] of values.entries()) for (const [j, b] of values.entries()) sum[i * 8 + j] = (sum[i * 8 + j] ?? 0) + (a * b) / tokens;
+        return y;
+      };
+      tf.tidy(() => void hiddenStates({ ...gpt2, watch }, ids, causalAttend(config, ropeTable(config, ids.length), 1, ids.length)));
+    }
+    for (const [i, value] of sum.entries())
+      assert.ok(Math.abs((grams.get("transformer.h.0.attn.c_attn.weight")?.[i] ?? 9) - value) < 1e-5 * Math.max(1, Math.abs(value)));
+    disposeDecoder(gpt2);
   });
 
   it("of layers with one input are the same, and a tied head has none", async () => {

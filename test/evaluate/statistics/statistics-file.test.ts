@@ -5,12 +5,13 @@ import { openCheckpoint } from "../../../merge-core/checkpoints/open-checkpoint.
 import { mergeByRecipe } from "../../../merge-core/evaluate/recipe-merge.ts";
 import { fisherDiagonal } from "../../../merge-core/evaluate/statistics/fisher.ts";
 import { writeFisher, writeGram } from "../../../merge-core/evaluate/statistics/statistics-file.ts";
+import { encodeSafetensors } from "../../../merge-core/formats/safetensors-write.ts";
 import { readExamples, tokenize } from "../../../merge-core/nn/data.ts";
 import { disposeDecoder } from "../../../merge-core/nn/load.ts";
 import { loadModel, readTensors } from "../../../merge-core/nn/model.ts";
 import { rejectsWith } from "../../helpers/diagnostics.ts";
 import { temporaryFolder } from "../../helpers/folders.ts";
-import { writeTinyModel } from "../../helpers/tiny-decoder.ts";
+import { TINY_GPT2, writeTinyModel } from "../../helpers/tiny-decoder.ts";
 
 describe("files of statistics", () => {
   const folder = temporaryFolder();
@@ -60,6 +61,40 @@ describe("files of statistics", () => {
       const models = ["a", "b"].map((name) => `  - {model: ${name}, ${key}: ${name}.${suffix}.safetensors}\n`).join("");
       await mergeByRecipe({ text: `merge_method: ${method}\nmodels:\n${models}dtype: float32\n`, file: place("recipe.yml") }, place(`${method}-merge`));
       assert.ok(existsSync(place(`${method}-merge/model.safetensors`)));
+    }
+  });
+
+  it("of GPT-2 have the names and layout of its files, old ones without the first part of names too", async () => {
+    for (const [i, name] of ["g", "h"].entries()) writeTinyModel(place(name), TINY_GPT2, i + 1);
+    const bare = place("old");
+    writeTinyModel(bare, TINY_GPT2, 1);
+    const tensors = await readTensors(await openCheckpoint(place("g")));
+    const renamed = [...tensors].map(([name, tensor]) => ({ name: name.replace("transformer.", ""), ...tensor }));
+    writeFileSync(join(bare, "model.safetensors"), encodeSafetensors(renamed));
+    for (const name of ["g", "h", "old"]) {
+      await writeFisher(place(name), [data], { out: place(`${name}.f.safetensors`), mode: "empirical", threads: 1 });
+      await writeGram(place(name), [data], { out: place(`${name}.g.safetensors`), threads: 1 });
+    }
+    const [file, old] = [await openCheckpoint(place("g.f.safetensors")), await openCheckpoint(place("old.f.safetensors"))];
+    const values = await readTensors(old);
+    for (const [name, { data: bytes }] of await readTensors(file)) {
+      assert.deepEqual(file.tensors.get(name)?.shape, [...(tensors.get(name)?.shape ?? [])]);
+      assert.deepEqual(values.get(name.replace("transformer.", ""))?.data, bytes);
+    }
+    // The gradient of one example, squared, as the file has it: a row for each input.
+    const model = await loadModel(place("g"));
+    const rows = (await readExamples(data)).flatMap((example) => tokenize(example, model.codec, 2, 64));
+    const known = (await fisherDiagonal(model.decoder, rows, { mode: "empirical" })).get("transformer.h.0.mlp.c_fc.weight") ?? new Float64Array();
+    const found = new Float32Array((await readTensors(file)).get("transformer.h.0.mlp.c_fc.weight")?.data.slice().buffer ?? new ArrayBuffer(0));
+    const [inputs = 0, outputs = 0] = file.tensors.get("transformer.h.0.mlp.c_fc.weight")?.shape ?? [];
+    for (let i = 0; i < inputs; i++) for (let o = 0; o < outputs; o++) assert.equal(found[i * outputs + o], Math.fround(known[o * inputs + i] ?? Number.NaN));
+    disposeDecoder(model.decoder);
+    for (const [method, key, suffix] of [
+      ["fisher", "fisher", "f"],
+      ["regmean", "gram", "g"],
+    ]) {
+      const models = ["g", "h"].map((name) => `  - {model: ${name}, ${key}: ${name}.${suffix}.safetensors}\n`).join("");
+      await mergeByRecipe({ text: `merge_method: ${method}\nmodels:\n${models}dtype: float32\n`, file: place("recipe.yml") }, place(`${method}-gpt2`));
     }
   });
 
