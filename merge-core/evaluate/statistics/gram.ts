@@ -1,5 +1,5 @@
 // Gram matrices of the inputs of every linear layer on data, E[x x^T] over tokens (RegMean: Jin et al. 2023, 2212.09849). The released
-// code counts padding as tokens; here it is left out. A head that shares its matrix with the embedding has none: it is not linear alone.
+// code counts padding as tokens; here it is left out. A mixture's experts are taken to see all tokens, chosen or not. A head that shares its matrix with the embedding has none: it is not linear alone.
 import { setImmediate } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import { throwIfCancelled } from "../../diagnostics.ts";

@@ -59,6 +59,10 @@ describe("Fisher information", () => {
     ["a head of its own", { tie_word_embeddings: false }],
     ["a tied head", { tie_word_embeddings: true }],
     ["GPT-2's layers", TINY_GPT2],
+    [
+      "a mixture of experts",
+      { architectures: ["MixtralForCausalLM"], model_type: "mixtral", num_local_experts: 3, num_experts_per_tok: 2, attention_bias: false },
+    ],
   ] as const) {
     it(`is the mean of squared gradients of single examples, with ${head}`, async () => {
       const model = make(changes);
@@ -70,7 +74,7 @@ describe("Fisher information", () => {
     });
 
     it(`is exactly the expectation over the vocabulary at every position, with ${head}`, async () => {
-      const model = make({ ...changes, num_hidden_layers: 1, n_layer: 1 });
+      const model = make({ ...changes, num_hidden_layers: 1, n_layer: 1, num_local_experts: 2 });
       const rows = ROWS.slice(0, 2);
       const expected = empty(model);
       for (const { tokens, lossFrom } of rows) {
