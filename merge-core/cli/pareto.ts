@@ -22,7 +22,7 @@ merge, beside it what was predicted. A killed search goes on by the same command
   objectives:
     - { name: math, metric: exact_match, data: math.validation.jsonl }
     - { name: code, metric: loss, data: code.validation.jsonl }
-    - { name: mine, command: [python, score.py, "{model}"], direction: max, timeout: 600 }
+    - { name: mine, command: [python, score.py, "{model}"], direction: max, timeout: 600 }   # the number it prints; value: exit for its status
   method: map                  # or bmap, nested_map (with preference: [...]), simplex (weights that sum to 1, spread evenly)
   samples: 30                  # default (n + 1)(n + 2) for n coefficients
   front: 20                    # proposals that are measured

@@ -29,7 +29,7 @@ import { KnownNumbers } from "../run/known-numbers.ts";
 import { mergeTensors } from "../run/merge-tensors.ts";
 import { writeSideFiles } from "../run/side-files.ts";
 import { evaluate } from "./evaluate.ts";
-import { measureByCommand } from "./external-command.ts";
+import { measureByCommand, measureByStatus } from "./external-command.ts";
 import { measureByHarness } from "./harness.ts";
 import { chooseByLikelihood, meanEntropy, readChoices, readUnlabelled } from "./likelihood.ts";
 import type { BuiltinSpec, MetricSpec } from "./metric-spec.ts";
@@ -218,8 +218,9 @@ async function prepare(spec: MetricSpec, options: EvaluatorOptions): Promise<Mea
   const { signal } = options;
   const signalled = signal === undefined ? {} : { signal };
   if (spec.kind === "harness") return async (subject) => measureByHarness(spec, await subject.onDisk(), signal);
+  const byCommand = spec.kind === "command" && spec.value === "exit" ? measureByStatus : measureByCommand;
   if (spec.kind === "command")
-    return async (subject) => measureByCommand(spec.command, { timeoutSeconds: spec.timeoutSeconds, model: await subject.onDisk(), ...signalled });
+    return async (subject) => byCommand(spec.command, { timeoutSeconds: spec.timeoutSeconds, model: await subject.onDisk(), ...signalled });
   const batch = { ...signalled, ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize }) };
   const measure = await prepareBuiltin(spec, batch);
   return async (subject) => measure(await subject.loaded());

@@ -22,6 +22,20 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
  * @throws WeightsmithError `evaluator-missing`, `evaluator-timeout`, `evaluator-failed`, `cancelled`
  */
 export async function runCommand(command: CommandLine, options: CommandOptions): Promise<string> {
+  const { status, out, err } = await runToEnd(command, options);
+  if (status !== 0) throw failure("evaluator-failed", "the evaluator failed", command, `exit ${status}`, err || out);
+  return out;
+}
+
+interface Ended {
+  /** Exit status, or the signal that ended it. */
+  readonly status: number | string;
+  /** The ends of what it wrote. */
+  readonly out: string;
+  readonly err: string;
+}
+
+async function runToEnd(command: CommandLine, options: CommandOptions): Promise<Ended> {
   throwIfCancelled(options.signal);
   const [file, args, shell] = commandParts(command, options.model);
   const env = { ...process.env, WEIGHTSMITH_MODEL: options.model };
@@ -45,8 +59,7 @@ export async function runCommand(command: CommandLine, options: CommandOptions):
     throwIfCancelled(options.signal);
     if (stopped === "timeout")
       throw failure("evaluator-timeout", "the evaluator did not finish in time", command, `no end after ${options.timeoutSeconds} s`, err());
-    if (status !== 0) throw failure("evaluator-failed", "the evaluator failed", command, `exit ${status}`, err() || out());
-    return out();
+    return { status, out: out(), err: err() };
   } catch (error) {
     if (error instanceof WeightsmithError) throw error;
     throw failure("evaluator-missing", "the evaluator cannot be started", command, error instanceof Error ? error.message : String(error), "");
@@ -63,6 +76,16 @@ export async function measureByCommand(command: CommandLine, options: CommandOpt
   const value = last === "" ? Number.NaN : Number(last);
   if (Number.isFinite(value)) return value;
   throw failure("evaluator-no-number", "the evaluator's last line is not a number", command, last.slice(0, 200) || "nothing", "");
+}
+
+/** What a shell exits with where there is no such program, or it may not be run. */
+const NOT_RUN = [126, 127];
+
+/** The exit status of a command, for programs whose verdict it is. @throws as `runCommand` */
+export async function measureByStatus(command: CommandLine, options: CommandOptions): Promise<number> {
+  const { status, out, err } = await runToEnd(command, options);
+  if (typeof status === "number" && !NOT_RUN.includes(status)) return status;
+  throw failure("evaluator-failed", "the evaluator did not run to its end", command, `exit ${status}`, err || out);
 }
 
 function commandParts(command: CommandLine, model: string): [file: string, args: string[], shell: boolean] {

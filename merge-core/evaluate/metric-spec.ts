@@ -34,7 +34,13 @@ export interface BuiltinSpec extends NamedMetric {
 export type MetricSpec =
   | BuiltinSpec
   | ({ readonly kind: "harness" } & NamedMetric & HarnessRequest)
-  | ({ readonly kind: "command"; readonly command: CommandLine; readonly timeoutSeconds: number } & NamedMetric);
+  | ({
+      readonly kind: "command";
+      readonly command: CommandLine;
+      readonly timeoutSeconds: number;
+      /** What counts is not the number that it prints but the one that it exits with. */
+      readonly value?: "exit";
+    } & NamedMetric);
 
 /** An evaluator that takes longer hangs, unless the user says otherwise. */
 export const DEFAULT_TIMEOUT_SECONDS = 3600;
@@ -59,13 +65,13 @@ export function builtinMetric(metric: string, data: readonly string[], options: 
 
 const isBuiltin = (name: string): name is BuiltinMetric => Object.hasOwn(BUILTIN_METRICS, name);
 
-const KEYS = ["name", "metric", "data", "limit", "command", "harness", "args", "timeout", "direction"];
+const KEYS = ["name", "metric", "data", "limit", "command", "harness", "args", "timeout", "direction", "value"];
 
 /**
  * A metric from a configuration:
  *   {metric: exact_match, data: F.jsonl or [F, ...], limit?: N}
  *   {harness: TASK, metric: "acc,none", args?: [...], timeout?: seconds}
- *   {command: [program, ..., "{model}"] or "a line for the shell", timeout?: seconds}
+ *   {command: [program, ..., "{model}"] or "a line for the shell", timeout?: seconds, value?: exit, the status instead of what is printed}
  * each with `name` and `direction: min | max` where the default is not meant.
  * @param place makes paths absolute @param where what diagnostics call the configuration
  * @throws WeightsmithError `metric-invalid`, `metric-unknown`, `data-missing`
@@ -84,9 +90,13 @@ export function readMetric(value: unknown, place: (path: string) => string, wher
   if (typeof timeout !== "number" || !(timeout > 0)) throw refuse("timeout is no time", timeout, "seconds above 0");
   if (limit !== undefined && (!Number.isSafeInteger(limit) || Number(limit) < 1)) throw refuse("limit is no count", limit, "a whole number of at least 1");
   if (direction !== undefined && direction !== "min" && direction !== "max") throw refuse("direction is neither", direction, "min, max");
+  const { value: counted } = map;
+  if (counted !== undefined && (counted !== "exit" || command === undefined))
+    throw refuse("value is not what counts of a command", counted, "exit, beside command");
+  const exit = counted === "exit" ? ({ value: "exit" } as const) : {};
   const named = (name: string): NamedMetric => ({ name: typeof map.name === "string" ? map.name : name, direction: direction ?? "max" });
-  if (typeof command === "string" && command !== "") return { kind: "command", ...named(command), command, timeoutSeconds: timeout };
-  if (isTexts(command) && command.length > 0) return { kind: "command", ...named(command.join(" ")), command, timeoutSeconds: timeout };
+  if (typeof command === "string" && command !== "") return { kind: "command", ...named(command), command, timeoutSeconds: timeout, ...exit };
+  if (isTexts(command) && command.length > 0) return { kind: "command", ...named(command.join(" ")), command, timeoutSeconds: timeout, ...exit };
   if (typeof harness === "string") {
     const measure = typeof metric === "string" ? metric : "acc,none";
     return { kind: "harness", ...named(harness), task: harness, measure, args, timeoutSeconds: timeout };

@@ -78,6 +78,17 @@ describe("evaluators", () => {
     assert.equal(statSync(note).size, beats);
   });
 
+  it("takes the status of a program for its number where that is what counts", async () => {
+    const exit: MetricSpec = { kind: "command", name: "own", direction: "min", command: "echo 7; exit 3", timeoutSeconds: 9, value: "exit" };
+    const measured = async (line: string) => (await evaluateRecipe(recipe, [{ ...exit, command: line }], { threads: 1 })).own;
+    assert.deepEqual([await measured("echo 7; exit 3"), await measured("test -d {model}")], [3, 0]);
+    for (const line of ["no-such-program", "kill -9 $$"]) await rejectsWith("evaluator-failed", () => measured(line));
+    const read = (value: unknown) => readMetric({ command: "x", value }, (path) => path, "here");
+    assert.equal((read("exit") as { value?: string }).value, "exit");
+    assert.throws(() => read("status"), { code: "metric-invalid" });
+    assert.throws(() => readMetric({ metric: "loss", data: "x", value: "exit" }, (path) => path, "here"), { code: "metric-invalid" });
+  });
+
   it("takes a time limit of years for one", async () => {
     const patient: MetricSpec = { kind: "command", name: "own", direction: "max", command: "echo 42", timeoutSeconds: 1e8 };
     assert.equal((await evaluateRecipe(recipe, [patient], { threads: 1 })).own, 42);

@@ -58,8 +58,8 @@ export async function openJudge(metrics: readonly MetricSpec[], options: Evaluat
         const values = Object.values(scores);
         return { label, scores, score: values.reduce((sum, value) => sum + value, 0) / values.length };
       } catch (error) {
-        if (!(error instanceof WeightsmithError) || error.code === "cancelled") throw error;
-        return { label, error: error.message };
+        if (error instanceof WeightsmithError && error.code === "cancelled") throw error;
+        return { label, error: error instanceof Error ? error.message : String(error) };
       }
     },
     better: (a, b) => a.score !== undefined && (b?.score === undefined || sign * (a.score - b.score) > 0),
