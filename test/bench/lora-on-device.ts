@@ -1,6 +1,6 @@
-// Seconds of a LoRA step of a Llama with 110M parameters on each device that is here, and by torch with PEFT on the same GPU.
-import { spawnSync } from "node:child_process";
+// Seconds of a LoRA step of a Llama with 110M parameters on each device that is here, and by torch on the same GPU, with PEFT where it is.
 import * as tf from "@tensorflow/tfjs-core";
+import { NOT_INSTALLED } from "../../merge-core/compute/providers/find-package.ts";
 import { TFJS_DEVICES, type TfjsDevice } from "../../merge-core/compute/providers/load-tfjs.ts";
 import { parseDecoderConfig } from "../../merge-core/nn/config.ts";
 import type { TokenRow } from "../../merge-core/nn/data.ts";
@@ -15,12 +15,19 @@ import { makeOptimizer } from "../../merge-core/train/make-optimizer.ts";
 import { defaultSettings } from "../../merge-core/train/make-trainable.ts";
 import { globalNorm } from "../../merge-core/train/optimizer.ts";
 import { testRandom, tinyConfigJson, tinyTensors } from "../helpers/tiny-decoder.ts";
+import { findTorch, runPeer } from "./peers/torch.ts";
 
-/** `BENCH_LAYERS` makes a smaller model of it, for machines that only imitate a GPU. */
+/** `BENCH_LAYERS`, `BENCH_HIDDEN`, `BENCH_BATCH` and `BENCH_TOKENS` make less of it, for machines that only imitate a GPU. */
 const LAYERS = Number(process.env.BENCH_LAYERS ?? 12);
-const WIDTHS = { hidden_size: 768, intermediate_size: 2048, num_attention_heads: 12, num_key_value_heads: 12, head_dim: 64 };
+const WIDTHS = {
+  hidden_size: Number(process.env.BENCH_HIDDEN ?? 768),
+  intermediate_size: 2048,
+  num_attention_heads: 12,
+  num_key_value_heads: 12,
+  head_dim: 64,
+};
 const CONFIG = tinyConfigJson({ ...WIDTHS, num_hidden_layers: LAYERS, vocab_size: 32000, max_position_embeddings: 512, tie_word_embeddings: true });
-const [BATCH, SEQ, RANK, STEPS] = [Number(process.env.BENCH_BATCH ?? 8), 256, 8, 5];
+const [BATCH, SEQ, RANK, STEPS] = [Number(process.env.BENCH_BATCH ?? 8), Number(process.env.BENCH_TOKENS ?? 256), 8, 5];
 
 async function ours(device: TfjsDevice): Promise<{ name: string; seconds: number }> {
   const { name } = await initDevice(device);
@@ -46,21 +53,40 @@ async function ours(device: TfjsDevice): Promise<{ name: string; seconds: number
   return { name, seconds };
 }
 
-function torchSeconds(python: string | undefined): number | undefined {
-  if (python === undefined) return undefined;
-  const settings = { threads: 8, batch: BATCH, seq: SEQ, steps: STEPS, r: RANK, targets: PROJECTIONS, device: "cuda" };
-  const { stdout, status } = spawnSync(python, ["test/bench/peers/lora_step.py", JSON.stringify(CONFIG), JSON.stringify(settings)], { encoding: "utf8" });
-  return status === 0 ? (JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as { seconds: number }).seconds : undefined;
+interface Peer {
+  readonly seconds: number;
+  /** With or without PEFT. */
+  readonly peer: string;
 }
 
-/** Prints a table. @param python one that has torch, transformers and peft */
-export async function benchLora(python: string | undefined): Promise<void> {
-  const torch = torchSeconds(python);
-  console.log(`\nLoRA of rank ${RANK} on all projections, ${LAYERS} layers of 768, ${BATCH} x ${SEQ} tokens`);
-  console.log("| device | seconds per step | device over torch + PEFT |\n|---|---|---|");
+function torchSeconds(): Peer | Error {
+  const torch = findTorch();
+  if (typeof torch === "string") return new Error(torch);
+  const settings = { threads: 8, batch: BATCH, seq: SEQ, steps: 4 * STEPS, r: RANK, targets: PROJECTIONS, device: torch.device };
+  try {
+    const [found] = runPeer<Peer>(torch.python, ["test/bench/peers/lora_step.py", JSON.stringify(CONFIG), JSON.stringify(settings)]);
+    return found ?? new Error("it said nothing");
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}
+
+/** Says a table. @returns whether a device that is installed did not fail */
+export async function benchLora(say: (line: string) => void): Promise<boolean> {
+  const torch = torchSeconds();
+  const [peer, seconds] = torch instanceof Error ? ["torch", `not measured, ${torch.message}`] : [torch.peer, torch.seconds.toFixed(3)];
+  say(`\nLoRA of rank ${RANK} on all projections, ${LAYERS} layers of ${WIDTHS.hidden_size}, ${BATCH} x ${SEQ} tokens\n`);
+  say(`| device | seconds per step | times ${peer} |\n|---|---|---|\n| ${peer} | ${seconds} | |`);
+  let worked = true;
   for (const device of TFJS_DEVICES) {
     const found = await ours(device).catch((error: Error) => error);
-    if (found instanceof Error) console.log(`| ${device} | skipped: ${found.message} | |`);
-    else console.log(`| ${found.name} | ${found.seconds.toFixed(3)} | ${torch === undefined ? "not measured" : (torch / found.seconds).toFixed(2)} |`);
+    if (!(found instanceof Error))
+      say(`| ${found.name} | ${found.seconds.toFixed(3)} | ${torch instanceof Error ? "not measured" : (torch.seconds / found.seconds).toFixed(2)} |`);
+    else if (found.message.endsWith(NOT_INSTALLED)) say(`| ${device} | not installed | |`);
+    else {
+      worked = false;
+      say(`| ${device} | failed: ${found.message} | |`);
+    }
   }
+  return worked;
 }

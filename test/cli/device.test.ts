@@ -7,11 +7,13 @@ import { parseArguments, THREADS } from "../../merge-core/cli/options.ts";
 import { plainSpace } from "../../merge-core/compute/linalg/plain-space.ts";
 import { atOnce } from "../../merge-core/compute/linalg/steps.ts";
 import { BLAS_VARIABLE, type Blas } from "../../merge-core/compute/providers/blas.ts";
+import type { Diagnostic } from "../../merge-core/diagnostics.ts";
 import { runMerge } from "../../merge-core/run/execute.ts";
 import { rejectsWith } from "../helpers/diagnostics.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
 import { floatTensor, writeModel } from "../helpers/models.ts";
 import { planByHand } from "../helpers/plans.ts";
+import { FAST, packageFolder, withPackages } from "../helpers/tfjs-packages.ts";
 
 const values = (seed: number) => Array.from({ length: 48 }, (_, i) => Math.sin(seed * 5 + i));
 const model = (seed: number) => writeModel([floatTensor("w", [6, 8], values(seed), "F32")], { config: {}, files: {} });
@@ -28,7 +30,8 @@ function planOf(method: string) {
 
 async function choose(words: readonly string[], method: string) {
   const notes: string[] = [];
-  const context = { output: { note: (note: string) => notes.push(note) }, signal: new AbortController().signal } as unknown as CommandContext;
+  const diagnostics = (found: readonly Diagnostic[]) => notes.push(...found.map(({ code, message, found }) => `${code}: ${message}; ${found}`));
+  const context = { output: { note: (note: string) => notes.push(note), diagnostics }, signal: new AbortController().signal } as unknown as CommandContext;
   const devices = await chooseDevice(parseArguments([...words, "--threads", "1"], [DEVICE, THREADS]), [await planOf(method)], context);
   return { ...devices, notes };
 }
@@ -63,6 +66,39 @@ describe("--device", () => {
       assert.equal(blas, undefined);
       assert.match(notes[0] ?? "", /^device: (cpu|webgpu), since .*blas is not usable/);
     });
+  });
+});
+
+describe("--device where packages are stand-ins", () => {
+  const auto = (folder: string) => withoutBlas(() => withPackages(folder, () => choose(["--device", "auto"], "iso_c")));
+
+  it("auto takes what multiplies fastest by far, and says by how much", async () => {
+    const { gpu, notes } = await auto(packageFolder("@tensorflow/tfjs-node-gpu", FAST));
+    try {
+      assert.match(gpu?.name ?? "", /^tfjs-node-gpu /);
+      assert.match(notes[0] ?? "", /^device: tfjs-node-gpu, since cpu does \d+ GFLOP\/s and .*tfjs-node-gpu does \d+ GFLOP\/s in matrix products/);
+    } finally {
+      await gpu?.close();
+    }
+  });
+
+  it("auto leaves what multiplies wrongly, and says so", async () => {
+    const wrong = `${FAST}\nmodule.exports.matMul = () => ({ data: async () => [1, 2, 3, 4], dispose() {} });`;
+    const { gpu, notes } = await auto(packageFolder("@tensorflow/tfjs-node-gpu", wrong));
+    assert.doesNotMatch(gpu?.name ?? "", /tfjs/);
+    await gpu?.close();
+    assert.match(notes[0] ?? "", /tfjs-node-gpu is not usable: wrong product: 1, 2, 3, 4/);
+  });
+
+  it("webgpu without an adapter leaves the merge to the built-in engine, with a warning", async () => {
+    const none = packageFolder("webgpu", "exports.globals = {}; exports.create = () => ({ requestAdapter: async () => null });");
+    for (const method of ["iso_c", "linear"]) {
+      const { gpu, notes } = await withPackages(none, () => choose(["--device", "webgpu"], method));
+      assert.equal(gpu, undefined);
+      assert.deepEqual(notes, [
+        "device-unusable: webgpu cannot be used; the merge goes on with the built-in engine; no GPU adapter found; is a Vulkan, Metal or D3D12 driver installed?",
+      ]);
+    }
   });
 });
 

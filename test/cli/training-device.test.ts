@@ -4,7 +4,7 @@ import { loadCommands } from "../../merge-core/cli/commands.ts";
 import { parseArguments, THREADS } from "../../merge-core/cli/options.ts";
 import { chooseTrainingEngine, TRAINING_DEVICE } from "../../merge-core/cli/training-device.ts";
 import type { Diagnostic } from "../../merge-core/diagnostics.ts";
-import { endDevice, packageFolder, STAND_IN, withPackages } from "../helpers/tfjs-packages.ts";
+import { endDevice, FAST, packageFolder, STAND_IN, withPackages } from "../helpers/tfjs-packages.ts";
 
 async function choose(device: string, folder: string) {
   const [notes, warnings]: [string[], Diagnostic[]] = [[], []];
@@ -18,12 +18,6 @@ async function choose(device: string, folder: string) {
     await endDevice("tfjs-node-gpu");
   }
 }
-
-/** tfjs's cpu backend in the place of TensorFlow, whose every product is at once there. */
-const FAST = `${STAND_IN}
-  module.exports.fill = ([n]) => ({ shape: [n, n], dispose() {} });
-  module.exports.matMul = (x) => ({ data: async () => (x.shape[0] === 2 ? [7, 10, 15, 22] : [128]), dispose() {} });
-  module.exports.slice = (x) => x;`;
 
 describe("--device of commands that compute models", () => {
   it("is the same option in all of them", async () => {

@@ -23,6 +23,12 @@ export function packageFolder(name: string, source: string): string {
 
 export const STAND_IN = 'module.exports = { ...tf, version: { "tfjs-node": "4.22.0" } };';
 
+/** tfjs's cpu backend in the place of TensorFlow, whose every product is at once there. */
+export const FAST = `${STAND_IN}
+  module.exports.fill = ([n]) => ({ shape: [n, n], dispose() {} });
+  module.exports.matMul = (x) => ({ data: async () => (x.shape[0] === 2 ? [7, 10, 15, 22] : [128]), dispose() {} });
+  module.exports.slice = (x) => x;`;
+
 /** Ends a device, so that the next one of its name is a fresh one. */
 export async function endDevice(device: TfjsDevice): Promise<void> {
   await initBackend({ threads: 1 });

@@ -29,7 +29,7 @@ import { runGpuPass } from "../../../merge-core/compute/gpu/passes.ts";
 import { DeviceSpace } from "../../../merge-core/compute/gpu/products.ts";
 import { leadingTriplets } from "../../../merge-core/compute/gpu/triplets.ts";
 import { toWgsl } from "../../../merge-core/compute/gpu/wgsl-program.ts";
-import type { Matrix } from "../../../merge-core/compute/linalg/matrix.ts";
+import { frobenius, type Matrix } from "../../../merge-core/compute/linalg/matrix.ts";
 import { plainSpace } from "../../../merge-core/compute/linalg/plain-space.ts";
 import { polarFactor } from "../../../merge-core/compute/linalg/polar.ts";
 import { svd } from "../../../merge-core/compute/linalg/svd.ts";
@@ -93,12 +93,29 @@ function sameBytes(found: Uint8Array, expected: Uint8Array, what: string): void 
   assert.ok(found.length === expected.length && at < 0, `${what}: byte ${at} of ${expected.length} is ${found[at]}, not ${expected[at]}`);
 }
 
+/** Drivers in software round divisions and square roots as processors do; WGSL leaves the last bits to a GPU. */
+export const inSoftware = ({ name }: Pick<Gpu, "name">): boolean => /swiftshader|llvmpipe/i.test(name);
+const MAY_DIFFER = new Set(["dare", "square roots and bounds"]);
+
+/** Within one unit of the type: codes of one sign are in the order of their values. */
+function nearCodes(found: Uint8Array, expected: Uint8Array, dtype: FloatDType, what: string): void {
+  const codes = ({ buffer }: Uint8Array) => {
+    const bytes = DTYPE_BYTES[dtype];
+    return bytes === 4 ? new Int32Array(buffer as ArrayBuffer) : bytes === 2 ? new Int16Array(buffer as ArrayBuffer) : new Int8Array(buffer as ArrayBuffer);
+  };
+  const [left, right] = [codes(found.slice()), codes(expected.slice())];
+  const at = left.findIndex((code, i) => Math.abs(code - (right[i] as number)) > 1);
+  assert.ok(left.length === right.length && at < 0, `${what}: code ${at} of ${right.length} is ${left[at]}, not ${right[at]} or beside it`);
+}
+
 async function formulas(gpu: Gpu): Promise<void> {
   for (const dtype of ["BF16", "F16", "F32", "F8_E4M3", "F8_E5M2"] as const) {
     const values = [1, 2, 3].map((seed) => widenToFloat32(dtype, bytesOf(dtype, noise(seed, SIZE))));
     for (const [name, x] of Object.entries(FORMULAS)) {
       const { bytes, nonFinite } = await pass(gpu, [{ kind: "store", x, dtype }], dtype, values, 0, dtype);
-      sameBytes(bytes, encodeOutput(dtype, evaluate(x, { inputs: values, size: SIZE, key: KEY })), `${name} in ${dtype}`);
+      const expected = encodeOutput(dtype, evaluate(x, { inputs: values, size: SIZE, key: KEY }));
+      if (MAY_DIFFER.has(name) && !inSoftware(gpu)) nearCodes(bytes, expected, dtype, `${name} in ${dtype}`);
+      else sameBytes(bytes, expected, `${name} in ${dtype}`);
       assert.equal(nonFinite, 0);
     }
   }
@@ -279,7 +296,7 @@ async function triplets(gpu: Gpu): Promise<void> {
   ] as const) {
     const { rows, columns } = a;
     const [left, right, values] = [new Float32Array(count * rows), new Float32Array(count * columns), new Float64Array(count)];
-    await leadingTriplets(space, { rows, columns, a: a.data, norm: Math.hypot(...a.data), count, width, left, right, values }, 8);
+    await leadingTriplets(space, { rows, columns, a: a.data, norm: frobenius(a), count, width, left, right, values }, 8);
     space.close();
     const exact = await svd(plain, a, count);
     near(values.subarray(0, exact.values.length), exact.values, tolerance * (exact.values[0] as number), `values of ${what}`);

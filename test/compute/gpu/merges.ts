@@ -9,7 +9,7 @@ import { type MergeResult, runMerge } from "../../../merge-core/run/execute.ts";
 import { temporaryFolder } from "../../helpers/folders.ts";
 import { floatTensor, writeModel } from "../../helpers/models.ts";
 import { planByHand } from "../../helpers/plans.ts";
-import { noise } from "./cases.ts";
+import { inSoftware, noise } from "./cases.ts";
 
 const [ROWS, COLUMNS] = [48, 64];
 /** Bytes on the device that are enough for the polar factor of the first matrix, and not of the second. */
@@ -82,7 +82,8 @@ export const MERGES: Readonly<Record<string, () => Promise<void>>> = {
     withGpu({ elementwise: true }, async (gpu) => {
       for (const method of ["linear", "task_arithmetic", "ties", "dare_linear"]) {
         const [found, expected] = [await merge(method, gpu), await merge(method)];
-        assert.deepEqual(found.values, expected.values);
+        if (method === "dare_linear" && !inSoftware(gpu)) near(found.values, expected.values, 1e-6);
+        else assert.deepEqual(found.values, expected.values);
         assert.match(found.engine, /^webgpu /);
         assert.equal(gpu.failure, undefined);
       }
