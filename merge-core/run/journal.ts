@@ -86,8 +86,8 @@ function parseEntry(value: Readonly<Record<string, unknown>>): JournalEntry {
   return { tensor: String(value.tensor), warnings: Array.isArray(value.warnings) ? (value.warnings as Diagnostic[]) : [] };
 }
 
-/** Bytes of finished tensors are forced to disk in the background once this long has passed since the last time. */
-const SYNC_INTERVAL_MS = 2000;
+/** Bytes of finished tensors are forced to disk in the background once this long has passed since the last time: the less is left for the end. */
+const SYNC_INTERVAL_MS = 500;
 
 interface Finished extends JournalEntry {
   readonly file: string;
