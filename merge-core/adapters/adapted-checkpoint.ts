@@ -16,7 +16,7 @@ import { CONFIG, checkRank, loraScale, readAdapterConfig, readLoraConfig, TENSOR
 const OLD_TENSORS = "adapter_model.bin";
 
 /** Settings that tensors of their own tell of, and that are dealt with here. */
-const BY_TENSORS = ["use_dora", "bias", "fan_in_fan_out", "modules_to_save", "lora_bias", "trainable_token_indices"];
+const BY_TENSORS = ["use_dora", "bias", "fan_in_fan_out", "modules_to_save", "lora_bias", "trainable_token_indices", "init_lora_weights"];
 
 /** The tensors of an adapter that belong to one module of the base. */
 interface ModuleFactors {
@@ -63,7 +63,11 @@ async function adaptByLora(base: Checkpoint, folder: string, options: { readonly
     const target = names(`${module}.weight`);
     const weight = target === undefined ? undefined : tensors.get(target);
     if (target === undefined || weight === undefined) missing.push(`${module}.weight`);
-    else tensors.set(target, { ...weight, lora: patchOf(module, weight, factors, config.fan_in_fan_out === true, scaleOf, file) });
+    else
+      tensors.set(target, {
+        ...weight,
+        lora: startedPatch(config, module, patchOf(module, weight, factors, config.fan_in_fan_out === true, scaleOf, file), factors, file),
+      });
     if (config.lora_bias !== true || factors.embedding) continue;
     const bias = tensors.get(names(`${module}.bias`) ?? "");
     if (bias === undefined) missing.push(`${module}.bias`);
@@ -172,4 +176,25 @@ function biasPatch(
     throw shapeError(base, `${bias.dtype} [${bias.shape.join(", ")}]`, `a floating-point tensor [${base.shape.join(", ")}]`, file);
   const settings = { r: 1, lora_alpha: scaleOf(module, a?.shape[0] ?? 1), use_rslora: false };
   return { family: lora.type, settings, tensors: { "lora_B.bias": bias }, transposed: false };
+}
+
+/** With what the base lost when training started, if it did. */
+function startedPatch(
+  { init_lora_weights: start }: Readonly<Record<string, unknown>>,
+  module: string,
+  patch: LoraPatch,
+  { a, embedding }: ModuleFactors,
+  file: string,
+): LoraPatch | FamilyPatch {
+  if (start !== "pissa" && start !== "olora") return patch;
+  // PEFT's OLoRA takes the stored matrix, whichever side its inputs are on.
+  if (embedding || a?.shape.length !== 2 || (start === "olora" && patch.transposed))
+    throw inputError("adapter-type-unsupported", `${start} of other than linear layers (${module}) is not supported`, {
+      file,
+      found: `init_lora_weights ${start}`,
+    });
+  const [r = 1] = a.shape;
+  const settings = { r, lora_alpha: patch.scale * r, use_rslora: false, use_dora: patch.magnitude !== undefined, taken_off_base: start };
+  const magnitude: Record<string, TensorSpan> = patch.magnitude === undefined ? {} : { lora_magnitude_vector: patch.magnitude };
+  return { family: lora.type, settings, tensors: { lora_A: patch.a, lora_B: patch.b, ...magnitude }, transposed: patch.transposed };
 }

@@ -23,6 +23,21 @@ const REQUIRED_VALUES: Readonly<Record<string, unknown>> = {
 
 /** Initialisations that change the base model, so that the factors alone do not tell the adapted weight. */
 const BASE_CHANGING = /^(pissa|olora|corda|lora_ga|loftq)/;
+/** Those of them whose change follows from the base alone. */
+const BASE_TELLS = ["pissa", "olora"];
+
+/**
+ * @param folds whether the base is at hand, of which the change can be taken off again
+ * @throws WeightsmithError `adapter-type-unsupported`
+ */
+export function checkStart({ init_lora_weights: init }: Readonly<Record<string, unknown>>, folds: boolean, file: string): void {
+  if (typeof init !== "string" || !BASE_CHANGING.test(init) || (folds && BASE_TELLS.includes(init))) return;
+  throw inputError("adapter-type-unsupported", "the adapter changed its base model when it was initialised", {
+    file,
+    found: `init_lora_weights ${init}`,
+    remedy: `convert it to a plain LoRA with PEFT's path_initial_model_for_weight_conversion${BASE_TELLS.includes(init) ? ", or fold it with weightsmith adapter fold" : ""}`,
+  });
+}
 
 /** adapter_config.json of any family. @throws WeightsmithError `file-missing`, `adapter-config-invalid`, `json-*` */
 export async function readAdapterConfig(file: string): Promise<Readonly<Record<string, unknown>>> {
@@ -46,14 +61,7 @@ export async function readLoraConfig(file: string, also: readonly string[] = [])
     if (!also.includes(key) && (config[key] ?? expected) !== expected)
       throw inputError("adapter-type-unsupported", `${key} is not supported`, { file, found: JSON.stringify(config[key]), expected: JSON.stringify(expected) });
   }
-  const init = config.init_lora_weights;
-  if (typeof init === "string" && BASE_CHANGING.test(init)) {
-    throw inputError("adapter-type-unsupported", "the adapter changed its base model when it was initialised", {
-      file,
-      found: `init_lora_weights ${init}`,
-      remedy: "convert it to a plain LoRA with PEFT's path_initial_model_for_weight_conversion",
-    });
-  }
+  checkStart(config, also.includes("init_lora_weights"), file);
   return config;
 }
 

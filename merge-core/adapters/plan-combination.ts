@@ -101,7 +101,7 @@ function checkDense(adapter: AdapterFile, method: Combination, base: Checkpoint 
 }
 
 function checkCombinable(adapter: AdapterFile, method: Combination, base: Checkpoint | undefined): void {
-  const { family, config, configFile } = adapter;
+  const { family, configFile } = adapter;
   if (isDense(adapter)) checkDense(adapter, method, base);
   if (family.type !== "LORA" && worksOnFactors(method))
     throw inputError("adapter-family-unlike", `${method} combines factors of LoRA`, {
@@ -109,12 +109,6 @@ function checkCombinable(adapter: AdapterFile, method: Combination, base: Checkp
       found: family.type,
       expected: "LORA",
       remedy: "use the method exact",
-    });
-  const init = config.init_lora_weights;
-  if (typeof init === "string" && /^(pissa|olora|corda|lora_ga|loftq)/.test(init))
-    throw inputError("adapter-type-unsupported", "the adapter changed its base model when it was initialised", {
-      file: configFile,
-      found: `init_lora_weights ${init}`,
     });
 }
 

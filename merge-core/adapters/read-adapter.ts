@@ -5,7 +5,7 @@ import type { TensorEntry } from "../checkpoints/checkpoint.ts";
 import { openCheckpoint } from "../checkpoints/open-checkpoint.ts";
 import { inputError, nearestName } from "../diagnostics.ts";
 import type { AdapterFamily, FamilySetting, Settings, SettingValue } from "./family.ts";
-import { CONFIG, checkAlpha, patternValue, readAdapterConfig, TENSORS } from "./peft-config.ts";
+import { CONFIG, checkAlpha, checkStart, patternValue, readAdapterConfig, TENSORS } from "./peft-config.ts";
 import { families, findFamily } from "./registry.ts";
 import { remedyForUnread } from "./unread-families.ts";
 
@@ -91,6 +91,7 @@ const isSet = (value: unknown): boolean => value !== null && value !== false && 
 
 /** @throws WeightsmithError `adapter-type-unsupported` */
 function refuseBesideFactors({ type }: AdapterFamily, config: Readonly<Record<string, unknown>>, file: string): void {
+  if (type === "LORA") checkStart(config, false, file);
   const key = type === "LORA" ? BESIDE_FACTORS.find((name) => isSet(config[name] ?? null)) : undefined;
   if (key === undefined) return;
   throw inputError("adapter-type-unsupported", `${key} can only be folded`, {

@@ -17,8 +17,8 @@ import { readTensors, type StoredTensor, valuesOf } from "./read-tensors.ts";
 
 const ORACLES = "test/fixtures/oracles";
 const FOLDER = `${ORACLES}/peft-layers`;
-/** PEFT computes in float32 throughout. */
-const TOLERANCE = 5e-7;
+/** PEFT computes in float32 throughout. Its SVD leaves what PiSSA takes off the base up to 7.5e-6 away from what float64 gives. */
+const toleranceOf = (name: string): number => (name.startsWith("pissa") ? 1e-5 : 1e-6);
 
 const { bases } = JSON.parse(readFileSync(`${FOLDER}/provenance.json`, "utf8")) as { bases: Record<string, string> };
 
@@ -65,8 +65,10 @@ async function refusal(base: string, adapter: string): Promise<string> {
 describe("LoRA beyond linear layers, written by PEFT", () => {
   for (const [name, base] of Object.entries(bases)) {
     it(`folds to the weights that PEFT merges, and leaves the others: ${name}`, async () => {
-      const golden = await readTensors(`${FOLDER}/${name}/merged.safetensors`);
       const before = await readTensors(`${ORACLES}/${base}/model.safetensors`);
+      const stored = [...(await readTensors(`${FOLDER}/${name}/merged.safetensors`))];
+      // GPT-2's checkpoint has no prefix.
+      const golden = new Map(stored.map(([tensor, value]) => [before.has(tensor) ? tensor : tensor.replace(/^transformer\./, ""), value]));
       const ours = await folded(`${ORACLES}/${base}`, `${FOLDER}/${name}`);
       assert.ok(golden.size > 0 && [...golden.keys()].every((tensor) => before.has(tensor)));
       for (const [tensor, { data, shape }] of before) {
@@ -75,7 +77,9 @@ describe("LoRA beyond linear layers, written by PEFT", () => {
         if (expected === undefined) assert.deepEqual(ours.get(tensor)?.data, data, tensor);
         else {
           const theirs = valuesOf(expected);
-          for (const [i, x] of valuesOf(ours.get(tensor)).entries()) assert.ok(Math.abs(x - (theirs[i] ?? Number.NaN)) <= TOLERANCE, `${tensor}[${i}]`);
+          // A start that is left in the base would show.
+          assert.ok(valuesOf(before.get(tensor)).some((x, i) => Math.abs(x - (theirs[i] ?? 0)) > 0.01));
+          for (const [i, x] of valuesOf(ours.get(tensor)).entries()) assert.ok(Math.abs(x - (theirs[i] ?? Number.NaN)) <= toleranceOf(name), `${tensor}[${i}]`);
         }
       }
     });
@@ -111,7 +115,7 @@ describe("LoRA beyond linear layers, written by PEFT", () => {
     });
 
   it("is refused where biases or rows of tokens would be lost, with what to do", async () => {
-    for (const name of ["lora-bias", "conv-bias", "tokens", "tokens-by-name"]) {
+    for (const name of ["pissa", "olora", "lora-bias", "conv-bias", "tokens", "tokens-by-name"]) {
       const { remedy } = await rejectsWith("adapter-type-unsupported", () => readAdapter(`${FOLDER}/${name}`));
       assert.match(remedy ?? "", /adapter fold/);
     }

@@ -1,4 +1,4 @@
-"""LoRA of PEFT beyond linear layers: convolutions, biases of B, and rows of tokens, with the weights that PEFT merges them to.
+"""LoRA of PEFT beyond factors alone: convolutions, starts that change the base, biases of B, and rows of tokens, with the weights that PEFT merges them to.
 
 The bases are the tiny models of transformers_logits.py, so run that first, and one of convolutions that is made here.
 """
@@ -31,6 +31,12 @@ ADAPTERS = {
         "llama-tiny",
     ),
     "tokens-alone": (TrainableTokensConfig(token_indices=[9, 2], task_type="CAUSAL_LM"), "llama-tiny"),
+    "pissa": (LoraConfig(r=3, lora_alpha=5, target_modules=["q_proj", "up_proj"], init_lora_weights="pissa", task_type="CAUSAL_LM"), "llama-tiny"),
+    "pissa-conv1d": (LoraConfig(r=3, target_modules=["c_attn"], fan_in_fan_out=True, init_lora_weights="pissa", task_type="CAUSAL_LM"), "gpt2-tiny"),
+    "olora": (
+        LoraConfig(r=3, lora_alpha=4, use_rslora=True, target_modules=["q_proj", "down_proj"], init_lora_weights="olora", task_type="CAUSAL_LM"),
+        "llama-tiny",
+    ),
 }
 
 

@@ -113,7 +113,7 @@ describe("model+adapter in a recipe", () => {
       ["adapter-rank-mismatch", writeAdapter([a, b], { r: 3 })],
       ["adapter-rank-mismatch", writeAdapter([a, b], { rank_pattern: { up_proj: 4 } })],
       ["adapter-alpha-missing", writeAdapter([a, b], { lora_alpha: undefined })],
-      ["adapter-type-unsupported", writeAdapter([a, b], { init_lora_weights: "pissa" })],
+      ["adapter-type-unsupported", writeAdapter([a, b], { init_lora_weights: "corda" })],
       ["adapter-shape-mismatch", writeAdapter([floatTensor(`base_model.model.${MODULE}.weight`, [2, 2], [1, 2, 3, 4])])],
       ["model-missing", join(temporaryFolder(), "nothing")],
       ["file-missing", temporaryFolder()],

@@ -22,6 +22,7 @@ export const fourierft: AdapterFamily = {
     const { inFeatures, outFeatures } = module.layer;
     const spectrum = valuesOf(module, "fourierft_spectrum");
     const places = firstOfPermutation(numberOf(module.settings, "random_loc_seed"), inFeatures * outFeatures, spectrum.length);
+    const waves = wavesOf(inFeatures);
     const factor = numberOf(module.settings, "scaling") / (inFeatures * outFeatures);
     return (row, o) => {
       const [re, im] = [new Float64Array(inFeatures), new Float64Array(inFeatures)];
@@ -31,13 +32,24 @@ export const fourierft: AdapterFamily = {
         re[v] = (re[v] as number) + factor * (spectrum[k] as number) * Math.cos(angle);
         im[v] = (im[v] as number) + factor * (spectrum[k] as number) * Math.sin(angle);
       }
-      addRealOfInverse(row, re, im);
+      addRealOfInverse(row, re, im, waves);
     };
   },
 };
 
+/** cos and sin of 2 pi k / n. */
+interface Waves {
+  readonly cos: Float64Array;
+  readonly sin: Float64Array;
+}
+
+function wavesOf(n: number): Waves {
+  const angles = Float64Array.from({ length: n }, (_, k) => (2 * Math.PI * k) / n);
+  return { cos: angles.map(Math.cos), sin: angles.map(Math.sin) };
+}
+
 /** Adds Re sum_v (re + i im)_v exp(2 pi i v x / n) at each x. In two steps, n = p q: v x = v x1 + v p x2 with x = x1 + p x2, and v p x2 only counts v mod q. */
-function addRealOfInverse(row: Float64Array, re: Float64Array, im: Float64Array): void {
+function addRealOfInverse(row: Float64Array, re: Float64Array, im: Float64Array, { cos, sin }: Waves): void {
   const n = row.length;
   const p = nearestDivisor(n);
   const q = n / p;
@@ -46,17 +58,16 @@ function addRealOfInverse(row: Float64Array, re: Float64Array, im: Float64Array)
     const [x, y] = [re[v] as number, im[v] as number];
     if (x === 0 && y === 0) continue;
     for (let x1 = 0; x1 < p; x1++) {
-      const angle = (2 * Math.PI * v * x1) / n;
-      const [c, s, at] = [Math.cos(angle), Math.sin(angle), (v % q) * p + x1];
+      const turn = (v * x1) % n;
+      const [c, s, at] = [cos[turn] as number, sin[turn] as number, (v % q) * p + x1];
       sumRe[at] = (sumRe[at] as number) + x * c - y * s;
       sumIm[at] = (sumIm[at] as number) + x * s + y * c;
     }
   }
-  const cosines = Float64Array.from({ length: q }, (_, k) => Math.cos((2 * Math.PI * k) / q));
-  const sines = Float64Array.from({ length: q }, (_, k) => Math.sin((2 * Math.PI * k) / q));
   for (let v = 0; v < q; v++)
     for (let x2 = 0; x2 < q; x2++) {
-      const [c, s] = [cosines[(v * x2) % q] as number, sines[(v * x2) % q] as number];
+      const turn = ((v * x2) % q) * p;
+      const [c, s] = [cos[turn] as number, sin[turn] as number];
       for (let x1 = 0; x1 < p; x1++) {
         const at = v * p + x1;
         row[x1 + p * x2] = (row[x1 + p * x2] as number) + (sumRe[at] as number) * c - (sumIm[at] as number) * s;

@@ -1,6 +1,6 @@
 // Where LoRA's factors start, and how those that start from the base's own directions are stored.
 import { inputError } from "../../diagnostics.ts";
-import { numberOf, type Settings } from "../family.ts";
+import { type LayerShape, type LowRank, numberOf, type Settings } from "../family.ts";
 import { kaiming, type Site, type Start, tensor, zeros } from "../family-training.ts";
 import { leadingTriplets } from "../svd-of-base.ts";
 import { chosenRank } from "./elastic.ts";
@@ -45,8 +45,14 @@ const keepStart = ({ lora_A, lora_B }: Start & { lora_A: Start[string]; lora_B: 
   lora_B0: { ...lora_B, values: Float32Array.from(lora_B.values) },
 });
 
+/** What PEFT takes off the base where training starts with directions of its own: scale B0 A0. Signs cancel in the product. */
+export function takenOffBase(weight: ArrayLike<number>, layer: LayerShape, kind: "pissa" | "olora", r: number, scale: number): LowRank {
+  const { lora_A, lora_B } = kind === "pissa" ? principal({ layer, weight }, r, scale) : orthonormal({ layer, weight }, r);
+  return { ...layer, r, a: Float32Array.from(lora_A.values), b: Float32Array.from(lora_B.values), scale };
+}
+
 /** PiSSA (Meng et al., 2024): U sqrt(S) and sqrt(S) V^T of the r largest singular values, divided by the scale. */
-function principal({ layer, weight }: Site, r: number, scale: number) {
+function principal({ layer, weight }: Pick<Site, "layer" | "weight">, r: number, scale: number) {
   const { inFeatures, outFeatures } = layer;
   const { left, values, right } = leadingTriplets(weight, layer, r);
   const root = (k: number) => Math.sqrt((values[k] as number) / scale);
@@ -56,7 +62,7 @@ function principal({ layer, weight }: Site, r: number, scale: number) {
 }
 
 /** OLoRA (Bueyuekakyuez, 2024): W = Q R; B is Q's first r columns and A is R's first r rows. By Gram-Schmidt, twice for accuracy. */
-function orthonormal({ layer, weight }: Site, r: number) {
+function orthonormal({ layer, weight }: Pick<Site, "layer" | "weight">, r: number) {
   const { inFeatures, outFeatures } = layer;
   const columns = Array.from({ length: r }, (_, k) => Float64Array.from({ length: outFeatures }, (_, o) => weight[o * inFeatures + k] as number));
   for (const [k, column] of columns.entries()) {

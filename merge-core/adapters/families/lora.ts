@@ -11,6 +11,7 @@ import {
   numberOf,
   optional,
   RANK,
+  type RowChange,
   type Settings,
   suffixed,
   trained,
@@ -18,7 +19,7 @@ import {
 } from "../family.ts";
 import { type Factors, type Part, part } from "../family-math.ts";
 import { elasticFactors } from "./elastic.ts";
-import { startLora, storedLora } from "./lora-start.ts";
+import { startLora, storedLora, takenOffBase } from "./lora-start.ts";
 import { ROWS } from "./trainable-tokens.ts";
 
 export const lora: AdapterFamily = {
@@ -51,8 +52,8 @@ export const lora: AdapterFamily = {
     const magnitude = kernel.length > 0 ? [1, outFeatures, ...kernel.map(() => 1)] : [outFeatures];
     return settings.use_dora === true ? { ...factors, lora_magnitude_vector: magnitude } : factors;
   },
-  open(module) {
-    const add = addLowRank(loraFactors(module));
+  open(module, weight) {
+    const add = inBase(module, addLowRank(loraFactors(module)), weight);
     if (module.settings.use_dora !== true) return add;
     const magnitude = valuesOf(module, "lora_magnitude_vector");
     return (row, o) => {
@@ -96,6 +97,18 @@ function factorsOf<T>(m: Algebra<T>, p: Part<T>): Factors<T> {
   const [a, b, scale] = [part(p, "lora_A"), part(p, "lora_B"), loraScaleOf(p.settings)];
   const [a0, b0] = [p.tensors.lora_A0, p.tensors.lora_B0];
   return a0 === undefined || b0 === undefined ? { a, b, scale } : { a: m.concat([a, a0], 0), b: m.concat([b, m.scale(b0, -1)], 1), scale };
+}
+
+/** PEFT trains PiSSA and OLoRA on a base that has lost what the factors start as: that is done first. */
+function inBase({ layer, settings, tensors }: AdapterModule, add: RowChange, weight: (() => ArrayLike<number>) | undefined): RowChange {
+  const { taken_off_base: start } = settings;
+  if (weight === undefined || (start !== "pissa" && start !== "olora")) return add;
+  const lost = takenOffBase(weight(), layer, start, tensors.lora_A?.shape[0] ?? 0, loraScaleOf(settings));
+  const take = addLowRank({ ...lost, scale: -lost.scale });
+  return (row, o) => {
+    take(row, o);
+    add(row, o);
+  };
 }
 
 function loraFactors(module: AdapterModule): LowRank {
