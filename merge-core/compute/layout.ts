@@ -2,8 +2,8 @@
 import type { Operand, Program } from "./program.ts";
 
 export const INSTRUCTION_BYTES = 64;
-/** Elements of a register; kernels work on at most this many at a time. */
-export const CHUNK = 1024;
+/** Elements of a register; kernels work on at most this many at a time. A dozen registers stay in the first-level cache. */
+export const CHUNK = 512;
 /** Two cache lines more than the values need: registers a page apart would compete for the same cache sets. */
 const REGISTER_BYTES = CHUNK * 4 + 128;
 /** A constant is kept as four equal lanes. */
