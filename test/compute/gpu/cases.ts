@@ -27,12 +27,13 @@ import { type Gpu, openGpu } from "../../../merge-core/compute/gpu/device.ts";
 import { DeviceMatrices } from "../../../merge-core/compute/gpu/matrices.ts";
 import { runGpuPass } from "../../../merge-core/compute/gpu/passes.ts";
 import { DeviceSpace } from "../../../merge-core/compute/gpu/products.ts";
-import { leadingTriplets } from "../../../merge-core/compute/gpu/triplets.ts";
+import { leadingTriplets, symmetricBlocks } from "../../../merge-core/compute/gpu/triplets.ts";
 import { toWgsl } from "../../../merge-core/compute/gpu/wgsl-program.ts";
 import { frobenius, type Matrix } from "../../../merge-core/compute/linalg/matrix.ts";
 import { plainSpace } from "../../../merge-core/compute/linalg/plain-space.ts";
 import { polarFactor } from "../../../merge-core/compute/linalg/polar.ts";
 import { svd } from "../../../merge-core/compute/linalg/svd.ts";
+import { symmetricEigen } from "../../../merge-core/compute/linalg/symmetric-eigen.ts";
 import type { Sink } from "../../../merge-core/compute/program.ts";
 import { encodeOutput, evaluate, joinBlocks, magnitudeKeys, reduceArrays } from "../../../merge-core/compute/reference.ts";
 import { randomKey, uniforms } from "../../../merge-core/compute/rng.ts";
@@ -310,6 +311,25 @@ async function triplets(gpu: Gpu): Promise<void> {
   }
 }
 
+/** Down to small parts, of which the processor takes each, in the order of their values. */
+async function division(gpu: Gpu): Promise<void> {
+  const space = new DeviceSpace(gpu);
+  const plain = plainSpace();
+  const n = 40;
+  const a = { rows: n, columns: n, data: noise(6, n * n) };
+  const h = plain.product(a, a, { transposeB: true });
+  const blocks = await symmetricBlocks(space, await space.make(n, n, h.data), n, 8);
+  assert.ok(blocks.length >= n / 8 && blocks.every(({ vectors }) => vectors.rows <= 8), `parts of ${blocks.map(({ vectors }) => vectors.rows)}`);
+  const exact = symmetricEigen(Float64Array.from(h.data), n).values;
+  near(
+    blocks.flatMap(({ values }) => [...values]),
+    exact,
+    1e-5 * (exact[0] as number),
+    "eigenvalue",
+  );
+  space.close();
+}
+
 /** sum of v_k u_k w_k^T. */
 function sumOf(left: Float32Array, values: Float64Array, right: Float32Array, rows: number, columns: number): Float32Array {
   const sum = new Float32Array(rows * columns);
@@ -357,6 +377,7 @@ export const CASES: Readonly<Record<string, (gpu: Gpu) => Promise<void>>> = {
   "matrix products with either factor transposed": products,
   "polar factors, of full rank and below": polar,
   "singular triplets, all and leading": triplets,
+  "a spectrum divided into small parts": division,
   "garbage collection and shared memory": garbage,
   "a lost device": lost,
 };
