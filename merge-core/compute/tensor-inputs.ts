@@ -27,8 +27,8 @@ interface InputsTask {
   readonly isShared: boolean;
 }
 
-/** What is asked of a file at a time. */
-const LOAD_BYTES = 1 << 20;
+/** What is asked of a file at a time: so much that the device does not wait for the next request, little enough that cancelling does not wait long. */
+const LOAD_BYTES = 8 << 20;
 
 export class TensorInputs {
   readonly #pool: ComputePool;
