@@ -1,4 +1,5 @@
 // A model on disk as the rest of the library sees it: names, shapes and places of all tensors, and the files beside them.
+import type { Diagnostic } from "../diagnostics.ts";
 import type { DType } from "../formats/dtypes.ts";
 
 /** One tensor and where its bytes lie. `offset` is absolute in `file`. */
@@ -66,4 +67,6 @@ export interface Checkpoint {
   readonly config: Readonly<Record<string, unknown>> | undefined;
   /** Names of other files in the folder (tokenizer, generation config, ...), sorted. */
   readonly sideFiles: readonly string[];
+  /** Warnings of what it was made of. */
+  readonly findings?: readonly Diagnostic[];
 }

@@ -19,6 +19,7 @@ export async function openModels(recipe: Recipe, open: OpenModel, report: (d: Di
   for (const reference of references) {
     const checkpoint = await open(reference).catch((error: unknown) => reportFailure(error, recipe, reference, report));
     if (checkpoint === undefined) continue;
+    for (const finding of checkpoint.findings ?? []) reportAtPlace(finding, recipe, reference, report);
     if (refuseEmpty(checkpoint, recipe, reference, report) && refusePacked(checkpoint, recipe, reference, report)) checkpoints.set(reference.text, checkpoint);
   }
   const [first] = references;
@@ -44,13 +45,14 @@ function distinctReferences(recipe: Recipe): ModelReference[] {
 /** Problems of opening are told at the place in the recipe that names the model; anything but bad input is thrown on. */
 function reportFailure(error: unknown, recipe: Recipe, reference: ModelReference, report: (d: Diagnostic) => void): undefined {
   if (!(error instanceof WeightsmithError) || error.exitCode !== 2) throw error;
-  for (const diagnostic of error.diagnostics) {
-    const { file, notes = [], ...rest } = diagnostic;
-    const what = reference.text === recipe.base?.text ? "base model" : "model";
-    const inside = file === undefined ? [] : [`${what} ${reference.text}, in ${file}`];
-    report({ ...rest, notes: [...inside, ...notes], file: recipe.file, range: reference.range });
-  }
+  for (const diagnostic of error.diagnostics) reportAtPlace(diagnostic, recipe, reference, report);
   return undefined;
+}
+
+function reportAtPlace({ file, notes = [], ...rest }: Diagnostic, recipe: Recipe, reference: ModelReference, report: (d: Diagnostic) => void): void {
+  const what = reference.text === recipe.base?.text ? "base model" : "model";
+  const inside = file === undefined ? [] : [`${what} ${reference.text}, in ${file}`];
+  report({ ...rest, notes: [...inside, ...notes], file: recipe.file, range: reference.range });
 }
 
 function refuseEmpty(checkpoint: Checkpoint, recipe: Recipe, { text, range }: ModelReference, report: (d: Diagnostic) => void): boolean {

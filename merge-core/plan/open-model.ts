@@ -1,7 +1,9 @@
 // From a model reference in a recipe to an open checkpoint. Node only.
 import { existsSync, readdirSync } from "node:fs";
-import { basename, dirname, isAbsolute, resolve } from "node:path";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { adaptCheckpoint } from "../adapters/adapted-checkpoint.ts";
+import { otherBase } from "../adapters/common-ground.ts";
+import { CONFIG, readAdapterConfig } from "../adapters/peft-config.ts";
 import type { Checkpoint } from "../checkpoints/checkpoint.ts";
 import { cachedNames, cachedSnapshot, type Environment, hubCacheFolder, isHubName } from "../checkpoints/hub-cache.ts";
 import { downloadModel } from "../checkpoints/hub-download.ts";
@@ -31,7 +33,11 @@ export function modelOpener(recipeFile: string, options: OpenerOptions = {}): Op
   const open = options.signal === undefined ? {} : { signal: options.signal };
   return async ({ text, path, revision, lora }) => {
     const base = { ...(await openCheckpoint(await find({ path, revision }), open)), path };
-    return lora === undefined ? base : { ...(await adaptCheckpoint(base, await find(lora), open)), path: text };
+    if (lora === undefined) return base;
+    const folder = await find(lora);
+    const adapted = await adaptCheckpoint(base, folder, open);
+    const config = join(folder, CONFIG);
+    return { ...adapted, path: text, findings: otherBase(await readAdapterConfig(config), path, config) };
   };
 }
 

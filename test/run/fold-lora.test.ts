@@ -1,7 +1,7 @@
 // Models with adapters in recipes: numbers in float32 until the one rounding at the end, and what is refused.
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { WeightsmithError } from "../../merge-core/diagnostics.ts";
 import { narrowFromFloat32, widenToFloat32 } from "../../merge-core/formats/dtype-codecs.ts";
 import { encodeSafetensors } from "../../merge-core/formats/safetensors-write.ts";
@@ -96,6 +96,20 @@ describe("model+adapter in a recipe", () => {
     assert.match(diagnostic.message, /no tensor model\.layers\.0\.mlp\.upproj\.weight/);
     assert.match(diagnostic.found ?? "", /nearest in .*: model\.layers\.0\.mlp\.up_proj\.weight/);
     assert.equal(diagnostic.range?.line, 1);
+  });
+
+  it("warns at its place in the recipe of an adapter that names another base, and of no other", async () => {
+    const warningsOf = async (config: Readonly<Record<string, unknown>>) => {
+      const { recipe } = parseRecipe(passthrough(model, writeAdapter(factors(rows, columns), config)), "recipe.yml");
+      assert.ok(recipe);
+      const { plan, diagnostics } = await planMerge(recipe, modelOpener("recipe.yml"));
+      assert.ok(plan, "a warning stops nothing");
+      return diagnostics.filter(({ code }) => code === "adapter-base-other");
+    };
+    const [warning, ...others] = await warningsOf({ base_model_name_or_path: "someone/other-model" });
+    assert.deepEqual([warning?.severity, warning?.found, warning?.file, warning?.range?.line], ["warning", "someone/other-model", "recipe.yml", 1]);
+    assert.match(warning?.notes?.[0] ?? "", /adapter_config\.json$/);
+    assert.deepEqual([others, await warningsOf({ base_model_name_or_path: `elsewhere/${basename(model)}` }), await warningsOf({})], [[], [], []]);
   });
 
   it("refuses adapters that do not fit, are not whole, or mean something else", async () => {

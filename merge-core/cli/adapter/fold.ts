@@ -43,7 +43,7 @@ at any time, and the same command takes it up again and gives the same bytes.
     const recipe = `merge_method: passthrough\nmodels:\n  - model: { model: { path: ${path} }, lora: { path: ${lora} } }\n`;
     const options = planOptions(args);
     const { plan, diagnostics } = await planText(recipe, "fold.yml", modelOpener("fold.yml", openerOptions(args, context)), options);
-    output.diagnostics(diagnostics);
+    output.diagnostics(diagnostics.filter(({ code }) => code !== "adapter-base-other"));
     const result = await runMerge(plan, {
       out,
       memoryBytes: options.memoryBytes,
