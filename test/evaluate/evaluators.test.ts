@@ -107,12 +107,22 @@ describe("evaluators", () => {
   });
 
   it("stops a program when cancelled, and leaves nothing in the temporary folder", async () => {
-    const ours = () => readdirSync(tmpdir()).filter((name) => /^weightsmith-(merge|model)-/.test(name)).length;
-    const before = ours();
-    const controller = new AbortController();
-    setTimeout(() => controller.abort(), 300);
-    await rejectsWith("cancelled", () => evaluateRecipe(recipe, [command("setInterval(()=>{},1e3)")], { threads: 1, signal: controller.signal }));
-    assert.equal(ours(), before);
+    const [own, usual] = [temporaryFolder(), process.env.TMPDIR];
+    process.env.TMPDIR = own;
+    try {
+      const told = join(own, "told");
+      const controller = new AbortController();
+      const waiting = command(`require("node:fs").writeFileSync(${JSON.stringify(told)},"");setInterval(()=>{},1e3)`);
+      const run = rejectsWith("cancelled", () => evaluateRecipe(recipe, [waiting], { threads: 1, signal: controller.signal }));
+      for (let i = 0; i < 1000 && !existsSync(told); i++) await new Promise((resume) => setTimeout(resume, 10));
+      assert.notDeepEqual(readdirSync(own), ["told"], "the model that the program is given is there");
+      controller.abort();
+      await run;
+      assert.deepEqual(readdirSync(own), ["told"]);
+    } finally {
+      if (usual === undefined) delete process.env.TMPDIR;
+      else process.env.TMPDIR = usual;
+    }
   });
 
   it("measures nothing twice: by weights, data and metric, also in a later run", async () => {

@@ -9,6 +9,7 @@ import type { MergePlan } from "../../merge-core/plan/plan.ts";
 import { runMerge } from "../../merge-core/run/execute.ts";
 import { temporaryFolder } from "../helpers/folders.ts";
 import { floatTensor, writeHollowModel, writeModel } from "../helpers/models.ts";
+import { peakMemory } from "../helpers/peak-memory.ts";
 import { planByHand } from "../helpers/plans.ts";
 import { folderHashes } from "../helpers/trees.ts";
 
@@ -28,7 +29,7 @@ async function child(file: string): Promise<void> {
   const { plan, out, threads, memoryBytes, pauseMs }: ChildTask = JSON.parse(readFileSync(file, "utf8"));
   const pause = () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs);
   await runMerge(plan, { out, threads, memoryBytes, syncIntervalMs: 0, onProgress: pause });
-  console.log(process.resourceUsage().maxRSS * 1024);
+  console.log(peakMemory());
 }
 
 function start(task: ChildTask): ChildProcess {
